@@ -1,0 +1,139 @@
+"""Where pilots run: HTCondor, batch systems, computing elements, this host.
+
+A backend is one class here (alias table in `plugins`). The factory makes one object of it per source
+section (a schedd, a controller, this host) and shares it among all queues of that source. It is called
+from many queue threads: `poll` never twice at once (the shared snapshot sees to that), `submit` and
+`remove` at any time. Nothing in it may wait without a deadline.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from autopyfactory.clock import Clock
+from autopyfactory.config.fields import Options
+from autopyfactory.config.models import FactoryOptions, QueueConfig
+from autopyfactory.model import PilotReport, PilotState, Shape, Submitted
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One submission of one queue to one endpoint, of pilots of one shape.
+
+    `id` is unique for ever and becomes the tag APF_SUBMISSION. `log_dir` is
+    `<pilot_log_dir>/YYYY-MM-DD/<queue>`, `log_url` the URL of the same folder or "". `monitor_url` is
+    the pilot's APFMON or "". `proxy` is the path of the X.509 proxy that travels, if any.
+    """
+
+    id: str
+    queue: QueueConfig
+    endpoint: str
+    shape: Shape
+    count: int
+    executable: Path
+    log_dir: Path
+    log_url: str = ""
+    monitor_url: str = ""
+    proxy: Path | None = None
+    arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every backend object is given by the factory.
+
+    `position` is the place of its source among the factory's sources, from 0: it goes into the cid
+    (`<k>-cluster.proc`) of all but the first.
+    """
+
+    factory: FactoryOptions
+    clock: Clock
+    position: int = 0
+
+
+class Batch(Protocol):
+    """One source of pilots: a schedd, a controller, this host."""
+
+    source_kind: ClassVar[str]
+    """The word before the name in its section of the main file: `[schedd ap1]` -> "schedd"."""
+
+    SourceOptions: ClassVar[type[Options]]
+    """The options of that section; has at least `interval`, `max_age`, `deadline` (seconds)."""
+
+    QueueOptions: ClassVar[type[Options]]
+    """The options this backend adds to a queue's section."""
+
+    def __init__(self, name: str, options: Any, context: Context) -> None: ...
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint of a queue that names none, for tags and messages."""
+        ...
+
+    def poll(self) -> PilotReport:
+        """Ask once for all pilots that carry this factory's id, whatever queue, host or user.
+
+        Raises SourceError when there is no believable answer within the deadline.
+        """
+        ...
+
+    def submit(self, order: Order) -> Submitted:
+        """Submit all pilots of the order in as few calls as the system can.
+
+        Raises Refused or Ambiguous.
+        """
+        ...
+
+    def ended(self, submissions: frozenset[str]) -> frozenset[str]:
+        """Return those of the submissions whose pilots have all ended, from the system's own record.
+
+        Asked only for accepted submissions that a newer poll does not show. Raises SourceError.
+        """
+        ...
+
+    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
+        """Remove this factory's pilots of the queue that are in one of the states; return how many.
+
+        Raises SourceError.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give up everything under way at once, from another thread. Running pilots are not touched."""
+        ...
+
+
+def pilot_environment(context: Context, order: Order, cid: str, *, job_id: str = "") -> dict[str, str]:
+    """Return the environment every pilot gets, the classic's names first, then the queue's `env.NAME`.
+
+    `cid` and `job_id` may be templates of the batch system (`$(Cluster).$(Process)`). GTAG is the URL
+    of the pilot's output, which PanDA shows as a link.
+    """
+    factory = context.factory
+    values = {
+        "PANDA_JSID": factory.id,
+        "APFFID": factory.id,
+        "APFCID": cid,
+        "FACTORY_JOBID": f"{factory.host}#{job_id or cid}",
+        "FACTORYQUEUE": order.queue.name,
+        "FACTORYUSER": factory.user,
+    }
+    if order.log_url:
+        values["GTAG"] = f"{order.log_url}/{cid}.out"
+    if order.monitor_url:
+        values["APFMON"] = order.monitor_url
+    return values | dict(order.environment) | dict(order.queue.environment)
+
+
+def pilot_tags(context: Context, order: Order) -> dict[str, str]:
+    """Return the tags by which pilots are counted (design page, "Tags")."""
+    return {
+        "APF_FACTORY": context.factory.id,
+        "APF_HOST": context.factory.host,
+        "APF_QUEUE": order.queue.name,
+        "APF_ENDPOINT": order.endpoint,
+        "APF_SHAPE": order.shape.tag(),
+        "APF_SUBMISSION": order.id,
+    }

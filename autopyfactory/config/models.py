@@ -1,0 +1,119 @@
+"""What the configuration becomes: the options of the main file and of a queue, declared once, and the result.
+
+The check, the reference page, the sample files and `autopyfactory config` all read these declarations.
+Options of one plug-in only are declared in its own module (`QueueOptions`, `SourceOptions`, `Options`).
+"""
+
+import getpass
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from pydantic import Field
+
+from autopyfactory.config.problems import Problem
+from autopyfactory.sched.options import RuleOptions
+from autopyfactory.config.fields import Boolean, Duration, Number, Options, Size, Words
+
+
+class FactoryOptions(Options):
+    """`[factory]` of autopyfactory.conf."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="name of this factory in tags, monitor and WMS")
+    host: str = Field(
+        default_factory=socket.gethostname, description="name of this host in the tag APF_HOST and in FACTORY_JOBID"
+    )
+    user: str = Field(default_factory=getpass.getuser, description="FACTORYUSER in the pilot's environment")
+    admin_email: str = Field("", description="who is told; shown on the monitor, notify_user of HTCondor")
+    log_dir: Path = Field(Path("/var/log/apf"), description="where the daemon's own log goes")
+    state_dir: Path = Field(Path("/var/lib/apf"), description="what must survive a restart")
+    run_dir: Path = Field(Path("/run/apf"), description="the lock of a running factory")
+    pilot_log_dir: Path = Field(Path("/var/lib/apf/pilots"), description="root of the pilots' output")
+    pilot_log_url: str = Field("", description="the URL under which pilot_log_dir is served")
+    queues: Words = Field((), description="queue files; default: queues.conf and queues.d/*.conf beside this file")
+    max_per_factory: int | None = Field(None, ge=0, description="pilots in flight over all queues, at most")
+    min_free: Size = Field(100_000_000, description="nothing is submitted below this free space of our directories")
+    environment_script: Path | None = Field(None, description="a script sourced at start, so that grid tools are found")
+    submit_users: Words = Field((), description="accounts that queues may name in submit_user")
+
+
+class CredentialOptions(Options):
+    """`[credential NAME]` of autopyfactory.conf."""
+
+    kind: str = Field("proxy", pattern="^(proxy|token)$", description="proxy (X.509) or token")
+    file: Path = Field(description="the file that holds it")
+
+
+class QueueOptions(Options):
+    """The options every queue has, whatever its backend, WMS and rules."""
+
+    enabled: Boolean = Field(True, description="no: the queue is configured and not served")
+    wms: str = Field("", description="[wms NAME] that knows its jobs; empty: rules that need demand are refused")
+    wmsqueue: str = Field("", description="its name in the WMS")
+    batchqueue: str = Field("", description="queue or partition behind the CE or in the batch system")
+    backend: str = Field(description="what it submits to: condor, fork, ...")
+    type: str = Field("", description="type of the backend")
+    subtype: str = Field("", description="subtype of the backend")
+    source: str = Field("", description="name of the [schedd NAME] or [fork NAME] section; empty: the local one")
+    monitor: Words = Field((), description="[monitor NAME] sections that are told")
+    interval: Duration = Field(60.0, ge=0.1, description="time between two cycles")
+    rules: Words = Field(("ready",), description="the makers of the decision, in order")
+    share: Number = Field(Fraction(1), ge=0, description="this factory's part of the wmsqueue's demand, 0 to 1")
+    weight: Number = Field(Fraction(1), ge=0, description="this queue's weight among its siblings")
+    labels: Words = Field((), description="job labels that count; empty: all")
+    resource_types: Words = Field((), description="resource types that count; empty: all")
+    cores: int = Field(1, ge=1, description="cores of one pilot")
+    memory: Size | None = Field(None, description="memory of one pilot, whole")
+    walltime: Duration | None = Field(None, description="wall time of one pilot")
+    job_cores: Words = Field((), description="cores of one job by resource type, e.g. SCORE:1, MCORE:8")
+    executable: Path | None = Field(None, description="the wrapper; empty: the shipped bootstrap")
+    arguments: str = Field("", description="arguments of the wrapper, as a shell would read them")
+    proxy: Words = Field((), description="X.509 proxy for the pilot: credential sections in order, or a path")
+    token: Words = Field((), description="token that authenticates us to a CE: credential sections, or a path")
+    submit_user: str = Field("", description="account the pilots run as, where the backend can choose")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One `[kind name]` section of the main file with its validated options (the plug-in's own model)."""
+
+    kind: str
+    name: str
+    options: Options
+    plugin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueConfig:
+    """One queue, validated: what all queues have, what its backend adds, and what its rules read.
+
+    `environment` holds the `env.NAME` options, `submit` the `submit.X` ones, case kept.
+    """
+
+    name: str
+    options: QueueOptions
+    backend: Options
+    rules: RuleOptions
+    environment: Mapping[str, str] = field(default_factory=dict)
+    submit: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration: `sources`, `wms`, `monitors` and `credentials` by section name.
+
+    `queues` holds the valid and enabled ones in the order of the files; `problems` what was wrong or is
+    worth a warning with the rest, `out` the names of the queues that problems took out.
+    """
+
+    path: Path
+    factory: FactoryOptions
+    sources: Mapping[str, Section]
+    wms: Mapping[str, Section]
+    monitors: Mapping[str, Section]
+    credentials: Mapping[str, CredentialOptions]
+    queues: Mapping[str, QueueConfig]
+    out: frozenset[str] = frozenset()
+    problems: tuple[Problem, ...] = ()

@@ -1,0 +1,72 @@
+"""The exception tree.
+
+    FactoryError
+    ├── ConfigError         the main configuration cannot be used; carries every problem found
+    ├── SourceError         a source (WMS, schedd, batch system) gave no information
+    ├── UnknownWmsqueue     a good answer of the WMS does not know the name: probably a typo
+    ├── MonitorError        a monitor could not be told
+    └── SubmitError         a submission did not go through whole
+        ├── Refused         the batch system said no; nothing beyond `accepted` was taken
+        └── Ambiguous       no answer came: the pilots may exist, and nobody may submit them again
+
+Anything else that reaches a queue thread is a bug and is logged with its whole trace.
+"""
+
+from collections.abc import Sequence
+
+
+class FactoryError(Exception):
+    """Root of all errors that the factory raises on purpose."""
+
+
+class ConfigError(FactoryError):
+    """The main configuration cannot be used.
+
+    `problems` are the texts of all problems found, each already with file, line and remedy.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class SourceError(FactoryError):
+    """A source gave no information: it is down, hung, in back-off, or its answer cannot be believed.
+
+    The message says what was asked and what came back, in one line for the admin. `stopped` is true when
+    the question was abandoned because the factory stops.
+    """
+
+    def __init__(self, source: str, reason: str, *, stopped: bool = False) -> None:
+        super().__init__(f"{source}: {reason}")
+        self.source = source
+        self.reason = reason
+        self.stopped = stopped
+
+
+class UnknownWmsqueue(FactoryError):
+    """The WMS answered well and does not know this wmsqueue; the message has the did-you-mean."""
+
+
+class MonitorError(FactoryError):
+    """A monitor could not be told; the message names it and says what came back."""
+
+
+class SubmitError(FactoryError):
+    """A submission did not go through whole; `reason` is one line for the admin."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Refused(SubmitError):
+    """The batch system refused; `cids` of the pilots that were accepted before the refusal."""
+
+    def __init__(self, reason: str, *, cids: Sequence[str] = ()) -> None:
+        super().__init__(reason)
+        self.cids = tuple(cids)
+
+
+class Ambiguous(SubmitError):
+    """No answer came in time, or the connection broke: the pilots may or may not exist."""

@@ -1,0 +1,213 @@
+"""The nouns of the factory: plain frozen values that every other module speaks in.
+
+Times are seconds since the epoch on the factory's `Clock`; ages and intervals are seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class PilotState(StrEnum):
+    """Where a pilot is in its life, in the factory's words (design page, "The words")."""
+
+    UNSENT = "unsent"
+    PENDING = "pending"
+    RUNNING = "running"
+    SUSPENDED = "suspended"
+    HELD = "held"
+    FINISHING = "finishing"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What one pilot asks for, whole (not per core). None: left to the batch system."""
+
+    cores: int = 1
+    memory_mb: int | None = None
+    walltime_s: int | None = None
+    resource_type: str = ""
+    label: str = ""
+
+    def tag(self) -> str:
+        """Return the shape as one word for `APF_SHAPE`, for example `8c-16000m-172800s-MCORE`."""
+        words = [f"{self.cores}c"]
+        if self.memory_mb is not None:
+            words.append(f"{self.memory_mb}m")
+        if self.walltime_s is not None:
+            words.append(f"{self.walltime_s}s")
+        words += [word for word in (self.resource_type, self.label) if word]
+        return "-".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class PilotGroup:
+    """Some pilots of one submission that are in one state, as a batch system lists them by our tags."""
+
+    submission: str
+    queue: str
+    state: PilotState
+    count: int
+    host: str = ""
+    endpoint: str = ""
+    shape: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndedPilot:
+    """A pilot that has ended. `exit_code` None: the batch system does not tell; negative: a signal.
+
+    `fault` is the reason when the pilot did not end by itself (removed, lost, could not start).
+    """
+
+    cid: str
+    queue: str
+    submission: str
+    exit_code: int | None = None
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PilotReport:
+    """What one poll of a batch source said about all pilots of this factory.
+
+    `ended` holds pilots that were first seen as ended by this poll, each once in the life of the process.
+    """
+
+    groups: tuple[PilotGroup, ...] = ()
+    ended: tuple[EndedPilot, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PilotCounts:
+    """How many pilots of one queue are in which state.
+
+    `ambiguous` were submitted without an answer, `unseen` were accepted after the snapshot was taken:
+    both count as pending until a newer snapshot shows what became of them.
+    """
+
+    unsent: int = 0
+    pending: int = 0
+    running: int = 0
+    suspended: int = 0
+    held: int = 0
+    finishing: int = 0
+    unknown: int = 0
+    ambiguous: int = 0
+    unseen: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """Return the pilots that have not started and will answer demand when they do."""
+        return self.unsent + self.pending + self.ambiguous + self.unseen
+
+    @property
+    def in_flight(self) -> int:
+        """Return every pilot that exists or may exist and has not begun to end."""
+        return self.waiting + self.running + self.suspended + self.held + self.unknown
+
+
+@dataclass(frozen=True, slots=True)
+class JobCount:
+    """Jobs of one wmsqueue in one cell of the WMS statistics, by WMS status (`activated`, `running`, ...)."""
+
+    resource_type: str
+    label: str
+    by_status: Mapping[str, int]
+
+    @property
+    def activated(self) -> int:
+        """Return the jobs of this cell that wait for a pilot."""
+        return self.by_status.get("activated", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the WMS's site table says of one wmsqueue; `cores` None: the table does not tell."""
+
+    status: str
+    cores: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot(Generic[T]):
+    """What a source said, and when.
+
+    `began` is when the query began: what the factory submitted later is surely not in it.
+    `speaks_of` is the time the figures describe: `began` minus the age a cache admits to (`Age`) minus
+    the source's own lag. Staleness is counted from it.
+    """
+
+    value: T
+    source: str
+    began: float
+    speaks_of: float
+
+    def age(self, now: float) -> float:
+        """Return the age in seconds of what the figures describe."""
+        return max(0.0, now - self.speaks_of)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """No decision is possible, and why.
+
+    `outage` is true when a source failed; the ramp starts then. A typo, a pause or a full disk is none.
+    """
+
+    reason: str
+    outage: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rule's part in a decision. `inputs` are the figures it used, for the monitor and for `plan`."""
+
+    rule: str
+    before: int
+    after: int
+    why: str
+    inputs: Mapping[str, int | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How many pilots to submit, and each rule's reason."""
+
+    count: int
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What a batch system accepted: pilots by cid, in the order of their processes."""
+
+    submission: str
+    cids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CycleReport:
+    """All that one cycle of one queue saw, decided and did; what the reporter hands to the monitors.
+
+    Exactly one of `decision` and `blocked` is set. `activated` None: demand was not asked for or unknown.
+    """
+
+    queue: str
+    at: float
+    decision: Decision | None = None
+    blocked: Blocked | None = None
+    pilots: PilotCounts | None = None
+    activated: int | None = None
+    submitted: tuple[Submitted, ...] = ()
+    error: str = ""
+    dry_run: bool = False
+
+    @property
+    def submitted_count(self) -> int:
+        """Return how many pilots the batch system is known to have accepted."""
+        return sum(len(part.cids) for part in self.submitted)
