@@ -1,0 +1,89 @@
+"""What a rule is: its kind, its needs, the state it reads and the number it hands on."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from autopyfactory.model import PilotCounts, Site
+from autopyfactory.sched.demand import Demand
+from autopyfactory.sched.options import RuleOptions
+
+
+class Kind(StrEnum):
+    """What a rule may do to the number."""
+
+    MAKER = "maker"
+    GATE = "gate"
+    LIMIT = "limit"
+
+
+class Need(StrEnum):
+    """What a rule reads beside the pilot counts, which every queue must know."""
+
+    DEMAND = "demand"
+    SITE = "site"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A number of pilots on its way through the chain: `count` is max(0, gross - deduct)."""
+
+    gross: int = 0
+    deduct: int = 0
+
+    @property
+    def count(self) -> int:
+        """Return the number as it stands."""
+        return max(0, self.gross - self.deduct)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What `max_per_factory` leaves: `free` pilots for all queues, and what the other queues wish."""
+
+    maximum: int
+    free: int
+    wishes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """All that the rules of one queue may read. What a rule declares in `needs` is never None.
+
+    `left` are pilots that left pending after the time the demand figures speak of. `ramp` is the most
+    that may be submitted while a queue comes back from an outage; None: no ramp. `probe_due` says
+    that no pilot waits and the last submission is long enough ago to try one.
+    """
+
+    queue: str
+    options: RuleOptions
+    pilots: PilotCounts
+    demand: Demand | None = None
+    left: int = 0
+    site: Site | None = None
+    ramp: int | None = None
+    probe_due: bool = True
+    budget: Budget | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a rule made of the number, and why; None instead of it means that the rule is not set."""
+
+    ask: Ask
+    why: str
+    inputs: Mapping[str, int | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row of the table: `apply` is pure and total on every state that meets `needs`.
+
+    `option` names the option without which the rule does nothing, "" when it always acts.
+    """
+
+    name: str
+    kind: Kind
+    apply: Callable[[Ask, QueueState], Outcome | None]
+    needs: frozenset[Need] = frozenset()
+    option: str = ""
