@@ -195,6 +195,7 @@ class CycleReport:
     """All that one cycle of one queue saw, decided and did; what the reporter hands to the monitors.
 
     Exactly one of `decision` and `blocked` is set. `activated` None: demand was not asked for or unknown.
+    `wmsqueue`, `batchqueue` and `endpoint` are the queue's own, by which monitors group it; "" when it has none.
     """
 
     queue: str
@@ -206,6 +207,9 @@ class CycleReport:
     submitted: tuple[Submitted, ...] = ()
     error: str = ""
     dry_run: bool = False
+    wmsqueue: str = ""
+    batchqueue: str = ""
+    endpoint: str = ""
 
     @property
     def submitted_count(self) -> int:
