@@ -22,7 +22,8 @@ class Shared(Generic[T]):
     serves for `interval`. After a failure the last good one goes on serving until it is older than
     `max_age` (counted from what it speaks of); the source is asked again after a back-off that doubles
     from `interval` (at least 1 s) to `max_backoff`, and everyone who asks in between gets the same error
-    at once. All times are in seconds.
+    at once. `on_good` is told of each good answer after it is in place and before anyone who waits sees
+    it. All times are in seconds.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Shared(Generic[T]):
         max_age: float,
         clock: Clock,
         max_backoff: float = 60.0,
+        on_good: Callable[[Snapshot[T]], None] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.name = name
@@ -42,6 +44,7 @@ class Shared(Generic[T]):
         self._max_age = max_age
         self._clock = clock
         self._max_backoff = max_backoff
+        self._on_good = on_good
         self._jitter = jitter
         self._changed = threading.Condition()
         self._polling = False
@@ -96,6 +99,8 @@ class Shared(Generic[T]):
                 log.info("%s answers again after %d failures", self.name, self._failures)
             self._last, self._error, self._failures = snapshot, None, 0
             self._next = snapshot.began + self._interval
+        if self._on_good is not None:
+            self._on_good(snapshot)
 
     def _fail(self, error: SourceError) -> None:
         if error.stopped:

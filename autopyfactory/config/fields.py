@@ -83,8 +83,22 @@ def fraction(text: Any) -> Fraction:
         raise ValueError(f"'{text}' is no number, write for example 0.5 or 1/3") from None
 
 
+def cores(text: Any) -> dict[str, int]:
+    """Read `SCORE:1, MCORE:8` as cores by resource type."""
+    if isinstance(text, dict):
+        return text
+    result: dict[str, int] = {}
+    for word in words(text):
+        name, _, number = word.partition(":")
+        if not name.strip() or not number.strip().isdigit() or int(number) < 1:
+            raise ValueError(f"'{word}' is not TYPE:CORES, write for example SCORE:1, MCORE:8")
+        result[name.strip()] = int(number)
+    return result
+
+
 Duration = Annotated[float, BeforeValidator(duration)]
 Size = Annotated[int, BeforeValidator(size)]
 Words = Annotated[tuple[str, ...], BeforeValidator(words)]
 Boolean = Annotated[bool, BeforeValidator(boolean)]
+CoresByType = Annotated[dict[str, int], BeforeValidator(cores)]
 Number = Annotated[Fraction, BeforeValidator(fraction), PlainSerializer(str)]

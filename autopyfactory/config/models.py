@@ -15,7 +15,7 @@ from pydantic import Field
 
 from autopyfactory.config.problems import Problem
 from autopyfactory.sched.options import RuleOptions
-from autopyfactory.config.fields import Boolean, Duration, Number, Options, Size, Words
+from autopyfactory.config.fields import Boolean, CoresByType, Duration, Number, Options, Size, Words
 
 
 class FactoryOptions(Options):
@@ -67,7 +67,7 @@ class QueueOptions(Options):
     cores: int = Field(1, ge=1, description="cores of one pilot")
     memory: Size | None = Field(None, description="memory of one pilot, whole")
     walltime: Duration | None = Field(None, description="wall time of one pilot")
-    job_cores: Words = Field((), description="cores of one job by resource type, e.g. SCORE:1, MCORE:8")
+    job_cores: CoresByType = Field(default_factory=dict, description="cores of one job by resource type, e.g. SCORE:1, MCORE:8")
     executable: Path | None = Field(None, description="the wrapper; empty: the shipped bootstrap")
     arguments: str = Field("", description="arguments of the wrapper, as a shell would read them")
     proxy: Words = Field((), description="X.509 proxy for the pilot: credential sections in order, or a path")

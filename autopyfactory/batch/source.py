@@ -1,0 +1,235 @@
+"""One source of pilots as its queues see it: the shared poll, and what its answers mean for what we submitted.
+
+This is where laws 2, 3 and 4 are kept: a queue's counts are those of the snapshot plus what was submitted
+since and what is ambiguous; a source that does not show what it accepted is not believed; pilots of our id
+that we did not submit mean that a twin is running.
+"""
+
+import logging
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from autopyfactory.batch import Batch
+from autopyfactory.clock import Clock, utc
+from autopyfactory.errors import SourceError
+from autopyfactory.ledger import Entry, Ledger, Outcome
+from autopyfactory.model import EndedPilot, PilotCounts, PilotGroup, PilotReport, PilotState, Snapshot
+from autopyfactory.snapshot import Shared
+
+log = logging.getLogger(__name__)
+
+REMEMBER = 3600.0
+"""Seconds of pending counts kept, to know how many pilots left pending since a demand figure was made."""
+
+DOUBT = 3600.0
+"""Seconds after which pilots that were accepted and never shown are given up, with an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """A poll's answer, added up: pilots by queue, pilots by submission, the host of each submission."""
+
+    by_queue: Mapping[str, PilotCounts] = field(default_factory=dict)
+    shown: Mapping[str, int] = field(default_factory=dict)
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    in_flight: int = 0
+
+
+def tally(groups: Sequence[PilotGroup]) -> Tally:
+    """Add up the groups of a poll."""
+    states: dict[str, dict[str, int]] = {}
+    shown: dict[str, int] = {}
+    hosts: dict[str, str] = {}
+    for group in groups:
+        counts = states.setdefault(group.queue, dict.fromkeys(PilotState, 0))
+        counts[group.state] += group.count
+        shown[group.submission] = shown.get(group.submission, 0) + group.count
+        hosts[group.submission] = group.host
+    by_queue = {queue: PilotCounts(**counts) for queue, counts in states.items()}
+    return Tally(by_queue, shown, hosts, sum(counts.in_flight for counts in by_queue.values()))
+
+
+class PilotSource:
+    """A batch object with its shared poll and its queues' history. Safe from many threads.
+
+    `on_ended` is told of pilots that have ended, once each, from the thread that happened to poll.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        batch: Batch,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        interval: float,
+        max_age: float,
+        deadline: float,
+        rate: float | None = None,
+        on_ended: Callable[[Sequence[EndedPilot]], None] = lambda ended: None,
+    ) -> None:
+        self.name = name
+        self.batch = batch
+        self._ledger = ledger
+        self._clock = clock
+        self._deadline = deadline
+        self._rate = rate
+        self._on_ended = on_ended
+        self._shared = Shared(name, self._poll, interval=interval, max_age=max_age, clock=clock, on_good=self._compare)
+        self._lock = threading.Lock()
+        self._waiting: dict[str, list[tuple[float, int]]] = {}
+        self._adopted: frozenset[str] | None = None
+        self._ended: list[EndedPilot] = []
+        self._next_turn = 0.0
+        self.twin = ""
+        """What is known of a second factory with our id; "" while there is none."""
+
+    def snapshot(self) -> Snapshot[Tally]:
+        """Return the shared snapshot, polling when it is time. Raises SourceError."""
+        return self._shared.get()
+
+    def counts(self, queue: str, snapshot: Snapshot[Tally]) -> PilotCounts:
+        """Return a queue's pilots: those shown, those accepted since, those that may exist."""
+        unseen = ambiguous = 0
+        for entry in self._ledger.of_queue(queue):
+            missing = max(0, entry.count - snapshot.value.shown.get(entry.id, 0))
+            if entry.source != self.name:
+                continue
+            if entry.outcome in (Outcome.OPEN, Outcome.AMBIGUOUS):
+                ambiguous += missing
+            elif entry.ended >= snapshot.began:
+                unseen += missing
+        shown = snapshot.value.by_queue.get(queue, PilotCounts())
+        return replace(shown, unseen=unseen, ambiguous=ambiguous)
+
+    def doubt(self, queue: str, snapshot: Snapshot[Tally]) -> str:
+        """Return why the source is not believed for a queue, or ""."""
+        for entry in self._ledger.of_queue(queue):
+            if entry.outcome is Outcome.ACCEPTED and entry.source == self.name and self._missing(entry, snapshot):
+                when = f"{utc(entry.ended):%H:%M:%S}"
+                return f"{self.name} accepted {entry.count} pilots at {when} and shows neither them nor their end"
+        return ""
+
+    def left(self, queue: str, since: float, waiting: int) -> int:
+        """Return how many pilots of a queue left pending after a time, `waiting` being those that wait now.
+
+        Left = waiting then + submitted since - waiting now. Where the process is younger than the time,
+        the last submission on record bounds what waited then from above: too many are deducted for a
+        moment rather than too few.
+        """
+        with self._lock:
+            seen = list(self._waiting.get(queue, ()))
+        index = bisect_right(seen, since, key=lambda point: point[0])
+        recorded = self._ledger.before(queue, since)
+        if index:
+            start, then = seen[index - 1]
+        elif recorded is not None:
+            start, then = recorded.ended, recorded.waiting + recorded.count
+        elif seen:
+            start, then = seen[0]
+        else:
+            return 0
+        since_then = sum(entry.count for entry in self._ledger.of_queue(queue) if entry.ended > start)
+        return max(0, then + since_then - waiting)
+
+    def in_flight(self) -> int:
+        """Return all pilots that exist or may exist here, from the newest answer whatever its age.
+
+        A source that has not answered yet counts as the record of each queue's last submission says.
+        """
+        unsettled = self._ledger.unsettled(self.name)
+        last = self._shared.peek()
+        if last is None:
+            return self._ledger.bound(self.name)
+        return last.value.in_flight + sum(
+            max(0, entry.count - last.value.shown.get(entry.id, 0)) for entry in unsettled
+        )
+
+    def turn(self, count: int) -> float:
+        """Reserve the submission of `count` pilots at the source's `max_submit_rate`; return the wait in seconds."""
+        if self._rate is None:
+            return 0.0
+        with self._lock:
+            now = self._clock.now()
+            begin = max(now, self._next_turn)
+            self._next_turn = begin + count / self._rate
+            return begin - now
+
+    def close(self) -> None:
+        """Wake all who wait for the source and give up its calls."""
+        self._shared.close()
+        self.batch.close()
+
+    def _poll(self) -> Snapshot[Tally]:
+        began = self._clock.now()
+        report: PilotReport = self.batch.poll()
+        self._ended += report.ended
+        return Snapshot(tally(report.groups), self.name, began, began)
+
+    def _compare(self, snapshot: Snapshot[Tally]) -> None:
+        """Compare a good answer with what was submitted; called before any queue sees the answer."""
+        self._settle(snapshot)
+        self._look_for_twin(snapshot.value)
+        self._ledger.forget(self.name, snapshot.value.shown)
+        self._remember(snapshot)
+        ended, self._ended = self._ended, []
+        if ended:
+            self._on_ended(ended)
+
+    def _settle(self, snapshot: Snapshot[Tally]) -> None:
+        missing: list[Entry] = []
+        for entry in self._ledger.unsettled(self.name):
+            if entry.outcome is Outcome.OPEN or snapshot.began <= entry.ended:
+                continue
+            shown = snapshot.value.shown.get(entry.id, 0)
+            if entry.outcome is Outcome.AMBIGUOUS:
+                # A batch system that was hung may still take it: wait as long as a call may last.
+                if shown >= entry.count or snapshot.began > entry.ended + self._deadline:
+                    log.info("%s: of %d pilots submitted without an answer %d exist", self.name, entry.count, shown)
+                    self._ledger.settle(entry.id, shown)
+            elif shown:
+                self._ledger.settle(entry.id, entry.count)
+            else:
+                missing.append(entry)
+        if missing:
+            self._look_for_ends(missing)
+
+    def _look_for_ends(self, missing: Sequence[Entry]) -> None:
+        try:
+            ended = self.batch.ended(frozenset(entry.id for entry in missing))
+        except SourceError as error:
+            log.warning("%s", error)
+            ended = frozenset()
+        for entry in missing:
+            if entry.id in ended:
+                self._ledger.settle(entry.id, entry.count)
+            elif self._clock.now() > entry.ended + DOUBT:
+                log.error("%s never showed the %d pilots of %s; they are given up", self.name, entry.count, entry.queue)
+                self._ledger.settle(entry.id, 0)
+
+    @staticmethod
+    def _missing(entry: Entry, snapshot: Snapshot[Tally]) -> bool:
+        return snapshot.began > entry.ended and entry.id not in snapshot.value.shown
+
+    def _look_for_twin(self, answer: Tally) -> None:
+        foreign = frozenset(name for name in answer.shown if not self._ledger.mine(name))
+        if self._adopted is None:
+            self._adopted = foreign
+            if foreign:
+                log.info("%s: adopted the pilots of %d earlier submissions", self.name, len(foreign))
+        new = sorted(foreign - self._adopted)
+        host = answer.hosts[new[-1]] if new else ""
+        self.twin = (
+            f"{self.name} shows pilots of this factory's id from host {host} that it did not submit" if new else ""
+        )
+
+    def _remember(self, snapshot: Snapshot[Tally]) -> None:
+        with self._lock:
+            for queue in {*self._waiting, *snapshot.value.by_queue}:
+                counts = snapshot.value.by_queue.get(queue, PilotCounts())
+                points = self._waiting.setdefault(queue, [])
+                points.append((snapshot.began, counts.waiting))
+                while points[0][0] < snapshot.began - REMEMBER:
+                    points.pop(0)

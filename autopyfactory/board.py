@@ -1,0 +1,102 @@
+"""What each queue last knew and wished, for the rules that look across queues: siblings and the factory's budget.
+
+A queue decides while it holds `turn`, and writes its submission into the ledger before it lets go; so two
+queues never spend the same pilot of `max_per_factory`, and siblings see each other's latest word.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from autopyfactory.batch.source import PilotSource
+from autopyfactory.config.models import QueueConfig
+from autopyfactory.sched.demand import Claim
+from autopyfactory.sched.rule import Budget
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A queue's last word: its claim on a wmsqueue, and how many pilots it wished in its last decision.
+
+    A queue that has not had its first cycle claims its part: to be asked for twice is worse than late.
+    """
+
+    wms: str
+    wmsqueue: str
+    claim: Claim
+    wish: int = 0
+
+
+def claim_of(queue: QueueConfig, waiting: int = 0, *, active: bool = True) -> Claim:
+    """Return a queue's claim as its configuration makes it."""
+    options = queue.options
+    return Claim(
+        queue.name,
+        options.weight,
+        options.cores,
+        frozenset(options.labels),
+        frozenset(options.resource_types),
+        waiting,
+        active,
+    )
+
+
+class Board:
+    """Share the standings of all queues. Use it while holding `turn`, except for `configure`."""
+
+    def __init__(self, max_per_factory: int | None) -> None:
+        self.turn = threading.RLock()
+        self._maximum = max_per_factory
+        self._sources: tuple[PilotSource, ...] = ()
+        self._standings: dict[str, Standing] = {}
+
+    def configure(
+        self, queues: Mapping[str, QueueConfig], sources: Iterable[PilotSource], max_per_factory: int | None
+    ) -> None:
+        """Take over the queues and sources of a configuration; queues that stay keep their standing."""
+        with self.turn:
+            self._maximum = max_per_factory
+            self._sources = tuple(sources)
+            old = self._standings
+            self._standings = {}
+            for name, queue in queues.items():
+                before = old.get(name)
+                claim = claim_of(queue, before.claim.waiting if before else 0, active=before is None or before.claim.active)
+                wish = before.wish if before else 0
+                self._standings[name] = Standing(queue.options.wms, queue.options.wmsqueue, claim, wish)
+
+    def siblings(self, queue: str) -> list[Claim]:
+        """Return the claims of all other queues on the same wmsqueue."""
+        me = self._standings.get(queue)
+        if me is None:
+            return []
+        return [
+            other.claim
+            for name, other in self._standings.items()
+            if name != queue and (other.wms, other.wmsqueue) == (me.wms, me.wmsqueue)
+        ]
+
+    def budget(self, queue: str) -> Budget | None:
+        """Return what `max_per_factory` leaves over all sources; None when it is not set."""
+        if self._maximum is None:
+            return None
+        free = self._maximum - sum(source.in_flight() for source in self._sources)
+        wishes = {name: standing.wish for name, standing in self._standings.items() if name != queue and standing.wish}
+        return Budget(self._maximum, free, wishes)
+
+    def decided(self, queue: str, waiting: int, wish: int) -> None:
+        """Note a queue's decision: it can submit, has so many pilots waiting, and wished for so many."""
+        self._change(queue, waiting, active=True, wish=wish)
+
+    def blocked(self, queue: str, waiting: int | None = None) -> None:
+        """Note that a queue cannot submit now; `waiting` None: its pilots are unknown, the last word stays."""
+        self._change(queue, waiting, active=False, wish=0)
+
+    def _change(self, queue: str, waiting: int | None, *, active: bool, wish: int) -> None:
+        standing = self._standings.get(queue)
+        if standing is None:
+            return
+        known = standing.claim.waiting if waiting is None else waiting
+        self._standings[queue] = replace(
+            standing, claim=replace(standing.claim, waiting=known, active=active), wish=wish
+        )

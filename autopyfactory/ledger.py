@@ -1,0 +1,181 @@
+"""What this factory has submitted: the memory behind laws 2, 3 and 4.
+
+Every submission is written down before it begins and again when its answer is known, one JSON line each in
+`<state_dir>/submissions.jsonl`; what has no answer when the factory starts again is ambiguous. A poll that
+is newer than a submission settles it by its tag. The file is not synced to disk: it survives the death of
+the process, and after a crash of the host the pilots are still counted by their factory tag.
+"""
+
+import json
+import logging
+import secrets
+import threading
+from collections.abc import Container
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from autopyfactory.clock import Clock, utc
+from autopyfactory.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+KEEP = 1800.0
+"""Seconds that a settled submission is remembered; far beyond the age of any demand figure in use."""
+
+
+class Outcome(StrEnum):
+    """What is known of a submission."""
+
+    OPEN = "open"
+    ACCEPTED = "accepted"
+    AMBIGUOUS = "ambiguous"
+    SETTLED = "settled"
+    """A poll showed it, or its end, or that it never was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One submission. `waiting` and `in_flight` are the queue's pilots just before it, without its own.
+
+    `ended` is when its answer came, or when the factory gave up waiting for it; `began` until then.
+    """
+
+    id: str
+    queue: str
+    source: str
+    count: int
+    began: float
+    ended: float
+    waiting: int
+    in_flight: int
+    outcome: Outcome = Outcome.OPEN
+
+
+class Ledger:
+    """Remember submissions, in memory and in a file. Safe from many threads.
+
+    Raises ConfigError when the file exists and cannot be read or written anew.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: dict[str, Entry] = {}
+        self._by_queue: dict[str, dict[str, Entry]] = {}
+        self._unsettled: dict[str, Entry] = {}
+        self._lines = 0
+        try:
+            self._load()
+        except OSError as error:
+            raise ConfigError([f"{path}: cannot keep what is submitted: {error.strerror}"]) from error
+
+    def open(self, queue: str, source: str, count: int, *, waiting: int, in_flight: int) -> str:
+        """Write down that a submission begins and return its id. Raises OSError: then it must not begin."""
+        now = self._clock.now()
+        name = f"{utc(now):%Y%m%dT%H%M%S}-{secrets.token_hex(6)}"
+        entry = Entry(name, queue, source, count, now, now, waiting, in_flight)
+        with self._lock:
+            self._append(entry)
+            self._keep(entry)
+        return name
+
+    def close(self, name: str, outcome: Outcome, count: int) -> None:
+        """Write down what became of a submission: `count` pilots exist, or may exist."""
+        with self._lock:
+            self._change(replace(self._entries[name], outcome=outcome, count=count, ended=self._clock.now()))
+
+    def settle(self, name: str, count: int) -> None:
+        """Write down that a poll told what became of a submission: `count` pilots came of it."""
+        with self._lock:
+            if name in self._unsettled:
+                self._change(replace(self._entries[name], outcome=Outcome.SETTLED, count=count))
+
+    def mine(self, name: str) -> bool:
+        """Tell whether this factory made a submission, as far as its file remembers."""
+        with self._lock:
+            return name in self._entries
+
+    def of_queue(self, queue: str) -> list[Entry]:
+        """Return the remembered submissions of a queue, oldest first."""
+        with self._lock:
+            return list(self._by_queue.get(queue, {}).values())
+
+    def unsettled(self, source: str) -> list[Entry]:
+        """Return the submissions through a source of which no poll has told yet."""
+        with self._lock:
+            return [entry for entry in self._unsettled.values() if entry.source == source]
+
+    def before(self, queue: str, at: float) -> Entry | None:
+        """Return the queue's last submission that ended at or before a time, as far as remembered."""
+        past = [entry for entry in self.of_queue(queue) if entry.ended <= at]
+        return max(past, key=lambda entry: entry.ended, default=None)
+
+    def bound(self, source: str) -> int:
+        """Return the most pilots that may be in flight through a source, by each queue's last submission."""
+        with self._lock:
+            last = [list(queue.values())[-1] for queue in self._by_queue.values() if queue]
+        return sum(entry.in_flight + entry.count for entry in last if entry.source == source)
+
+    def forget(self, source: str, shown: Container[str]) -> None:
+        """Drop a source's settled submissions that are old and no longer shown; keep each queue's last."""
+        limit = self._clock.now() - KEEP
+        with self._lock:
+            for queue in list(self._by_queue.values()):
+                for entry in list(queue.values())[:-1]:
+                    if entry.source == source and self._is_past(entry, limit) and entry.id not in shown:
+                        del self._entries[entry.id]
+                        del queue[entry.id]
+            if self._lines > 4 * len(self._entries) + 10_000:
+                self._write()
+
+    @staticmethod
+    def _is_past(entry: Entry, limit: float) -> bool:
+        return entry.outcome is Outcome.SETTLED and entry.ended < limit
+
+    def _change(self, entry: Entry) -> None:
+        self._keep(entry)
+        try:
+            self._append(entry)
+        except OSError as error:
+            log.error("%s: cannot write, after a restart %s counts as ambiguous: %s", self._path, entry.id, error)
+
+    def _keep(self, entry: Entry) -> None:
+        self._entries[entry.id] = entry
+        self._by_queue.setdefault(entry.queue, {})[entry.id] = entry
+        if entry.outcome is Outcome.SETTLED:
+            self._unsettled.pop(entry.id, None)
+        else:
+            self._unsettled[entry.id] = entry
+
+    def _append(self, entry: Entry) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(entry)) + "\n")
+        self._lines += 1
+
+    def _load(self) -> None:
+        lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines() if self._path.exists() else []
+        found: dict[str, Entry] = {}
+        for line in lines:
+            try:
+                values = json.loads(line)
+                entry = Entry(**{**values, "outcome": Outcome(values["outcome"])})
+            except (ValueError, TypeError, KeyError):
+                log.warning("%s: skipped a broken line: %.60s", self._path, line)
+                continue
+            found[entry.id] = entry
+        limit = self._clock.now() - KEEP
+        newest = {entry.queue: entry.id for entry in found.values()}
+        for entry in found.values():
+            if entry.id == newest[entry.queue] or not self._is_past(entry, limit):
+                self._keep(replace(entry, outcome=Outcome.AMBIGUOUS) if entry.outcome is Outcome.OPEN else entry)
+        self._write()
+
+    def _write(self) -> None:
+        """Write the file anew with what is remembered."""
+        fresh = self._path.with_suffix(".new")
+        text = "".join(json.dumps(asdict(entry)) + "\n" for entry in self._entries.values())
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(self._path)
+        self._lines = len(self._entries)
