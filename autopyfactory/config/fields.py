@@ -2,15 +2,23 @@
 
 Every option of every section is a field of an `Options` model, built from these types. A validator
 raises ValueError with what is wrong and what to do; the loader adds file, line, section and option.
+Numbers are bounded in length, for a value of a million digits would cost minutes before it is refused.
 """
 
 import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr
+from pydantic.fields import FieldInfo
 
 _DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LONGEST = 10 * 366 * 86400
 _SIZE_UNITS = {
     "B": 1,
     "kB": 10**3,
@@ -23,6 +31,11 @@ _SIZE_UNITS = {
     "GiB": 2**30,
     "TiB": 2**40,
 }
+_DECIMAL = r"[0-9]{1,15}(?:\.[0-9]{1,15})?"
+_NUMBER = re.compile(rf"[+-]?(?:{_DECIMAL}|\.[0-9]{{1,15}}|[0-9]{{1,9}}/[0-9]{{1,9}})")
+_TIMES = re.compile(rf"({_DECIMAL})\s*([A-Za-z]+)\s*")
+_MASK = "********"
+_PASSWORD = re.compile(r"(://[^/@\s]*?:)[^/@\s]*@")
 
 
 class Options(BaseModel):
@@ -32,17 +45,21 @@ class Options(BaseModel):
 
 
 def duration(text: Any) -> float:
-    """Read `90s`, `10m`, `1h30m`, `2d` as seconds; a bare number is refused, for its unit is a guess."""
+    """Read `90s`, `10m`, `1h30m`, `2d` as seconds; a bare number but 0 is refused, for its unit is a guess."""
     if isinstance(text, int | float):
         return float(text)
-    words = re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]+)", str(text))
-    if not words or re.sub(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", "", str(text).strip()):
+    stripped = str(text).strip()
+    if stripped == "0":
+        return 0.0
+    if not stripped or _TIMES.sub("", stripped):
         raise ValueError(f"'{text}' is no duration, write for example 90s, 10m, 1h30m or 2d")
     total = 0.0
-    for number, unit in words:
+    for number, unit in _TIMES.findall(stripped):
         if unit not in _DURATION_UNITS:
             raise ValueError(f"'{unit}' is no unit of time, use s, m, h, d or w")
         total += float(number) * _DURATION_UNITS[unit]
+    if total > _LONGEST:
+        raise ValueError(f"'{text}' is longer than ten years")
     return total
 
 
@@ -50,10 +67,20 @@ def size(text: Any) -> int:
     """Read `16GB`, `500 MB`, `2GiB` as bytes."""
     if isinstance(text, int):
         return text
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", str(text))
+    match = re.fullmatch(rf"\s*({_DECIMAL})\s*([A-Za-z]+)\s*", str(text))
     if not match or match[2] not in _SIZE_UNITS:
         raise ValueError(f"'{text}' is no size, write for example 500MB, 16GB or 2GiB")
     return int(Fraction(match[1]) * _SIZE_UNITS[match[2]])
+
+
+def rate(text: Any) -> float:
+    """Read `20`, `20/s`, `100/m` or `5/h` as a number per second."""
+    if isinstance(text, int | float):
+        return float(text)
+    match = re.fullmatch(rf"\s*({_DECIMAL})\s*(?:/\s*([smh]))?\s*", str(text))
+    if not match:
+        raise ValueError(f"'{text}' is no rate, write for example 20 or 20/s, 100/m or 5/h")
+    return float(match[1]) / _DURATION_UNITS[match[2] or "s"]
 
 
 def words(text: Any) -> tuple[str, ...]:
@@ -77,10 +104,12 @@ def boolean(text: Any) -> bool:
 
 def fraction(text: Any) -> Fraction:
     """Read `0.25` or `1/3` exactly, so that rounding up never sees a binary remainder."""
-    try:
-        return Fraction(str(text).strip())
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f"'{text}' is no number, write for example 0.5 or 1/3") from None
+    if isinstance(text, int | Fraction):
+        return Fraction(text)
+    stripped = str(text).strip()
+    if not _NUMBER.fullmatch(stripped) or re.search("/0+$", stripped):
+        raise ValueError(f"'{text}' is no number, write for example 0.5 or 1/3")
+    return Fraction(stripped)
 
 
 def cores(text: Any) -> dict[str, int]:
@@ -89,16 +118,130 @@ def cores(text: Any) -> dict[str, int]:
         return text
     result: dict[str, int] = {}
     for word in words(text):
-        name, _, number = word.partition(":")
-        if not name.strip() or not number.strip().isdigit() or int(number) < 1:
+        match = re.fullmatch(r"([^:]*[^:\s])\s*:\s*([0-9]{1,6})", word)
+        if not match or int(match[2]) < 1:
             raise ValueError(f"'{word}' is not TYPE:CORES, write for example SCORE:1, MCORE:8")
-        result[name.strip()] = int(number)
+        result[match[1]] = int(match[2])
     return result
 
 
-Duration = Annotated[float, BeforeValidator(duration)]
-Size = Annotated[int, BeforeValidator(size)]
-Words = Annotated[tuple[str, ...], BeforeValidator(words)]
-Boolean = Annotated[bool, BeforeValidator(boolean)]
-CoresByType = Annotated[dict[str, int], BeforeValidator(cores)]
-Number = Annotated[Fraction, BeforeValidator(fraction), PlainSerializer(str)]
+def absolute(text: Any) -> Path:
+    """Read an absolute path; a leading `~` is a home directory."""
+    if isinstance(text, str) and not text.strip():
+        raise ValueError("has no value, write a path that begins with / or ~")
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"nobody knows the home directory in '{text}', write a path that begins with /") from None
+    if not path.is_absolute():
+        raise ValueError(f"'{text}' is no absolute path, write one that begins with / or ~")
+    return path
+
+
+def identifier(text: Any) -> str:
+    """Read the factory's id: what the monitor can have in a page's address."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", str(text)):
+        raise ValueError(f"'{text}' is no id, use up to 64 of A-Z a-z 0-9 _ -")
+    return str(text)
+
+
+def command_line(text: Any) -> str:
+    """Check that a shell could split the text into words, and return it as it is."""
+    try:
+        shlex.split(str(text))
+    except ValueError:
+        raise ValueError("a quotation mark or a backslash at the end has no partner") from None
+    return str(text)
+
+
+def _write_duration(seconds: float) -> str:
+    if seconds != int(seconds):
+        return f"{seconds:.9f}".rstrip("0") + "s"
+    left, parts = int(seconds), []
+    for unit in ("d", "h", "m", "s"):
+        count, left = divmod(left, _DURATION_UNITS[unit])
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def _write_size(size: int) -> str:
+    for unit in ("TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "kB"):
+        if size and size % _SIZE_UNITS[unit] == 0:
+            return f"{size // _SIZE_UNITS[unit]}{unit}"
+    return f"{size}B"
+
+
+def _write_rate(per_second: float) -> str:
+    for unit in ("s", "m", "h"):
+        number = round(per_second * _DURATION_UNITS[unit], 9)
+        if number == int(number):
+            return f"{int(number)}/{unit}"
+    return f"{per_second:.9f}/s"
+
+
+def _write_text(value: object) -> str:
+    """Mask the password of a URL on the way."""
+    return _PASSWORD.sub(rf"\1{_MASK}@", str(value))
+
+
+def _write_words(value: tuple[object, ...]) -> str:
+    return ", ".join(_write_text(word) for word in value)
+
+
+def _write_cores(value: dict[str, int]) -> str:
+    return ", ".join(f"{name}:{number}" for name, number in value.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What values of a type are called, and how one is written as the admin would, secrets masked."""
+
+    name: str
+    write: Callable[[Any], str] = _write_text
+
+
+Duration = Annotated[float, BeforeValidator(duration), Kind("duration (s m h d w)", _write_duration)]
+Size = Annotated[int, BeforeValidator(size), Kind("size (MB GB GiB ...)", _write_size)]
+Rate = Annotated[float, BeforeValidator(rate), Kind("rate (20/s, 100/m)", _write_rate)]
+Words = Annotated[tuple[str, ...], BeforeValidator(words), Kind("list, by commas", _write_words)]
+Boolean = Annotated[bool, BeforeValidator(boolean), Kind("yes or no", lambda value: "yes" if value else "no")]
+CoresByType = Annotated[dict[str, int], BeforeValidator(cores), Kind("TYPE:CORES list, by commas", _write_cores)]
+Number = Annotated[Fraction, BeforeValidator(fraction), PlainSerializer(str), Kind("number (0.5, 1/3)")]
+Identifier = Annotated[str, BeforeValidator(identifier)]
+CommandLine = Annotated[str, BeforeValidator(command_line)]
+AbsolutePath = Annotated[Path, BeforeValidator(absolute), Kind("absolute path")]
+Secret = Annotated[SecretStr, Kind("secret", lambda _: _MASK)]
+
+_PLAIN: dict[object, Kind] = {int: Kind("whole number"), float: Kind("number"), str: Kind("text"), Path: Kind("path")}
+
+
+def kind(field: FieldInfo) -> Kind:
+    """Return the kind of a field, `X | None` being of the kind of X."""
+    return _find_kind(field.annotation, tuple(field.metadata)) or Kind("text")
+
+
+def _find_kind(annotation: Any, metadata: tuple[object, ...] = ()) -> Kind | None:
+    for mark in metadata:
+        if isinstance(mark, Kind):
+            return mark
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _find_kind(arguments[0], arguments[1:])
+    if origin is Literal:
+        return Kind(" or ".join(str(word) for word in arguments))
+    if origin in {Union, UnionType}:
+        return next((found for found in map(_find_kind, arguments) if found), None)
+    if annotation is SecretStr:
+        return Kind("secret", lambda _: _MASK)
+    return None if annotation is NoneType else _PLAIN.get(annotation)
+
+
+def write(field: FieldInfo, value: object) -> str:
+    """Write a value as it would stand in a file; `none` for what is not set, a secret masked."""
+    return "none" if value is None else kind(field).write(value)
+
+
+def mask(text: str) -> str:
+    """Mask a text that is a secret as a whole."""
+    return _MASK if text else ""

@@ -5,45 +5,68 @@ Options of one plug-in only are declared in its own module (`QueueOptions`, `Sou
 """
 
 import getpass
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
+from autopyfactory.config.fields import (
+    AbsolutePath,
+    Boolean,
+    CommandLine,
+    CoresByType,
+    Duration,
+    Identifier,
+    Number,
+    Options,
+    Size,
+    Words,
+)
 from autopyfactory.config.problems import Problem
 from autopyfactory.sched.options import RuleOptions
-from autopyfactory.config.fields import Boolean, CoresByType, Duration, Number, Options, Size, Words
+
+
+def _user() -> str:
+    """Return the name of this account, or its number where the host has no name for it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 class FactoryOptions(Options):
     """`[factory]` of autopyfactory.conf."""
 
-    id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="name of this factory in tags, monitor and WMS")
+    id: Identifier = Field(description="name of this factory in tags, monitor and WMS")
     host: str = Field(
         default_factory=socket.gethostname, description="name of this host in the tag APF_HOST and in FACTORY_JOBID"
     )
-    user: str = Field(default_factory=getpass.getuser, description="FACTORYUSER in the pilot's environment")
+    user: str = Field(default_factory=_user, description="FACTORYUSER in the pilot's environment")
     admin_email: str = Field("", description="who is told; shown on the monitor, notify_user of HTCondor")
-    log_dir: Path = Field(Path("/var/log/apf"), description="where the daemon's own log goes")
-    state_dir: Path = Field(Path("/var/lib/apf"), description="what must survive a restart")
-    run_dir: Path = Field(Path("/run/apf"), description="the lock of a running factory")
-    pilot_log_dir: Path = Field(Path("/var/lib/apf/pilots"), description="root of the pilots' output")
+    log_dir: AbsolutePath = Field(Path("/var/log/apf"), description="where the daemon's own log goes")
+    state_dir: AbsolutePath = Field(Path("/var/lib/apf"), description="what must survive a restart")
+    run_dir: AbsolutePath = Field(Path("/run/apf"), description="the lock of a running factory")
+    pilot_log_dir: AbsolutePath = Field(Path("/var/lib/apf/pilots"), description="root of the pilots' output")
     pilot_log_url: str = Field("", description="the URL under which pilot_log_dir is served")
     queues: Words = Field((), description="queue files; default: queues.conf and queues.d/*.conf beside this file")
     max_per_factory: int | None = Field(None, ge=0, description="pilots in flight over all queues, at most")
     min_free: Size = Field(100_000_000, description="nothing is submitted below this free space of our directories")
-    environment_script: Path | None = Field(None, description="a script sourced at start, so that grid tools are found")
+    environment_script: AbsolutePath | None = Field(
+        None, description="a script sourced at start, so that grid tools are found"
+    )
     submit_users: Words = Field((), description="accounts that queues may name in submit_user")
 
 
 class CredentialOptions(Options):
     """`[credential NAME]` of autopyfactory.conf."""
 
-    kind: str = Field("proxy", pattern="^(proxy|token)$", description="proxy (X.509) or token")
-    file: Path = Field(description="the file that holds it")
+    kind: Literal["proxy", "token"] = Field("proxy", description="proxy (X.509) or token")
+    file: AbsolutePath = Field(description="the file that holds it")
 
 
 class QueueOptions(Options):
@@ -60,16 +83,18 @@ class QueueOptions(Options):
     monitor: Words = Field((), description="[monitor NAME] sections that are told")
     interval: Duration = Field(60.0, ge=0.1, description="time between two cycles")
     rules: Words = Field(("ready",), description="the makers of the decision, in order")
-    share: Number = Field(Fraction(1), ge=0, description="this factory's part of the wmsqueue's demand, 0 to 1")
+    share: Number = Field(Fraction(1), ge=0, le=1, description="this factory's part of the wmsqueue's demand, 0 to 1")
     weight: Number = Field(Fraction(1), ge=0, description="this queue's weight among its siblings")
     labels: Words = Field((), description="job labels that count; empty: all")
     resource_types: Words = Field((), description="resource types that count; empty: all")
     cores: int = Field(1, ge=1, description="cores of one pilot")
     memory: Size | None = Field(None, description="memory of one pilot, whole")
     walltime: Duration | None = Field(None, description="wall time of one pilot")
-    job_cores: CoresByType = Field(default_factory=dict, description="cores of one job by resource type, e.g. SCORE:1, MCORE:8")
-    executable: Path | None = Field(None, description="the wrapper; empty: the shipped bootstrap")
-    arguments: str = Field("", description="arguments of the wrapper, as a shell would read them")
+    job_cores: CoresByType = Field(
+        default_factory=dict, description="cores of one job by resource type, e.g. SCORE:1, MCORE:8"
+    )
+    executable: AbsolutePath | None = Field(None, description="the wrapper; empty: the shipped bootstrap")
+    arguments: CommandLine = Field("", description="arguments of the wrapper, as a shell would read them")
     proxy: Words = Field((), description="X.509 proxy for the pilot: credential sections in order, or a path")
     token: Words = Field((), description="token that authenticates us to a CE: credential sections, or a path")
     submit_user: str = Field("", description="account the pilots run as, where the backend can choose")
@@ -105,7 +130,9 @@ class Config:
     """The whole configuration: `sources`, `wms`, `monitors` and `credentials` by section name.
 
     `queues` holds the valid and enabled ones in the order of the files; `problems` what was wrong or is
-    worth a warning with the rest, `out` the names of the queues that problems took out.
+    worth a warning with the rest, `out` the names of the queues that problems took out, `disabled` those
+    of `enabled = no` (None: its section has mistakes). `origins` tells the `file:line` of every option that
+    stands in a file, by section (of a queue: its name) and option, also where [DEFAULT] set it.
     """
 
     path: Path
@@ -117,3 +144,5 @@ class Config:
     queues: Mapping[str, QueueConfig]
     out: frozenset[str] = frozenset()
     problems: tuple[Problem, ...] = ()
+    disabled: Mapping[str, QueueConfig | None] = field(default_factory=dict)
+    origins: Mapping[tuple[str, str], str] = field(default_factory=dict)
