@@ -1,0 +1,189 @@
+"""The running daemon: signals, reload, and a stop that is quick and clean."""
+
+import faulthandler
+import logging
+import multiprocessing
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import NoReturn, Protocol
+
+from autopyfactory import logs
+from autopyfactory.config.models import Config
+from autopyfactory.errors import ConfigError
+from autopyfactory.host import notify
+
+log = logging.getLogger(__name__)
+
+STOP_S = 3.0
+_ONLY_AT_START = ("id", "run_dir", "state_dir", "environment_script")
+
+
+class Runnable(Protocol):
+    """What the daemon needs of a factory."""
+
+    def start(self) -> None:
+        """Start all threads."""
+
+    def reload(self, config: Config) -> str:
+        """Apply a validated configuration; return the difference as text."""
+
+    def wait(self, timeout: float) -> bool:
+        """Tell whether every queue has done its cycles, waiting at most `timeout` seconds."""
+
+    def stop(self) -> None:
+        """Stop everything, within about 3 s."""
+
+
+class Signals:
+    """TERM, INT and HUP as numbers to wait for.
+
+    The interpreter's C handler writes each number into a socket: the main thread wakes at once, whichever
+    thread the kernel gave the signal to.
+    """
+
+    HANDLED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+
+    def __init__(self) -> None:
+        self._ear, self._mouth = socket.socketpair()
+        self._ear.setblocking(False)
+        self._mouth.setblocking(False)
+        signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
+        for number in self.HANDLED:
+            signal.signal(number, lambda _number, _frame: None)
+
+    def wait(self, timeout: float) -> set[int]:
+        """Return the signals that came, after at most `timeout` seconds."""
+        select.select([self._ear], [], [], timeout)
+        try:
+            return set(self._ear.recv(4096)) & self.HANDLED
+        except BlockingIOError:
+            return set()
+
+
+class Daemon:
+    """One factory under signals, in the main thread.
+
+    `finite` is true when the factory ends by itself after its cycles; `farewell` is called last, also when
+    a hanging stop ends the process by force.
+    """
+
+    def __init__(
+        self,
+        factory: Runnable,
+        config: Config,
+        *,
+        load: Callable[[], Config],
+        wait: Callable[[float], set[int]],
+        finite: bool = False,
+        farewell: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._factory = factory
+        self._config = config
+        self._load = load
+        self._wait = wait
+        self._finite = finite
+        self._farewell = farewell
+
+    def serve(self) -> int:
+        """Run until a signal stops us or all cycles are done; return the exit code."""
+        notify("READY=1")
+        try:
+            self._loop()
+            code = 0
+        except Exception:
+            log.critical("the main thread ended by a bug", exc_info=True)
+            code = 1
+        notify("STOPPING=1")
+        self._stop()
+        return code
+
+    def _loop(self) -> None:
+        while True:
+            if self._finite and self._factory.wait(0.1):
+                return log.info("all cycles are done")
+            came = self._wait(0.0 if self._finite else 60.0)
+            ends = came - {signal.SIGHUP}
+            if ends:
+                return log.info("stopping on %s", signal.Signals(min(ends)).name)
+            if came:
+                self._reload()
+
+    def _reload(self) -> None:
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        logs.reopen()
+        try:
+            self._apply()
+        except Exception:
+            log.critical("the reload ended by a bug", exc_info=True)
+        notify("READY=1")
+
+    def _apply(self) -> None:
+        try:
+            config = self._load()
+        except ConfigError as error:
+            return _refuse(error.problems)
+        refused = [*_only_at_start(self._config, config), *_new_problems(self._config, config)]
+        if refused:
+            return _refuse(refused)
+        for problem in config.problems:
+            log.warning("%s", problem)
+        difference = self._factory.reload(config)
+        self._config = config
+        log.info("reloaded %s", config.path)
+        for line in difference.splitlines():
+            log.info("reload: %s", line)
+        return None
+
+    def _stop(self) -> None:
+        """Stop the factory; a second after `STOP_S` the process ends, whatever hangs."""
+        began = time.monotonic()
+        guard = threading.Timer(STOP_S + 1.0, self._abandon)
+        guard.daemon = True
+        guard.start()
+        try:
+            self._factory.stop()
+        except Exception:
+            log.critical("the stop ended by a bug", exc_info=True)
+        for thread in _lingering():
+            thread.join(max(0.1, began + STOP_S - time.monotonic()))
+        if _lingering():
+            self._abandon()
+        log.info("stopped after %.1f s", time.monotonic() - began)
+        self._farewell()
+
+    def _abandon(self) -> NoReturn:
+        names = sorted(thread.name for thread in threading.enumerate() if thread is not threading.current_thread())
+        log.error("the stop hangs, the process ends without %s", ", ".join(names))
+        faulthandler.dump_traceback([*logs.descriptors(), 2][0])
+        for child in multiprocessing.active_children():
+            child.kill()
+        self._farewell()
+        logging.shutdown()
+        os._exit(1)
+
+
+def _lingering() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
+
+
+def _refuse(problems: Iterable[str]) -> None:
+    for problem in problems:
+        log.error("%s", problem)
+    log.error("reload refused, the running configuration stays")
+
+
+def _only_at_start(old: Config, new: Config) -> list[str]:
+    changed = [name for name in _ONLY_AT_START if getattr(old.factory, name) != getattr(new.factory, name)]
+    return [f"{new.path}: [factory] {name}: cannot change in a running factory, restart it" for name in changed]
+
+
+def _new_problems(old: Config, new: Config) -> list[str]:
+    """Return what takes a queue out now and did not before; its line may have moved."""
+    known = {(problem.queue, problem.option, problem.text) for problem in old.problems if problem.queue}
+    fatal = (problem for problem in new.problems if problem.queue and not problem.warning)
+    return [str(problem) for problem in fatal if (problem.queue, problem.option, problem.text) not in known]
