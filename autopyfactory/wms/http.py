@@ -1,0 +1,219 @@
+"""One bounded GET: a deadline for the whole exchange, a size limit, and nothing taken from the environment.
+
+Socket timeouts bound only the wait for the next byte, and neither the lookup of the name nor a server
+that drips its header. So each GET runs in a thread of its own: the caller waits for it up to the deadline,
+then cuts the connection, which ends the thread too.
+"""
+
+import contextlib
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.exceptions import ConnectTimeout, ProxyError, ReadTimeout, RequestException, SSLError
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import HTTPError, NameResolutionError
+
+from autopyfactory import __version__
+from autopyfactory.errors import SourceError
+
+_PIECE = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole HTTP answer; the names of `headers` are found in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def masked(url: str) -> str:
+    """Return the URL without the user and password it may carry, fit for a log."""
+    return re.sub(r"^(\w+://)?.*@", r"\1", url, flags=re.DOTALL)
+
+
+class Http:
+    """GET for one source, from any thread; errors never show a user or password of `proxy`.
+
+    `ca` is a file or folder of trusted certificates for https; without it the usual ones serve.
+    """
+
+    def __init__(self, name: str, *, proxy: str = "", ca: Path | None = None, max_bytes: int = 64_000_000) -> None:
+        self._name = name
+        self._proxy = proxy
+        self._ca = ca
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._open: set[_Exchange] = set()
+        self._closed = False
+
+    def get(self, url: str, headers: Mapping[str, str], deadline: float) -> Answer:
+        """Return the answer, redirects included; `deadline` in seconds.
+
+        Raises SourceError when it is not there whole in time, is too large, or `close` was called.
+        """
+        exchange = _Exchange()
+        with self._lock:
+            if self._closed:
+                raise self._stopped()
+            self._open.add(exchange)
+        thread = threading.Thread(
+            target=exchange.run,
+            args=(lambda: self._whole(exchange, url, headers, deadline),),
+            name=f"{self._name} GET",
+            daemon=True,
+        )
+        try:
+            thread.start()
+            if not exchange.done.wait(deadline):
+                raise SourceError(self._name, f"no whole answer from {masked(url)} within {deadline:.0f} s")
+            return self._outcome(exchange, url)
+        finally:
+            exchange.cut()
+            with self._lock:
+                self._open.discard(exchange)
+
+    def close(self) -> None:
+        """Cut every exchange under way; whoever waits for one gets SourceError (stopped)."""
+        with self._lock:
+            self._closed = True
+            under_way = tuple(self._open)
+        for exchange in under_way:
+            exchange.cut()
+            exchange.done.set()
+
+    def _whole(self, exchange: "_Exchange", url: str, headers: Mapping[str, str], deadline: float) -> Answer:
+        with requests.Session() as session:
+            session.trust_env = False
+            session.headers.clear()
+            session.headers.update({"User-Agent": f"AutoPyFactory/{__version__}", "Accept-Encoding": "identity"})
+            session.headers.update({"Connection": "close", **headers})
+            session.proxies = {"http": self._proxy, "https": self._proxy} if self._proxy else {}
+            session.verify = str(self._ca) if self._ca else True
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, _Adapter(exchange.hold))
+            with session.get(url, stream=True, allow_redirects=False, timeout=deadline) as response:
+                body = bytearray()
+                for piece in response.iter_content(_PIECE):
+                    body += piece
+                    if len(body) > self._max_bytes:
+                        raise SourceError(self._name, f"answer of {masked(url)} exceeds {self._max_bytes} bytes")
+                return Answer(response.status_code, response.headers, bytes(body))
+
+    def _outcome(self, exchange: "_Exchange", url: str) -> Answer:
+        error = exchange.error
+        if exchange.answer is not None:
+            return exchange.answer
+        if self._closed or error is None:
+            raise self._stopped()
+        if isinstance(error, RequestException | HTTPError | OSError):
+            raise SourceError(self._name, f"{self._where(error, url)}: {_why(error)}") from None
+        raise error
+
+    def _where(self, error: BaseException, url: str) -> str:
+        if isinstance(error, ProxyError):
+            return f"no way through http_proxy {masked(self._proxy)}"
+        return f"no answer from {masked(url)}"
+
+    def _stopped(self) -> SourceError:
+        return SourceError(self._name, "the factory stops", stopped=True)
+
+
+class _Exchange:
+    """One GET under way: what came of it, and a grip on its connection for other threads."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.answer: Answer | None = None
+        self.error: BaseException | None = None
+        self._lock = threading.Lock()
+        self._grip: socket.socket | None = None
+        self._over = False
+
+    def run(self, whole: Callable[[], Answer]) -> None:
+        try:
+            self.answer = whole()
+        except BaseException as error:  # handed to the caller's thread, which knows what it means
+            self.error = error
+        finally:
+            self.done.set()
+
+    def hold(self, connection: socket.socket) -> None:
+        """Keep a duplicate: it can be shut down while TLS owns the original."""
+        with self._lock:
+            if self._over:
+                connection.close()
+                raise OSError("given up")
+            self._grip = connection.dup()
+
+    def cut(self) -> None:
+        """End the connection, whoever waits on it; harmless when the exchange is complete."""
+        with self._lock:
+            self._over = True
+            if self._grip is not None:
+                with contextlib.suppress(OSError):
+                    self._grip.shutdown(socket.SHUT_RDWR)
+                self._grip.close()
+                self._grip = None
+
+
+class _Adapter(HTTPAdapter):
+    """Show every new connection to `hold` before a byte is exchanged on it."""
+
+    def __init__(self, hold: Callable[[socket.socket], None]) -> None:
+        super().__init__(max_retries=0)
+        self._hold = hold
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        pool.ConnectionCls = _held(pool.ConnectionCls, self._hold)
+        return pool
+
+
+def _held(kind: Any, hold: Callable[[socket.socket], None]) -> type[HTTPConnection]:
+    class Held(kind):  # type: ignore[misc]  # http or https, as the pool needs it
+        def _new_conn(self) -> socket.socket:
+            connection: socket.socket = super()._new_conn()
+            hold(connection)
+            return connection
+
+    return Held
+
+
+def _why(error: BaseException) -> str:
+    """Return the reason at the bottom of a requests exception; its own text is long and may hold a password."""
+    if isinstance(error, ConnectTimeout):
+        return "connection timed out"
+    if isinstance(error, ReadTimeout):
+        return "it went silent"
+    chain = list(_causes(error))
+    if isinstance(error, SSLError):
+        refusal = next((cause for cause in chain if isinstance(cause, ssl.SSLCertVerificationError)), None)
+        return f"{refusal.verify_message}, see the option ca" if refusal else "TLS failed, is it an https port?"
+    if any(isinstance(cause, NameResolutionError | socket.gaierror) for cause in chain):
+        return "unknown host name"
+    tunnel = next((str(cause) for cause in chain if str(cause).startswith("Tunnel connection failed")), "")
+    strerror = tunnel or next((cause.strerror for cause in chain if isinstance(cause, OSError) and cause.strerror), "")
+    return strerror.lower() or f"the answer broke off ({type(chain[-1]).__name__})"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Walk an exception and all it wraps, from the outside in, each once."""
+    todo, seen = [error], set[int]()
+    while todo:
+        current = todo.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        inner = (*current.args, getattr(current, "reason", None), current.__cause__, current.__context__)
+        todo += [cause for cause in inner if isinstance(cause, BaseException)]
