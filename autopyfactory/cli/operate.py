@@ -12,26 +12,24 @@ import click
 
 from autopyfactory.cli.options import conf_option
 from autopyfactory.config.fields import duration
+from autopyfactory.config.load import load
 from autopyfactory.operate import ALL, Action, OperateError, Operator, OperatorState
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class _Duration(click.ParamType):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def _seconds(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
+    try:
+        return None if text is None else duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def _stopping(command: Command) -> Command:
     """Add what pause and drain have in common."""
     for option in (
         click.option("--why", required=True, metavar="TEXT", help="The reason, for whoever comes next."),
-        click.option("--for", "lasts", type=_Duration(), metavar="DURATION", help="Resume by itself, e.g. after 4h."),
+        click.option("--for", "lasts", callback=_seconds, metavar="DURATION", help="Resume by itself, e.g. after 4h."),
     ):
         command = option(command)
     return _naming(command)
@@ -87,8 +85,6 @@ def _stop(action: Action, queues: tuple[str, ...], everything: bool, conf: Path,
 
 def _resolve(queues: tuple[str, ...], everything: bool, conf: Path) -> tuple[Operator, tuple[str, ...]]:
     """Return the operator's book and the names to write into it; an unknown one is a wrong command line."""
-    from autopyfactory.config.load import load
-
     if everything == bool(queues):
         raise click.UsageError("name queues or give --all")
     config = load(conf)
@@ -99,7 +95,7 @@ def _resolve(queues: tuple[str, ...], everything: bool, conf: Path) -> tuple[Ope
         written = set(operator.states(time.time()))
     except OperateError as error:
         raise click.ClickException(str(error)) from None
-    known = {*config.queues, *config.out, *written} - {ALL}
+    known = {*config.queues, *config.out, *config.disabled, *written} - {ALL}
     for name in queues:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)

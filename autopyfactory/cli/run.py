@@ -7,6 +7,8 @@ import click
 
 from autopyfactory import logs
 from autopyfactory.cli.options import conf_option
+from autopyfactory.config.load import load
+from autopyfactory.factory import Factory
 from autopyfactory.host import StartError
 from autopyfactory.launch import Request, launch
 
@@ -41,9 +43,6 @@ def run(
     TERM and INT stop it, HUP reloads the configuration. Exit code: 0 after a stop or all cycles, 1 when it
     could not start or went wrong, 2 for a wrong command line or configuration.
     """
-    from autopyfactory.config.load import load
-    from autopyfactory.factory import Factory
-
     if once and cycles is not None:
         raise click.UsageError("--once and --cycles contradict each other, give one")
     request = Request(
