@@ -80,6 +80,7 @@ class QueueOptions(Options):
     type: str = Field("", description="type of the backend")
     subtype: str = Field("", description="subtype of the backend")
     source: str = Field("", description="name of the [schedd NAME] or [fork NAME] section; empty: the local one")
+    endpoint: str = Field("", description="CE it submits to; empty: the source itself")
     monitor: Words = Field((), description="[monitor NAME] sections that are told")
     interval: Duration = Field(60.0, ge=0.1, description="time between two cycles")
     rules: Words = Field(("ready",), description="the makers of the decision, in order")

@@ -1,0 +1,56 @@
+"""From a decision to an order: shape, folder, URL and wrapper of one submission."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from autopyfactory.batch import Order
+from autopyfactory.batch.wrapper import wrapper_path
+from autopyfactory.clock import utc
+from autopyfactory.config.models import Config, CredentialOptions, QueueConfig
+from autopyfactory.model import Shape
+
+_MB = 1_000_000
+
+
+def shape_of(queue: QueueConfig) -> Shape:
+    """Return what one pilot of a queue asks for. One resource type alone becomes part of the shape."""
+    options = queue.options
+    return Shape(
+        options.cores,
+        None if options.memory is None else options.memory // _MB,
+        None if options.walltime is None else int(options.walltime),
+        options.resource_types[0] if len(options.resource_types) == 1 else "",
+    )
+
+
+def folder_name(queue: str) -> str:
+    """Return a queue's name as a folder: the monitor's links replace the same characters."""
+    return queue.replace("/", "_").replace(":", "_")
+
+
+def make_order(
+    config: Config, queue: QueueConfig, name: str, count: int, at: float, *, endpoint: str, monitor_url: str = ""
+) -> Order:
+    """Return the order for `count` pilots of a queue; the log folder is dated by the UTC day of `at`."""
+    options, factory = queue.options, config.factory
+    place = f"{utc(at):%Y-%m-%d}/{folder_name(queue.name)}"
+    return Order(
+        id=name,
+        queue=queue,
+        endpoint=endpoint,
+        shape=shape_of(queue),
+        count=count,
+        executable=options.executable or wrapper_path(),
+        arguments=tuple(shlex.split(options.arguments)),
+        log_dir=factory.pilot_log_dir / place,
+        log_url=f"{factory.pilot_log_url.rstrip('/')}/{place}" if factory.pilot_log_url else "",
+        monitor_url=monitor_url,
+        proxy=proxy_of(options.proxy, config.credentials),
+    )
+
+
+def proxy_of(names: Sequence[str], credentials: Mapping[str, CredentialOptions]) -> Path | None:
+    """Return the first proxy of the list whose file is there, else the first of all; None for an empty list."""
+    files = [credentials[name].file if name in credentials else Path(name) for name in names]
+    return next((file for file in files if file.is_file()), files[0] if files else None)

@@ -1,0 +1,271 @@
+"""The factory: builds everything from the configuration; starts, reloads and stops the queue threads."""
+
+import logging
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from autopyfactory import plugins
+from autopyfactory.batch import Batch, Context
+from autopyfactory.batch.order import make_order
+from autopyfactory.batch.source import PilotSource
+from autopyfactory.board import Board
+from autopyfactory.clock import Clock
+from autopyfactory.config import difference
+from autopyfactory.config.models import Config, QueueConfig, Section
+from autopyfactory.cycle import Cycle, Standstill
+from autopyfactory.ledger import Ledger
+from autopyfactory.model import CycleReport
+from autopyfactory.monitor import Monitor
+from autopyfactory.monitor.reporter import Reporter
+from autopyfactory.operate import Operator
+from autopyfactory.runner import Runner
+from autopyfactory.wms import Wms
+
+log = logging.getLogger(__name__)
+
+GRACE = 2.0
+"""Seconds a stop waits for submissions under way; what lasts longer is left as ambiguous."""
+
+FIRST_DELAY = 10.0
+"""Seconds over which the first cycles of all queues are spread, at most one interval."""
+
+FREE_SPACE_AGE = 10.0
+"""Seconds for which one look at the free space of our directories serves all queues."""
+
+
+class Factory:
+    """One running factory. `on_report` is told of every cycle, from the queue's own thread."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock,
+        operator: Operator,
+        dry_run: bool = False,
+        cycles: int | None = None,
+        on_report: Callable[[CycleReport], None] = lambda report: None,
+    ) -> None:
+        self.config = config
+        self._clock = clock
+        self._operator = operator
+        self._dry_run = dry_run
+        self._cycles = cycles
+        self._on_report = on_report
+        self._ledger = Ledger(config.factory.state_dir / "submissions.jsonl", clock)
+        self._disk = FreeSpace(clock)
+        self._board = Board(config.factory.max_per_factory)
+        self._sources: dict[str, PilotSource] = {}
+        self._wms: dict[str, Wms] = {}
+        self._monitors: dict[str, Monitor] = {}
+        self._runners: dict[str, Runner] = {}
+        self._reporter: Reporter | None = None
+
+    def start(self) -> None:
+        """Build sources and start one thread per queue; a source that is down does not stop a start."""
+        self._reporter = Reporter({}, self._clock)
+        self._connect(self.config)
+        self._serve(self.config.queues.values())
+        log.info("factory %s serves %d queues", self.config.factory.id, len(self._runners))
+
+    def reload(self, config: Config) -> str:
+        """Go over to another configuration and return the difference, one line per change.
+
+        What did not change goes on undisturbed: sources keep their snapshots, queues their threads.
+        """
+        changes = difference(self.config, config)
+        restart = self._touched(config)
+        gone = [self._runners.pop(name) for name in list(self._runners) if name in restart]
+        self._end(gone)
+        memories = {runner.name: runner.cycle.memory for runner in gone}
+        self._close_changed(config)
+        self.config = config
+        self._connect(config)
+        self._serve((queue for name, queue in config.queues.items() if name not in self._runners), memories)
+        return str(changes)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at most so many seconds and tell whether every queue has done its cycles."""
+        deadline = time.monotonic() + timeout
+        return all(runner.done.wait(max(0.0, deadline - time.monotonic())) for runner in self._runners.values())
+
+    def stop(self) -> None:
+        """Stop all queues, give up what is under way after the grace, and close everything."""
+        self._end(self._runners.values())
+        closing: list[Any] = [*self._sources.values(), *self._wms.values()]
+        for part in closing:
+            part.close()
+        if self._reporter is not None:
+            self._reporter.stop(0.5)
+
+    def _touched(self, config: Config) -> set[str]:
+        """Return the running queues that must end: gone, changed, or built on something that changed."""
+        old = self.config
+        if old.factory != config.factory or old.credentials != config.credentials:
+            return set(self._runners)
+        return {
+            name
+            for name in self._runners
+            if config.queues.get(name) != old.queues[name] or self._parts(old, name) != self._parts(config, name)
+        }
+
+    @staticmethod
+    def _parts(config: Config, name: str) -> tuple[object, ...]:
+        options = config.queues[name].options
+        return (
+            _placed(config, source_name(config.queues[name])),
+            config.wms.get(options.wms),
+            tuple(config.monitors.get(monitor) for monitor in options.monitor),
+        )
+
+    def _close_changed(self, config: Config) -> None:
+        whole = self.config.factory != config.factory
+        for name in list(self._sources):
+            if whole or _placed(self.config, name) != _placed(config, name):
+                self._sources.pop(name).close()
+        pairs: tuple[tuple[dict[str, Any], Mapping[str, Section], Mapping[str, Section]], ...] = (
+            (self._wms, self.config.wms, config.wms),
+            (self._monitors, self.config.monitors, config.monitors),
+        )
+        for built, before, now in pairs:
+            for name in list(built):
+                if whole or before.get(name) != now.get(name):
+                    part = built.pop(name)
+                    if built is not self._monitors:
+                        part.close()
+
+    def _connect(self, config: Config) -> None:
+        """Build what is missing: monitors, sources and WMS that a queue uses."""
+        used = [queue.options for queue in config.queues.values()]
+        for name in {monitor for options in used for monitor in options.monitor}:
+            if name not in self._monitors:
+                section = config.monitors[name]
+                kind = plugins.load("autopyfactory.monitor", section.plugin)
+                self._monitors[name] = kind(name, section.options, config.factory, self._clock)
+        for name in {options.wms for options in used if options.wms}:
+            if name not in self._wms:
+                section = config.wms[name]
+                kind = plugins.load("autopyfactory.wms", section.plugin)
+                self._wms[name] = kind(name, section.options, self._clock)
+        for name in {source_name(queue) for queue in config.queues.values()}:
+            if name not in self._sources:
+                self._sources[name] = self._source(config, name)
+        if self._reporter is not None:
+            self._reporter.update(
+                self._monitors, {name: queue.options.monitor for name, queue in config.queues.items()}
+            )
+        self._board.configure(config.queues, self._sources.values(), config.factory.max_per_factory)
+
+    def _source(self, config: Config, name: str) -> PilotSource:
+        section = config.sources[name]
+        options: Any = section.options
+        position = list(config.sources).index(name)
+        kind = plugins.load("autopyfactory.batch", section.plugin)
+        batch: Batch = kind(section.name, options, Context(config.factory, self._clock, position))
+        return PilotSource(
+            f"{section.kind} {section.name}",
+            batch,
+            self._ledger,
+            self._clock,
+            interval=options.interval,
+            max_age=options.max_age,
+            deadline=options.deadline,
+            rate=getattr(options, "max_submit_rate", None),
+            on_ended=self._reporter.ended if self._reporter else lambda ended: None,
+        )
+
+    def _serve(self, queues: Iterable[QueueConfig], memories: Mapping[str, Any] | None = None) -> None:
+        for queue in queues:
+            cycle = self._cycle(queue)
+            cycle.memory = (memories or {}).get(queue.name, cycle.memory)
+            spread = 0.0 if self._cycles else min(queue.options.interval, FIRST_DELAY)
+            delay = random.uniform(0.0, spread)  # noqa: S311
+            runner = Runner(cycle, self._clock, self._tell, delay=delay, cycles=self._cycles)
+            self._runners[queue.name] = runner
+            runner.start()
+
+    def _cycle(self, queue: QueueConfig) -> Cycle:
+        source = self._sources[source_name(queue)]
+        urls = [self._monitors[name].pilot_url for name in queue.options.monitor]
+        monitor_url = next((url for url in urls if url), "")
+        endpoint = queue.options.endpoint or source.batch.endpoint
+        return Cycle(
+            queue,
+            source,
+            self._wms.get(queue.options.wms),
+            self._board,
+            self._ledger,
+            self._clock,
+            make_order=partial(make_order, self.config, queue, endpoint=endpoint, monitor_url=monitor_url),
+            standstill=self._standstill,
+            dry_run=self._dry_run,
+        )
+
+    def _standstill(self, queue: str) -> Standstill | None:
+        state = self._operator.state(queue, self._clock.now())
+        if state is not None:
+            return Standstill(str(state), draining=state.action == "drain")
+        twins = [source.twin for source in self._sources.values() if source.twin]
+        if twins:
+            return Standstill(f"{twins[0]}; stop one of the two factories, then restart the other")
+        factory = self.config.factory
+        full = self._disk.lacking((factory.state_dir, factory.pilot_log_dir), factory.min_free)
+        return Standstill(full) if full else None
+
+    def _tell(self, report: CycleReport) -> None:
+        self._on_report(report)
+        queue = self.config.queues.get(report.queue)
+        if queue is not None and self._reporter is not None:
+            self._reporter.put(report, queue.options.monitor)
+
+    @staticmethod
+    def _end(runners: Iterable[Runner]) -> None:
+        """Stop runners and wait for all of them together, as long as the grace lasts."""
+        ending = list(runners)
+        for runner in ending:
+            runner.stop()
+        deadline = time.monotonic() + GRACE
+        late = [runner.name for runner in ending if not runner.join(deadline - time.monotonic())]
+        if late:
+            log.warning("left behind in a call that does not end: %s", ", ".join(late))
+
+
+def _placed(config: Config, name: str) -> tuple[int, Section] | None:
+    """Return a source's section with its place, which goes into the cid of its pilots."""
+    return next(((k, section) for k, (key, section) in enumerate(config.sources.items()) if key == name), None)
+
+
+class FreeSpace:
+    """Tell which directory lacks free space; looks at most every few seconds."""
+
+    def __init__(self, clock: Clock, usage: Callable[[Any], Any] = shutil.disk_usage) -> None:
+        self._clock = clock
+        self._usage = usage
+        self._looked = float("-inf")
+        self._text = ""
+
+    def lacking(self, folders: Iterable[Any], least: int) -> str:
+        """Return a sentence for the first folder with less than `least` bytes, or ""."""
+        if self._clock.now() < self._looked + FREE_SPACE_AGE:
+            return self._text
+        self._text = next((text for folder in folders if (text := self._judge(folder, least))), "")
+        self._looked = self._clock.now()
+        return self._text
+
+    def _judge(self, folder: Any, least: int) -> str:
+        try:
+            free = self._usage(folder).free
+        except OSError as error:
+            return f"{folder}: cannot tell the free space: {error.strerror}"
+        if free >= least:
+            return ""
+        return f"{folder} has {free / 1e6:.0f} MB free, min_free is {least / 1e6:.0f} MB: make room there"
+
+
+def source_name(queue: QueueConfig) -> str:
+    """Return the name of the section that a queue submits through."""
+    return queue.options.source or "local"
