@@ -83,6 +83,7 @@ class Cycle:
         make_order: Callable[[str, int, float], Order],
         standstill: Callable[[str], Standstill | None] = lambda queue: None,
         dry_run: bool = False,
+        endpoint: str = "",
     ) -> None:
         self.queue = queue
         self._source = source
@@ -93,6 +94,7 @@ class Cycle:
         self._make_order = make_order
         self._standstill = standstill
         self._dry_run = dry_run
+        self._endpoint = endpoint
         self._chain = chain(queue.options.rules, queue.rules)
         self._needs = needs(self._chain)
         self.memory = Memory()
@@ -127,13 +129,14 @@ class Cycle:
                 self.memory.ramp = 1
             if observed.standstill and observed.standstill.draining and pilots and not pilots.in_flight:
                 state = Blocked(f"{state.reason}; no pilot is left")
-            return CycleReport(queue.name, now, blocked=state, pilots=pilots, activated=_activated(observed, queue)), ""
+            report = self._report(now, pilots, _activated(observed, queue))
+            return replace(report, blocked=state), ""
         decision = decide(self._chain, state)
         wish = next((step.before for step in decision.steps if step.rule == "max_per_factory"), decision.count)
         self._board.decided(queue.name, state.pilots.waiting + state.left + decision.count, wish)
         self._climb(decision)
         activated = state.demand.activated if state.demand else None
-        report = CycleReport(queue.name, now, decision, pilots=state.pilots, activated=activated, dry_run=self._dry_run)
+        report = replace(self._report(now, state.pilots, activated), decision=decision)
         if not decision.count or self._dry_run:
             return report, ""
         try:
@@ -148,6 +151,19 @@ class Cycle:
             blocked = Blocked(f"cannot write down what is submitted: {error}")
             return replace(report, decision=None, blocked=blocked), ""
         return report, submission
+
+    def _report(self, at: float, pilots: PilotCounts | None, activated: int | None) -> CycleReport:
+        options = self.queue.options
+        return CycleReport(
+            self.queue.name,
+            at,
+            pilots=pilots,
+            activated=activated,
+            dry_run=self._dry_run,
+            wmsqueue=options.wmsqueue,
+            batchqueue=options.batchqueue,
+            endpoint=self._endpoint,
+        )
 
     def _assess(self, observed: Observed, now: float) -> QueueState | Blocked:
         if isinstance(observed.pilots, FactoryError) or observed.standstill:

@@ -203,6 +203,7 @@ class Factory:
             make_order=partial(make_order, self.config, queue, endpoint=endpoint, monitor_url=monitor_url),
             standstill=self._standstill,
             dry_run=self._dry_run,
+            endpoint=endpoint,
         )
 
     def _standstill(self, queue: str) -> Standstill | None:
