@@ -1,0 +1,321 @@
+"""Pilots as child processes of this host: the embedded default, and a workstation's batch system.
+
+One slot is one core. Pilots beyond the slots wait, the next one is taken from the queue that has the fewest
+cores running. Running ones belong to a guard process each (`fork_shim`), so they outlive the factory.
+"""
+
+import logging
+import os
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from pydantic import Field
+
+from autopyfactory.batch import Context, Order, pilot_environment, pilot_tags
+from autopyfactory.batch.fork_files import ForkFiles, Record, alive, terminate
+from autopyfactory.batch.fork_shim import CID
+from autopyfactory.config.fields import Boolean, Duration, Options
+from autopyfactory.errors import Refused, SourceError
+from autopyfactory.model import EndedPilot, PilotGroup, PilotReport, PilotState, Submitted
+
+log = logging.getLogger(__name__)
+
+INHERITED = ("PATH", "LANG", "LC_ALL", "TZ")
+"""All that a pilot gets of the factory's own environment; HOME, USER, LOGNAME and SHELL are its account's."""
+
+REMEMBER = 600.0
+"""Seconds that a submission can be asked for after all its pilots have ended."""
+
+_TICK = 0.25
+
+
+class ForkOptions(Options):
+    """`[fork NAME]` of autopyfactory.conf."""
+
+    slots: int = Field(
+        default_factory=lambda: len(os.sched_getaffinity(0)), ge=1, description="cores of this host for pilots"
+    )
+    interval: Duration = Field(5.0, ge=0.1, description="time between two looks at the pilots")
+    max_age: Duration = Field(60.0, description="older counts of pilots are not believed")
+    deadline: Duration = Field(10.0, description="unused: nothing here waits for another machine")
+    grace: Duration = Field(20.0, ge=0, description="time between TERM and KILL for a pilot that has to end")
+
+
+class ForkQueueOptions(Options):
+    """What the fork backend adds to a queue."""
+
+    allow_same_user: Boolean = Field(False, description="pilots may run as the factory's own account")
+
+
+@dataclass(slots=True)
+class _Pilot:
+    """`process` is the identity of its guard, "" while it waits."""
+
+    cid: str
+    number: int
+    record: Record
+    process: str = ""
+    ended: EndedPilot | None = None
+
+    @property
+    def state(self) -> PilotState:
+        return PilotState.RUNNING if self.process else PilotState.PENDING
+
+
+@dataclass(slots=True)
+class _Submission:
+    """`over` is when it was first seen that all its pilots have ended."""
+
+    record: Record
+    pilots: list[_Pilot] = field(default_factory=list)
+    over: float | None = None
+
+
+class ForkHost:
+    """This host as a batch system.
+
+    A thread starts the waiting pilots; the lock is held for short work on local files only.
+    """
+
+    source_kind: ClassVar[str] = "fork"
+    SourceOptions: ClassVar[type[Options]] = ForkOptions
+    QueueOptions: ClassVar[type[Options]] = ForkQueueOptions
+
+    def __init__(self, name: str, options: ForkOptions, context: Context) -> None:
+        self.name = name
+        self._options = options
+        self._context = context
+        self._files = ForkFiles(context.factory.state_dir.absolute() / "fork" / quote(name, safe=""))
+        self._changed = threading.Condition()
+        self._starter: threading.Thread | None = None
+        self._closed = False
+        self._submissions: dict[str, _Submission] = {}
+        self._waiting: dict[str, deque[_Pilot]] = {}
+        self._running: dict[str, _Pilot] = {}
+        self._news: list[EndedPilot] = []
+        self._number = 0
+        self._trouble = ""
+
+    @property
+    def endpoint(self) -> str:
+        """Return the name of this host."""
+        return self._context.factory.host
+
+    def poll(self) -> PilotReport:
+        """Count the pilots of all queues. Raises SourceError when the files in `state_dir` cannot be read."""
+        with self._changed, self._source_errors():
+            self._open()
+            for queue in self._waiting.values():
+                for pilot in list(queue):
+                    self._look(pilot)
+            self._look_at_running()
+            self._forget()
+            news, self._news = self._news, []
+            return PilotReport(groups=tuple(self._groups()), ended=tuple(news))
+
+    def submit(self, order: Order) -> Submitted:
+        """Write the order down; its pilots start as slots become free. Raises Refused."""
+        self._refuse(order)
+        try:
+            with self._changed, self._source_errors():
+                self._open()
+                order.log_dir.mkdir(parents=True, exist_ok=True)
+                position = self._context.position
+                prefix = f"{position}-" if position else ""
+                record = self._files.add(self._context.clock.now(), prefix, self._paper(order))
+                self._take(record)
+                self._changed.notify_all()
+        except SourceError as error:
+            raise Refused(error.reason) from error
+        return Submitted(order.id, record.cids())
+
+    def ended(self, submissions: frozenset[str]) -> frozenset[str]:
+        """Return those whose pilots have all ended, as far back as they are kept. Raises SourceError."""
+        with self._changed, self._source_errors():
+            self._open()
+            self._look_at_running()
+            known = (self._submissions.get(submission) for submission in submissions)
+            return frozenset(
+                one.record.submission for one in known if one is not None and all(pilot.ended for pilot in one.pilots)
+            )
+
+    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
+        """Drop waiting pilots, tell running ones to end (TERM, after the grace KILL). Raises SourceError."""
+        with self._changed, self._source_errors():
+            self._open()
+            count = 0
+            running = [pilot for pilot in self._running.values() if pilot.record.queue == queue]
+            if PilotState.PENDING in states:
+                for pilot in list(self._waiting.get(queue, ())):
+                    count += self._files.drop(pilot.cid, "removed while it waited")
+                    self._look(pilot)
+            if PilotState.RUNNING in states:
+                for pilot in running:
+                    terminate(pilot.process)
+                count += len(running)
+            self._changed.notify_all()
+            return count
+
+    def close(self) -> None:
+        """Start no more pilots; running ones go on, waiting ones are kept for the next start."""
+        with self._changed:
+            self._closed = True
+            self._files.close()
+            self._changed.notify_all()
+
+    @contextmanager
+    def _source_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            raise SourceError(self.name, f"no access to the pilots' files: {error}") from error
+
+    def _open(self) -> None:
+        if self._closed:
+            raise SourceError(self.name, "the factory stops", stopped=True)
+        if self._starter is not None:
+            return
+        if not self._files.open():
+            folder = self._files.folder
+            raise SourceError(self.name, f"another process uses {folder}, give each factory a state_dir of its own")
+        for record in self._files.records():
+            self._take(record)
+        for pilot in [pilot for queue in self._waiting.values() for pilot in queue]:
+            self._look(pilot)
+        self._starter = threading.Thread(target=self._start_pilots, name=f"fork-{self.name}", daemon=True)
+        self._starter.start()
+
+    def _refuse(self, order: Order) -> None:
+        if not (order.queue.options.submit_user or getattr(order.queue.backend, "allow_same_user", False)):
+            raise Refused("pilots need an account of their own, set submit_user (or allow_same_user = yes)")
+        if order.shape.cores > self._options.slots:
+            raise Refused(
+                f"a pilot of {order.shape.cores} cores does not fit this host's {self._options.slots} slots, lower"
+                f" cores of the queue or raise slots in [fork {self.name}]"
+            )
+        if order.proxy is not None:
+            raise Refused("the fork backend does not hand proxies to pilots, remove the option proxy")
+
+    def _paper(self, order: Order) -> dict[str, Any]:
+        factory = self._context.factory
+        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        return {
+            "count": order.count,
+            "factory": factory.id,
+            "host": factory.host,
+            "submission": order.id,
+            "queue": order.queue.name,
+            "endpoint": order.endpoint,
+            "shape": order.shape.tag(),
+            "cores": order.shape.cores,
+            "queued": self._context.clock.now(),
+            "walltime": order.shape.walltime_s,
+            "grace": self._options.grace,
+            "user": order.queue.options.submit_user,
+            "log_dir": str(order.log_dir.absolute()),
+            "argv": [str(order.executable.absolute()), *order.arguments],
+            "environment": inherited | pilot_environment(self._context, order, CID) | pilot_tags(self._context, order),
+        }
+
+    def _take(self, record: Record) -> None:
+        one = self._submissions[record.submission] = _Submission(record)
+        for cid in record.cids():
+            self._number += 1
+            pilot = _Pilot(cid, self._number, record)
+            one.pilots.append(pilot)
+            self._waiting.setdefault(record.queue, deque()).append(pilot)
+
+    def _look(self, pilot: _Pilot) -> None:
+        """Find out what became of a pilot: claimed by a guard, ended, or dead without a word."""
+        if alive(pilot.process):
+            return
+        claim = self._files.claim(pilot.cid)
+        if claim is None and not pilot.process:
+            return
+        if claim is None:
+            self._files.drop(pilot.cid, "could not start: its guard process died at once")
+            claim = self._files.claim(pilot.cid)
+        if claim and claim != pilot.process and alive(claim):
+            self._move(pilot, claim)
+            return
+        # Only now, for a guard writes the end before it dies.
+        if self._files.end(pilot.cid) is None:
+            self._files.finish(pilot.cid, "lost: its guard process was killed or the host went down")
+        end = self._files.end(pilot.cid) or {}
+        self._leave(pilot)
+        pilot.ended = EndedPilot(
+            pilot.cid, pilot.record.queue, pilot.record.submission, end.get("rc"), end.get("fault", "")
+        )
+        if pilot.record.factory == self._context.factory.id:
+            self._news.append(pilot.ended)
+
+    def _look_at_running(self) -> None:
+        for pilot in list(self._running.values()):
+            self._look(pilot)
+
+    def _move(self, pilot: _Pilot, process: str) -> None:
+        self._leave(pilot)
+        pilot.process = process
+        self._running[pilot.cid] = pilot
+
+    def _leave(self, pilot: _Pilot) -> None:
+        if self._running.pop(pilot.cid, None) is None:
+            self._waiting[pilot.record.queue].remove(pilot)
+
+    def _start_pilots(self) -> None:
+        while True:
+            with self._changed:
+                if self._closed:
+                    return
+                try:
+                    self._fill_slots()
+                    self._trouble = ""
+                except (OSError, ValueError) as error:
+                    if str(error) != self._trouble:
+                        log.warning("%s: cannot start pilots: %s", self.name, error)
+                    self._trouble = str(error)
+                self._changed.wait(_TICK if any(self._waiting.values()) else None)
+
+    def _fill_slots(self) -> None:
+        self._look_at_running()
+        while (pilot := self._next()) is not None:
+            free = self._options.slots - sum(one.record.cores for one in self._running.values())
+            if pilot.record.cores > self._options.slots:
+                self._files.drop(pilot.cid, f"needs {pilot.record.cores} cores, this host has fewer slots now")
+                self._look(pilot)
+            elif pilot.record.cores <= free:
+                self._move(pilot, self._files.start(pilot.record, pilot.cid))
+            else:
+                return  # also when a smaller one would fit: else a large one would wait for ever
+
+    def _next(self) -> _Pilot | None:
+        busy: Counter[str] = Counter()
+        for pilot in self._running.values():
+            busy[pilot.record.queue] += pilot.record.cores
+        heads = [queue[0] for queue in self._waiting.values() if queue]
+        return min(heads, key=lambda pilot: (busy[pilot.record.queue], pilot.number), default=None)
+
+    def _groups(self) -> Iterator[PilotGroup]:
+        for one in self._submissions.values():
+            record = one.record
+            if record.factory != self._context.factory.id:
+                continue
+            states = Counter(pilot.state for pilot in one.pilots if pilot.ended is None)
+            for state, count in states.items():
+                yield PilotGroup(
+                    record.submission, record.queue, state, count, record.host, record.endpoint, record.shape
+                )
+
+    def _forget(self) -> None:
+        now = self._context.clock.now()
+        for key, one in list(self._submissions.items()):
+            if one.over is None and all(pilot.ended for pilot in one.pilots):
+                one.over = now
+            if one.over is not None and now - one.over > REMEMBER:
+                self._files.forget(one.record)
+                del self._submissions[key]
