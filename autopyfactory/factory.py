@@ -4,7 +4,7 @@ import logging
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,8 +17,9 @@ from autopyfactory.clock import Clock
 from autopyfactory.config import difference
 from autopyfactory.config.models import Config, QueueConfig, Section
 from autopyfactory.cycle import Cycle, Standstill
+from autopyfactory.errors import SourceError
 from autopyfactory.ledger import Ledger
-from autopyfactory.model import CycleReport
+from autopyfactory.model import CycleReport, EndedPilot, PilotState
 from autopyfactory.monitor import Monitor
 from autopyfactory.monitor.reporter import Reporter
 from autopyfactory.operate import Operator
@@ -38,7 +39,10 @@ FREE_SPACE_AGE = 10.0
 
 
 class Factory:
-    """One running factory. `on_report` is told of every cycle, from the queue's own thread."""
+    """One running factory.
+
+    `on_report` is told of every cycle, `on_ended` of pilots that ended; both from the queues' threads.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class Factory:
         dry_run: bool = False,
         cycles: int | None = None,
         on_report: Callable[[CycleReport], None] = lambda report: None,
+        on_ended: Callable[[Sequence[EndedPilot]], None] = lambda ended: None,
     ) -> None:
         self.config = config
         self._clock = clock
@@ -56,6 +61,7 @@ class Factory:
         self._dry_run = dry_run
         self._cycles = cycles
         self._on_report = on_report
+        self._on_ended = on_ended
         self._ledger = Ledger(config.factory.state_dir / "submissions.jsonl", clock)
         self._disk = FreeSpace(clock)
         self._board = Board(config.factory.max_per_factory)
@@ -101,6 +107,16 @@ class Factory:
             part.close()
         if self._reporter is not None:
             self._reporter.stop(0.5)
+
+    def halt(self, states: frozenset[PilotState]) -> None:
+        """Stop, and remove the queues' pilots that are in one of the states."""
+        self._end(self._runners.values())
+        for name, queue in self.config.queues.items():
+            try:
+                self._sources[source_name(queue)].batch.remove(name, states)
+            except SourceError as error:
+                log.warning("the pilots of %s stay: %s", name, error)
+        self.stop()
 
     def _touched(self, config: Config) -> set[str]:
         """Return the running queues that must end: gone, changed, or built on something that changed."""
@@ -175,7 +191,7 @@ class Factory:
             max_age=options.max_age,
             deadline=options.deadline,
             rate=getattr(options, "max_submit_rate", None),
-            on_ended=self._reporter.ended if self._reporter else lambda ended: None,
+            on_ended=self._pilots_ended,
         )
 
     def _serve(self, queues: Iterable[QueueConfig], memories: Mapping[str, Any] | None = None) -> None:
@@ -222,6 +238,11 @@ class Factory:
         queue = self.config.queues.get(report.queue)
         if queue is not None and self._reporter is not None:
             self._reporter.put(report, queue.options.monitor)
+
+    def _pilots_ended(self, ended: Sequence[EndedPilot]) -> None:
+        self._on_ended(ended)
+        if self._reporter is not None:
+            self._reporter.ended(ended)
 
     @staticmethod
     def _end(runners: Iterable[Runner]) -> None:
