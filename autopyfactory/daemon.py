@@ -64,6 +64,11 @@ class Signals:
         except BlockingIOError:
             return set()
 
+    def close(self) -> None:
+        """Give up the sockets; the handlers stay as they are."""
+        self._ear.close()
+        self._mouth.close()
+
 
 class Daemon:
     """One factory under signals, in the main thread.

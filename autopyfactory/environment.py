@@ -14,7 +14,7 @@ from autopyfactory.host import StartError
 log = logging.getLogger(__name__)
 
 DEADLINE_S = 30.0
-_SHELLS_OWN = frozenset({"PWD", "OLDPWD", "SHLVL", "_"})
+_SHELLS_OWN = frozenset({"PWD", "OLDPWD", "SHLVL", "_", "COLUMNS", "LINES"})
 
 
 def source(script: Path, deadline: float = DEADLINE_S) -> list[str]:

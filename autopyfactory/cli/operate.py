@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import click
 
 from autopyfactory.cli.options import conf_option
+from autopyfactory.config import load
 from autopyfactory.config.fields import duration
-from autopyfactory.config.load import load
 from autopyfactory.operate import ALL, Action, OperateError, Operator, OperatorState
 
 Command = TypeVar("Command", bound=Callable[..., Any])

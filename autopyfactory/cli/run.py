@@ -7,7 +7,7 @@ import click
 
 from autopyfactory import logs
 from autopyfactory.cli.options import conf_option
-from autopyfactory.config.load import load
+from autopyfactory.config import load
 from autopyfactory.factory import Factory
 from autopyfactory.host import StartError
 from autopyfactory.launch import Request, launch
