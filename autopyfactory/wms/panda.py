@@ -8,14 +8,13 @@ and a squid may answer from its cache (`Age`). Both are counted into the age of 
 import difflib
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from autopyfactory.clock import Clock
-from autopyfactory.config.fields import Boolean, Duration, Options
+from autopyfactory.config.fields import AbsolutePath, Boolean, Duration, Kind, Options
 from autopyfactory.errors import SourceError, UnknownWmsqueue
 from autopyfactory.model import JobCount, Site, Snapshot
 from autopyfactory.snapshot import Shared
@@ -48,16 +47,23 @@ def _address(ports: Mapping[str, int]) -> Callable[[Any], str]:
     return read
 
 
+def _optional(read: Callable[[Any], str]) -> Callable[[Any], str]:
+    return lambda text: read(text) if str(text).strip() else ""
+
+
+_ADDRESS = Kind("address (http://host:port)")
+
+
 class PandaOptions(Options):
     """`[wms NAME]` with `plugin = panda`."""
 
-    url: Annotated[str, BeforeValidator(_address({"http": 25085, "https": 25443}))] = Field(
+    url: Annotated[str, BeforeValidator(_address({"http": 25085, "https": 25443})), _ADDRESS] = Field(
         description="the PanDA server; without a port 25085, the squid before it (25080 is the server itself)"
     )
-    http_proxy: Annotated[str, BeforeValidator(lambda text: _address({"http": 3128})(text) if text else "")] = Field(
+    http_proxy: Annotated[str, BeforeValidator(_optional(_address({"http": 3128}))), _ADDRESS] = Field(
         "", description="the site's own squid; without a port 3128"
     )
-    ca: Path | None = Field(None, description="file or folder of trusted certificates, for an https url")
+    ca: AbsolutePath | None = Field(None, description="file or folder of trusted certificates, for an https url")
     interval: Duration = Field(60.0, ge=0.1, description="time between two questions for the job statistics")
     site_interval: Duration = Field(600.0, ge=0.1, description="time between two questions for the site table")
     max_age: Duration = Field(360.0, gt=0, description="job counts that describe an older time are unknown")

@@ -1,0 +1,222 @@
+"""Servers that misbehave on the wire: every GET ends at its deadline, and its thread with it."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from autopyfactory.errors import SourceError
+from autopyfactory.wms.http import Http, masked
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@contextmanager
+def server(talk: Callable[[socket.socket, threading.Event], None]) -> Iterator[str]:
+    """A server that answers each connection by `talk`, which must end soon after the event is set."""
+    over = threading.Event()
+    threads: list[threading.Thread] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def one(connection: socket.socket) -> None:
+        with connection:
+            try:
+                connection.recv(65536)
+                talk(connection, over)
+            except OSError:
+                over.set()  # the client cut the connection
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threads.append(threading.Thread(target=one, args=(connection,)))
+            threads[-1].start()
+
+    main = threading.Thread(target=serve)
+    main.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/x"
+    finally:
+        over.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for thread in (main, *threads):
+            thread.join(10)
+
+
+def drip(connection: socket.socket, over: threading.Event, head: bytes, piece: bytes) -> None:
+    connection.sendall(head)
+    while not over.wait(0.01):
+        connection.sendall(piece)
+
+
+def gone() -> bool:
+    """Wait for the threads of all GETs to end."""
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        if not any(thread.name == "src GET" for thread in threading.enumerate()):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"", b"H"),
+        (OK, b"X: y\r\n"),
+        (OK + b"X: ", b"y"),
+        (OK + b"Content-Length: 1000000\r\n\r\n", b"x"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\nFFFFFF\r\n", b"x"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"0"),
+        (OK + b"\r\n", b"x"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+)
+def test_a_server_that_drips_is_cut_at_the_deadline(head: bytes, piece: bytes) -> None:
+    with server(lambda connection, over: drip(connection, over, head, piece)) as url:
+        began = time.monotonic()
+        with pytest.raises(SourceError, match=r"within 0 s|broke off"):
+            Http("src").get(url, {}, 0.3)
+        assert time.monotonic() - began < 1.5
+        assert gone()
+
+
+def silent(_: socket.socket, over: threading.Event) -> None:
+    over.wait(20)
+
+
+def test_a_server_that_says_nothing() -> None:
+    with server(silent) as url:
+        with pytest.raises(SourceError, match=r"no whole answer from http://127\.0\.0\.1|silent"):
+            Http("src").get(url, {}, 0.2)
+        assert gone()
+
+
+def test_close_cuts_what_is_under_way() -> None:
+    asked = threading.Event()
+
+    def talk(_: socket.socket, over: threading.Event) -> None:
+        asked.set()
+        over.wait(20)
+
+    http = Http("src")
+    caught: list[SourceError] = []
+
+    def ask(url: str) -> None:
+        try:
+            http.get(url, {}, 30)
+        except SourceError as error:
+            caught.append(error)
+
+    with server(talk) as url:
+        thread = threading.Thread(target=ask, args=(url,))
+        thread.start()
+        asked.wait(10)
+        began = time.monotonic()
+        http.close()
+        thread.join(10)
+        assert time.monotonic() - began < 1
+        assert caught[0].stopped
+        assert gone()
+        with pytest.raises(SourceError, match="the factory stops"):
+            http.get(url, {}, 1)
+
+
+def replying(reply: bytes) -> Callable[[socket.socket, threading.Event], None]:
+    return lambda connection, _: connection.sendall(reply)
+
+
+def test_a_whole_answer() -> None:
+    reply = OK + b"AGE: 7\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
+    with server(replying(reply)) as url:
+        answer = Http("src").get(url, {"Accept": "application/json"}, 5)
+    assert (answer.status, answer.headers["age"], answer.body) == (200, "7", b"abc")
+
+
+def test_exactly_our_header() -> None:
+    seen: list[bytes] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            seen.append(connection.recv(65536))
+            connection.sendall(OK + b"Content-Length: 0\r\n\r\n")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        Http("src").get(f"http://127.0.0.1:{listener.getsockname()[1]}/x", {"Accept": "application/json"}, 5)
+    finally:
+        thread.join(10)
+        listener.close()
+    lines = seen[0].decode().split("\r\n")
+    assert "Accept: application/json" in lines
+    assert "Connection: close" in lines
+    assert sum(line.lower().startswith("accept:") for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (OK + b"Content-Length: 10\r\n\r\nabc", "broke off"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab", "broke off"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", "broke off"),
+        (OK + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", "broke off"),
+        (b"garbage\r\n\r\n", "broke off"),
+        (b"", "broke off"),
+        (OK + b"\r\n" + b"x" * 300, "exceeds 200 bytes"),
+    ],
+)
+def test_half_an_answer_is_none(reply: bytes, why: str) -> None:
+    with server(replying(reply)) as url:
+        with pytest.raises(SourceError, match=why) as caught:
+            Http("src", max_bytes=200).get(url, {}, 5)
+        assert "\n" not in str(caught.value)
+
+
+def test_redirections_are_handed_back() -> None:
+    with server(replying(b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n")) as url:
+        assert Http("src").get(url, {}, 5).status == 302
+
+
+def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with server(replying(OK + b"Content-Length: 2\r\n\r\nok")) as url:
+        assert Http("src").get(url, {}, 5).body == b"ok"
+
+
+def test_tls_where_there_is_none() -> None:
+    with server(replying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as url:
+        with pytest.raises(SourceError, match="TLS failed"):
+            Http("src").get(url.replace("http:", "https:"), {}, 5)
+        assert gone()
+
+
+def test_a_proxy_that_refuses_a_tunnel() -> None:
+    with server(replying(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")) as url:
+        proxy = url.replace("http://", "http://apf:secret@").removesuffix("/x")
+        with pytest.raises(SourceError, match=r"no way through http_proxy .*407") as caught:
+            Http("src", proxy=proxy).get("https://127.0.0.1:9/x", {}, 5)
+        assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://h:1/x", "http://h:1/x"),
+        ("http://u:p@h:1/x", "http://h:1/x"),
+        ("http://u:p/q@r@h:1", "http://h:1"),
+        ("u:p@h", "h"),
+    ],
+)
+def test_masked(url: str, shown: str) -> None:
+    assert masked(url) == shown
