@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autopyfactory.config.difference import Difference, difference
-    from autopyfactory.config.load import load
+    from autopyfactory.config.compare import Difference, difference
+    from autopyfactory.config.loader import load
 
 __all__ = ["Difference", "difference", "load"]
 
-_HOMES = {"Difference": "difference", "difference": "difference", "load": "load"}
+_HOMES = {"Difference": "compare", "difference": "compare", "load": "loader"}
 
 
 def __getattr__(name: str) -> Any:

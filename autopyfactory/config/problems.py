@@ -1,5 +1,7 @@
 """One thing wrong in a configuration file, said so that the admin can mend it."""
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -24,3 +26,24 @@ class Problem:
         head = f"{where}: [{self.section}]" if self.section else f"{where}:"
         name = f" {self.option}:" if self.option else (":" if self.section else "")
         return f"{head}{name} {'warning: ' if self.warning else ''}{self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with an option, before it is known whose file and line that is.
+
+    `line` 0: that of the option, or the section's head. `missing`: the option is not there at all.
+    """
+
+    option: str
+    text: str
+    warning: bool = False
+    line: int = 0
+    missing: bool = False
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return `, did you mean 'x'?` with the closest known word, also where only the case differs; or ""."""
+    by_lower = {name.lower(): name for name in sorted(known)}
+    close = difflib.get_close_matches(word.lower()[:100], by_lower, n=1)
+    return f", did you mean '{by_lower[close[0]]}'?" if close else ""

@@ -8,19 +8,24 @@ from fractions import Fraction
 from typing import Any
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from autopyfactory.config.fields import Boolean, Duration, Number, Options
 
 
-def _of(rule: str, default: Any, description: str, alias: str | None = None, **bounds: Any) -> Any:
-    return Field(default, description=description, alias=alias, json_schema_extra={"rule": rule}, **bounds)
+def _of(
+    rule: str, default: Any, description: str, alias: str | None = None, *, mandatory: bool = False, **bounds: Any
+) -> Any:
+    """Declare an option of a rule; a mandatory one must be set where the rule stands in `rules`."""
+    extra: JsonDict = {"rule": rule, "mandatory": mandatory}
+    return Field(default, description=description, alias=alias, json_schema_extra=extra, **bounds)
 
 
 class RuleOptions(Options):
     """Options of the decision. None: the rule is not set and does nothing."""
 
     ready_offset: int = _of("ready", 0, "activated jobs left to others", "ready.offset", ge=0)
-    fixed: int | None = _of("fixed", None, "pilots per cycle, whatever the demand", ge=0)
+    fixed: int | None = _of("fixed", None, "pilots per cycle, whatever the demand", mandatory=True, ge=0)
     scale: Number = _of("scale", Fraction(1), "factor on what the rules before asked for", ge=0)
     min_per_cycle: int | None = _of("min_per_cycle", None, "at least so many pilots per cycle", ge=0)
     status_test: int | None = _of("status_test", None, "pilots per cycle while the site is in test", ge=0)

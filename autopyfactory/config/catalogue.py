@@ -1,0 +1,112 @@
+"""What can stand in the files: the plug-ins there are, and the options each part of the factory declares."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from autopyfactory import plugins
+from autopyfactory.config.fields import Options
+from autopyfactory.config.models import QueueOptions
+from autopyfactory.config.sentences import declared
+from autopyfactory.sched.options import RuleOptions
+
+BATCH, WMS, MONITOR = "autopyfactory.batch", "autopyfactory.wms", "autopyfactory.monitor"
+
+CLASSIC = {
+    "apfqueue.sleep": "interval",
+    "batchsubmitplugin": "backend",
+    "executable.arguments": "arguments",
+    "factoryAdminEmail": "admin_email",
+    "factoryId": "id",
+    "factoryUser": "user",
+    "baseLogDir": "pilot_log_dir",
+    "baseLogDirUrl": "pilot_log_url",
+    "monitorsection": "monitor",
+    "queueConf": "queues",
+    "sched.fixed.pilotspercycle": "fixed",
+    "sched.maxpending.maximum": "max_pending",
+    "sched.maxpercycle.maximum": "max_per_cycle",
+    "sched.maxtorun.maximum": "max_pilots",
+    "sched.minpercycle.minimum": "min_per_cycle",
+    "sched.ready.offset": "ready.offset",
+    "sched.scale.factor": "scale",
+    "sched.statusoffline.pilots": "status_offline",
+    "sched.statustest.pilots": "status_test",
+    "schedplugin": "rules",
+    "wmsstatusplugin": "wms",
+}
+"""Options of AutoPyFactory 2 and what they are called now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A plug-in that is known and cannot be used."""
+
+    reason: str
+
+
+class Catalogue:
+    """The plug-ins as the configuration sees them; each is imported at most once."""
+
+    def __init__(
+        self, names: Callable[[str], list[str]] = plugins.names, load: Callable[[str, str], Any] = plugins.load
+    ) -> None:
+        self.names = names
+        self._load = load
+        self._found: dict[tuple[str, str], Any] = {}
+
+    def find(self, group: str, name: str) -> Any:
+        """Return the plug-in class, or Broken where it cannot be had. Raises LookupError for an unknown name."""
+        key = (group, name)
+        if key not in self._found:
+            try:
+                self._found[key] = self._load(*key)
+            except LookupError:
+                raise
+            except Exception as error:
+                # Whatever somebody else's module does when it is imported, it must not stop other queues.
+                self._found[key] = Broken(f"{type(error).__name__}: {error}")
+        return self._found[key]
+
+    @cached_property
+    def backends(self) -> dict[str, Any]:
+        """Return all backends by name, Broken ones included."""
+        return {name: self.find(BATCH, name) for name in self.names(BATCH)}
+
+    @cached_property
+    def usable(self) -> dict[str, Any]:
+        """Return the backends that can be used."""
+        return {name: kind for name, kind in self.backends.items() if not isinstance(kind, Broken)}
+
+    @cached_property
+    def source_kinds(self) -> dict[str, str]:
+        """Return the backend of each kind of source section."""
+        return {kind.source_kind: name for name, kind in self.usable.items()}
+
+    @cached_property
+    def owners(self) -> dict[str, str]:
+        """Return the backend that declares an option, for every option of a backend."""
+        return {option: name for name, kind in self.usable.items() for option in declared(kind.QueueOptions)}
+
+    @cached_property
+    def queue_names(self) -> frozenset[str]:
+        """Return the names of all options that can stand in a queue's section."""
+        return frozenset(declared(QueueOptions)) | frozenset(declared(RuleOptions)) | frozenset(self.owners)
+
+    @property
+    def all_usable(self) -> bool:
+        """Tell whether no backend is broken, so that an unknown option is surely nobody's."""
+        return len(self.usable) == len(self.backends)
+
+
+def rule_of(option: str) -> str:
+    """Return the rule that a field of RuleOptions belongs to."""
+    extra = declared(RuleOptions)[option].json_schema_extra
+    return str(extra.get("rule", "")) if isinstance(extra, dict) else ""
+
+
+def source_options(backend: Any) -> type[Options]:
+    """Return the model of a backend's source section."""
+    model: type[Options] = backend.SourceOptions
+    return model

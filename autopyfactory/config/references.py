@@ -1,0 +1,161 @@
+"""Judge a queue's options against each other, the main file and the rules. Nothing is connected to."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from autopyfactory.batch.rows import ROWS
+from autopyfactory.config.catalogue import Catalogue, rule_of
+from autopyfactory.config.models import QueueOptions
+from autopyfactory.config.problems import Fault, suggest
+from autopyfactory.config.sections import Main
+from autopyfactory.config.sentences import declared
+from autopyfactory.sched import RULES, chain, needs
+from autopyfactory.sched.options import RuleOptions
+from autopyfactory.sched.rule import Kind, Need
+
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SUBMIT_NAME = re.compile(r"\+?[A-Za-z_][A-Za-z0-9_.]*")
+
+
+def carried(prefix: str, names: Iterable[str]) -> Iterator[Fault]:
+    """Judge the names behind `env.` and `submit.`."""
+    pattern = _ENV_NAME if prefix == "env." else _SUBMIT_NAME
+    for name in names:
+        if not pattern.fullmatch(name):
+            yield Fault(f"{prefix}{name}", f"'{name}' is no name that could stand there, use letters, digits and _")
+
+
+def row(options: QueueOptions, own: frozenset[str]) -> tuple[QueueOptions, list[Fault]]:
+    """Judge type and subtype; those that [DEFAULT] set for other backends fall away."""
+    rows = [row for row in ROWS if row.backend == options.backend]
+    if not rows:
+        return options, []
+    types = sorted({row.type for row in rows})
+    if types == [""] and "type" not in own and "subtype" not in own:
+        options = options.model_copy(update={"type": "", "subtype": ""})
+    if options.type not in types:
+        return options, [_strange(options, "type", options.type, types)]
+    subtypes = sorted({row.subtype for row in rows if row.type == options.type})
+    if subtypes == [""] and "subtype" not in own:
+        options = options.model_copy(update={"subtype": ""})
+    if options.subtype not in subtypes:
+        return options, [_strange(options, "subtype", options.subtype, subtypes)]
+    return options, []
+
+
+def _strange(options: QueueOptions, option: str, word: str, known: list[str]) -> Fault:
+    what = f"the backend '{options.backend}'" + (f" with type '{options.type}'" if option == "subtype" else "")
+    if known == [""]:
+        return Fault(option, f"{what} has no {option}, take '{word}' away")
+    choice = ", ".join(name or f"no {option}" for name in known)
+    said = f"'{word}' is not known" if word else "is missing"
+    return Fault(option, f"{said}, {what} has {choice}{suggest(word, known) if word else ''}", missing=not word)
+
+
+def rules(options: QueueOptions) -> Iterator[Fault]:
+    """Judge the names in `rules`."""
+    if not options.rules:
+        yield Fault("rules", "is empty, name at least one rule, for example ready")
+    makers = [name for name, rule in RULES.items() if rule.kind is Kind.MAKER]
+    for name in dict.fromkeys(options.rules):
+        rule = RULES.get(name)
+        if rule is None:
+            yield Fault("rules", f"'{name}' is no rule{suggest(name, RULES)} (known: {', '.join(makers)})")
+        elif rule.kind is not Kind.MAKER:
+            text = f"'{name}' is a {rule.kind}, which acts whenever its option is set; its place here means nothing"
+            yield Fault("rules", text, warning=True)
+        elif options.rules.count(name) > 1:
+            yield Fault("rules", f"'{name}' stands there twice, take one away")
+
+
+def rule_values(options: QueueOptions, values: RuleOptions, own: frozenset[str]) -> Iterator[Fault]:
+    """Judge the rules' options against `rules`: mandatory ones that are missing, and ones nobody reads."""
+    for name, field in declared(RuleOptions).items():
+        rule = rule_of(name)
+        used = rule in options.rules
+        extra = field.json_schema_extra
+        if used and isinstance(extra, dict) and extra.get("mandatory") and getattr(values, name) is None:
+            yield Fault(name, f"is missing, write '{name} = ...', which the rule '{rule}' needs", missing=True)
+        if not used and name in own and RULES[rule].kind is Kind.MAKER:
+            yield Fault(name, f"is never read, for the rule '{rule}' is not in rules", warning=True)
+
+
+def demand(options: QueueOptions, values: RuleOptions, main: Main) -> Iterator[Fault]:
+    """Judge where the demand comes from, if the rules need it."""
+    if options.wms:
+        yield from _named(main, "wms", "wms", options.wms)
+    makers = tuple(name for name in options.rules if name in RULES and RULES[name].kind is Kind.MAKER)
+    needing = [RULES[name] for name in makers if Need.DEMAND in RULES[name].needs]
+    if needing and not (options.wms and options.wmsqueue):
+        absent = "wmsqueue" if options.wms else "wms"
+        text = f"is missing, the rule '{needing[0].name}' needs demand: set {absent}, or other rules such as fixed"
+        yield Fault(absent, text, missing=True)
+    elif not (options.wms and options.wmsqueue) and Need.SITE in needs(chain(makers, values)):
+        for rule in chain(makers, values):
+            if Need.SITE in rule.needs:
+                text = f"needs the status of a site: set wms and wmsqueue, or write '{rule.option} = none' here"
+                yield Fault(rule.option, text)
+
+
+def named_things(options: QueueOptions, main: Main) -> Iterator[Fault]:
+    """Judge the names of monitors and credentials, and the wrapper's path."""
+    for monitor in options.monitor:
+        yield from _named(main, "monitor", "monitor", monitor)
+    for option, names in (("proxy", options.proxy), ("token", options.token)):
+        for name in names:
+            if not name.startswith("/"):
+                yield from _named(main, option, "credential", name, " or an absolute path")
+                credential = main.credentials.get(name)
+                if credential is not None and credential.kind != option:
+                    yield Fault(option, f"[credential {name}] is of the kind '{credential.kind}', not '{option}'")
+    if options.executable is not None:
+        yield from _executable(options.executable)
+
+
+def _executable(path: Path) -> Iterator[Fault]:
+    try:
+        if not path.is_file():
+            yield Fault("executable", f"there is no file {path}, install it or correct the path")
+        elif not os.access(path, os.X_OK):
+            yield Fault("executable", f"{path} is not executable, chmod +x it")
+    except OSError as error:
+        yield Fault("executable", f"{path} cannot be looked at: {error.strerror}")
+
+
+def _named(main: Main, option: str, kind: str, name: str, more: str = "") -> Iterator[Fault]:
+    known = main.named(kind)
+    if name not in known:
+        there = f"there is {', '.join(known)}" if known else "there is none at all"
+        yield Fault(
+            option,
+            f"no section [{kind} {name}] in the main file{more and f' (name one{more})'}, "
+            f"{there}{suggest(name, known)}",
+        )
+    elif (kind, name) in main.broken:
+        yield Fault(option, f"[{kind} {name}] at {main.heads[kind, name]} cannot be used: {main.broken[kind, name]}")
+
+
+def source(options: QueueOptions, kind: str, main: Main) -> Iterator[Fault]:
+    """Judge the name of the source section, which must be of the backend's kind."""
+    known = main.named(kind)
+    if options.source and options.source not in known:
+        others = [head for head, name in main.heads if name == options.source]
+        why = f", [{others[0]} {options.source}] serves another backend" if others else suggest(options.source, known)
+        there = f"there is {', '.join(known)}" if known else "there is none at all"
+        yield Fault("source", f"no section [{kind} {options.source}] in the main file, {there}{why}")
+    elif not options.source and known and "local" not in known:
+        text = f"is not set, so the queue uses the local {kind} with default options; write one of {', '.join(known)}"
+        yield Fault("source", text, warning=True)
+
+
+def backend(options: QueueOptions, catalogue: Catalogue) -> Iterator[Fault]:
+    """Judge the backend's name."""
+    known = sorted({*catalogue.backends, *(row.backend for row in ROWS)})
+    if options.backend not in catalogue.backends:
+        hint = suggest(options.backend, known)
+        yield Fault("backend", f"'{options.backend}' is no backend{hint} (known: {', '.join(known)})")
+    elif options.backend not in catalogue.usable:
+        reason = catalogue.backends[options.backend].reason
+        yield Fault("backend", f"'{options.backend}' cannot be imported, install what it needs: {reason}")
