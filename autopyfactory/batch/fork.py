@@ -7,8 +7,8 @@ cores running. Running ones belong to a guard process each (`fork_shim`), so the
 import logging
 import os
 import threading
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ from pydantic import Field
 from autopyfactory.batch import Context, Order, pilot_environment, pilot_tags
 from autopyfactory.batch.fork_files import ForkFiles, Record, alive, terminate
 from autopyfactory.batch.fork_shim import CID
+from autopyfactory.batch.fork_slots import Pilot, Slots
 from autopyfactory.config.fields import Boolean, Duration, Options
 from autopyfactory.errors import Refused, SourceError
 from autopyfactory.model import EndedPilot, PilotGroup, PilotReport, PilotState, Submitted
@@ -53,26 +54,11 @@ class ForkQueueOptions(Options):
 
 
 @dataclass(slots=True)
-class _Pilot:
-    """`process` is the identity of its guard, "" while it waits."""
-
-    cid: str
-    number: int
-    record: Record
-    process: str = ""
-    ended: EndedPilot | None = None
-
-    @property
-    def state(self) -> PilotState:
-        return PilotState.RUNNING if self.process else PilotState.PENDING
-
-
-@dataclass(slots=True)
 class _Submission:
     """`over` is when it was first seen that all its pilots have ended."""
 
     record: Record
-    pilots: list[_Pilot] = field(default_factory=list)
+    pilots: list[Pilot] = field(default_factory=list)
     over: float | None = None
 
 
@@ -95,10 +81,8 @@ class ForkHost:
         self._starter: threading.Thread | None = None
         self._closed = False
         self._submissions: dict[str, _Submission] = {}
-        self._waiting: dict[str, deque[_Pilot]] = {}
-        self._running: dict[str, _Pilot] = {}
+        self._slots = Slots(options.slots)
         self._news: list[EndedPilot] = []
-        self._number = 0
         self._trouble = ""
 
     @property
@@ -110,10 +94,8 @@ class ForkHost:
         """Count the pilots of all queues. Raises SourceError when the files in `state_dir` cannot be read."""
         with self._changed, self._source_errors():
             self._open()
-            for queue in self._waiting.values():
-                for pilot in list(queue):
-                    self._look(pilot)
-            self._look_at_running()
+            self._look_at(self._slots.waiting())
+            self._look_at(self._slots.running.values())
             self._forget()
             news, self._news = self._news, []
             return PilotReport(groups=tuple(self._groups()), ended=tuple(news))
@@ -138,7 +120,7 @@ class ForkHost:
         """Return those whose pilots have all ended, as far back as they are kept. Raises SourceError."""
         with self._changed, self._source_errors():
             self._open()
-            self._look_at_running()
+            self._look_at(self._slots.running.values())
             known = (self._submissions.get(submission) for submission in submissions)
             return frozenset(
                 one.record.submission for one in known if one is not None and all(pilot.ended for pilot in one.pilots)
@@ -149,12 +131,12 @@ class ForkHost:
         with self._changed, self._source_errors():
             self._open()
             count = 0
-            running = [pilot for pilot in self._running.values() if pilot.record.queue == queue]
             if PilotState.PENDING in states:
-                for pilot in list(self._waiting.get(queue, ())):
+                for pilot in self._slots.waiting(queue):
                     count += self._files.drop(pilot.cid, "removed while it waited")
                     self._look(pilot)
             if PilotState.RUNNING in states:
+                running = [pilot for pilot in self._slots.running.values() if pilot.record.queue == queue]
                 for pilot in running:
                     terminate(pilot.process)
                 count += len(running)
@@ -179,14 +161,16 @@ class ForkHost:
         if self._closed:
             raise SourceError(self.name, "the factory stops", stopped=True)
         if self._starter is not None:
+            if not self._starter.is_alive():
+                raise SourceError(self.name, "starts no pilots after a bug, see the log, restart the factory")
             return
         if not self._files.open():
             folder = self._files.folder
             raise SourceError(self.name, f"another process uses {folder}, give each factory a state_dir of its own")
+        self._submissions, self._slots, self._news = {}, Slots(self._options.slots), []
         for record in self._files.records():
             self._take(record)
-        for pilot in [pilot for queue in self._waiting.values() for pilot in queue]:
-            self._look(pilot)
+        self._look_at(self._slots.waiting())
         self._starter = threading.Thread(target=self._start_pilots, name=f"fork-{self.name}", daemon=True)
         self._starter.start()
 
@@ -224,13 +208,15 @@ class ForkHost:
 
     def _take(self, record: Record) -> None:
         one = self._submissions[record.submission] = _Submission(record)
-        for cid in record.cids():
-            self._number += 1
-            pilot = _Pilot(cid, self._number, record)
-            one.pilots.append(pilot)
-            self._waiting.setdefault(record.queue, deque()).append(pilot)
+        one.pilots += [Pilot(cid, record) for cid in record.cids()]
+        for pilot in one.pilots:
+            self._slots.add(pilot)
 
-    def _look(self, pilot: _Pilot) -> None:
+    def _look_at(self, pilots: Iterable[Pilot]) -> None:
+        for pilot in tuple(pilots):
+            self._look(pilot)
+
+    def _look(self, pilot: Pilot) -> None:
         """Find out what became of a pilot: claimed by a guard, ended, or dead without a word."""
         if alive(pilot.process):
             return
@@ -241,31 +227,18 @@ class ForkHost:
             self._files.drop(pilot.cid, "could not start: its guard process died at once")
             claim = self._files.claim(pilot.cid)
         if claim and claim != pilot.process and alive(claim):
-            self._move(pilot, claim)
+            self._slots.run(pilot, claim)
             return
         # Only now, for a guard writes the end before it dies.
         if self._files.end(pilot.cid) is None:
             self._files.finish(pilot.cid, "lost: its guard process was killed or the host went down")
         end = self._files.end(pilot.cid) or {}
-        self._leave(pilot)
+        self._slots.leave(pilot)
         pilot.ended = EndedPilot(
             pilot.cid, pilot.record.queue, pilot.record.submission, end.get("rc"), end.get("fault", "")
         )
         if pilot.record.factory == self._context.factory.id:
             self._news.append(pilot.ended)
-
-    def _look_at_running(self) -> None:
-        for pilot in list(self._running.values()):
-            self._look(pilot)
-
-    def _move(self, pilot: _Pilot, process: str) -> None:
-        self._leave(pilot)
-        pilot.process = process
-        self._running[pilot.cid] = pilot
-
-    def _leave(self, pilot: _Pilot) -> None:
-        if self._running.pop(pilot.cid, None) is None:
-            self._waiting[pilot.record.queue].remove(pilot)
 
     def _start_pilots(self) -> None:
         while True:
@@ -279,26 +252,19 @@ class ForkHost:
                     if str(error) != self._trouble:
                         log.warning("%s: cannot start pilots: %s", self.name, error)
                     self._trouble = str(error)
-                self._changed.wait(_TICK if any(self._waiting.values()) else None)
+                except Exception:
+                    log.exception("%s: no more pilots are started", self.name)
+                    return
+                self._changed.wait(_TICK if any(self._slots.waiting()) else None)
 
     def _fill_slots(self) -> None:
-        self._look_at_running()
-        while (pilot := self._next()) is not None:
-            free = self._options.slots - sum(one.record.cores for one in self._running.values())
-            if pilot.record.cores > self._options.slots:
+        self._look_at(self._slots.running.values())
+        while (pilot := self._slots.next()) is not None:
+            if pilot.record.cores > self._slots.size:
                 self._files.drop(pilot.cid, f"needs {pilot.record.cores} cores, this host has fewer slots now")
                 self._look(pilot)
-            elif pilot.record.cores <= free:
-                self._move(pilot, self._files.start(pilot.record, pilot.cid))
             else:
-                return  # also when a smaller one would fit: else a large one would wait for ever
-
-    def _next(self) -> _Pilot | None:
-        busy: Counter[str] = Counter()
-        for pilot in self._running.values():
-            busy[pilot.record.queue] += pilot.record.cores
-        heads = [queue[0] for queue in self._waiting.values() if queue]
-        return min(heads, key=lambda pilot: (busy[pilot.record.queue], pilot.number), default=None)
+                self._slots.run(pilot, self._files.start(pilot.record, pilot.cid))
 
     def _groups(self) -> Iterator[PilotGroup]:
         for one in self._submissions.values():

@@ -14,7 +14,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -130,17 +130,17 @@ class ForkFiles:
     def forget(self, record: Record) -> None:
         """Remove the files of a submission, the order first: without it nothing starts the pilots again."""
         (self.folder / f"{record.base}.json").unlink(missing_ok=True)
-        for path in self._of(record.base):
+        for path in self.folder.glob(f"{record.base}.*"):
             path.unlink(missing_ok=True)
 
-    def _of(self, base: str) -> Iterator[Path]:
-        yield from self.folder.glob(f"{base}.*")
-
     def _json(self, name: str) -> dict[str, Any] | None:
+        file = self.folder / name
         try:
-            return dict(json.loads((self.folder / name).read_text(encoding="utf-8")))
+            return dict(json.loads(file.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{file} is damaged ({error}), look into it and remove it") from None
 
     def start(self, record: Record, cid: str) -> str:
         """Start the guard of a pilot and return its identity at once, without waiting for anything."""
