@@ -1,0 +1,313 @@
+"""HTCondor: pilots as jobs of a schedd, the local one or a remote one.
+
+The bindings hold the interpreter's lock during network calls, so all of them run in a child process
+(`condor_process`, `condor_child`) that is killed at the deadline. What is submitted is rendered by
+`condor_submit`.
+"""
+
+import logging
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import ClassVar, ParamSpec, TypeVar
+
+from pydantic import Field, model_validator
+
+from autopyfactory.batch import Context, Order, condor_child
+from autopyfactory.batch.condor_child import SPOOLING, Ad, ScheddSaid, Survey, Target, Tidied
+from autopyfactory.batch.condor_process import CallLost, KillableChild, NoAnswer, NotRun
+from autopyfactory.batch.condor_submit import cid_prefix, class_ad_string, render
+from autopyfactory.config.fields import Boolean, Duration, Options, Rate
+from autopyfactory.errors import Ambiguous, Refused, SourceError
+from autopyfactory.model import EndedPilot, PilotGroup, PilotReport, PilotState, Submitted
+
+P = ParamSpec("P")
+R = TypeVar("R")
+log = logging.getLogger(__name__)
+
+STATES = {
+    1: PilotState.PENDING,
+    2: PilotState.RUNNING,
+    3: PilotState.FINISHING,
+    4: PilotState.FINISHING,
+    5: PilotState.HELD,
+    6: PilotState.RUNNING,
+    7: PilotState.SUSPENDED,
+}
+"""The factory's word for each JobStatus (3 removed, 4 completed, 6 transferring output)."""
+
+_INPUT_COMING = f"JobStatus == 5 && HoldReasonCode =?= {SPOOLING}"
+REMOVABLE = {
+    PilotState.PENDING: f"JobStatus == 1 || ({_INPUT_COMING})",
+    PilotState.RUNNING: "JobStatus == 2 || JobStatus == 6",
+    PilotState.SUSPENDED: "JobStatus == 7",
+    PilotState.HELD: f"JobStatus == 5 && HoldReasonCode =!= {SPOOLING}",
+    PilotState.UNKNOWN: "JobStatus < 1 || JobStatus > 7",
+}
+"""What a schedd calls the pilots in a state that can be removed."""
+
+_REMEMBERED = 20_000
+_ASKED_AT_ONCE = 100
+_HISTORY_LIMIT = 10_000
+
+
+class ScheddOptions(Options):
+    """`[schedd NAME]` of autopyfactory.conf."""
+
+    name: str = Field("", description="name of the schedd; empty: the one of this host")
+    collector: str = Field("", description="its collector, host:port; empty: the one of HTCondor's own configuration")
+    interval: Duration = Field(30.0, gt=0, description="time between two counts of the pilots")
+    max_age: Duration = Field(300.0, gt=0, description="older counts of pilots are not believed")
+    deadline: Duration = Field(20.0, gt=0, description="the most that one call of the schedd may take")
+    max_submit_rate: Rate | None = Field(None, gt=0, description="pilots a second, at most; unset: as fast as it takes")
+    spool: Boolean | None = Field(None, description="send input and fetch output; unset: only where name is set")
+    spool_timeout: Duration = Field(600.0, gt=0, description="a pilot whose input takes longer is removed")
+    config: Path | None = Field(None, description="CONDOR_CONFIG for this schedd; empty: HTCondor's own search")
+    token_dir: Path | None = Field(None, description="folder of the tokens that authenticate us to it")
+
+    @model_validator(mode="after")
+    def _named(self) -> "ScheddOptions":
+        if self.collector and not self.name:
+            raise ValueError("a collector knows many schedds, write also name = <the schedd's name>")
+        return self
+
+
+class CondorQueueOptions(Options):
+    """What the condor backend adds to a queue: nothing for type vanilla."""
+
+
+class CondorSchedd:
+    """One schedd. Safe from many threads; its calls run one after the other in its child process."""
+
+    source_kind: ClassVar[str] = "schedd"
+    SourceOptions: ClassVar[type[Options]] = ScheddOptions
+    QueueOptions: ClassVar[type[Options]] = CondorQueueOptions
+
+    def __init__(
+        self, name: str, options: ScheddOptions, context: Context, *, child: KillableChild | None = None
+    ) -> None:
+        self._source = f"schedd {name}"
+        self._options = options
+        self._context = context
+        self._factory = context.factory.id
+        self._target = Target(options.name, options.collector)
+        self._spool = bool(options.name) if options.spool is None else options.spool
+        self._child = child or KillableChild(
+            f"schedd-{name}", condor_child.prepare, str(options.config or ""), str(options.token_dir or "")
+        )
+        self._lock = threading.Lock()
+        self._news: list[EndedPilot] = []
+        self._tidying = False
+        self._accepted: OrderedDict[str, int] = OrderedDict()
+        self._told: dict[str, set[str]] = {}
+        self._said: dict[str, str] = {}
+
+    @property
+    def endpoint(self) -> str:
+        """Return the schedd's name, or this host's where it is the local one."""
+        return self._options.name or self._context.factory.host
+
+    def poll(self) -> PilotReport:
+        """Count the pilots with one grouped query; a second one only when some completed since the last."""
+        began = self._context.clock.now()
+        survey = self._ask(self._options.deadline, condor_child.survey, self._target, self._factory)
+        self._note_versions(survey)
+        groups = tuple(self._group(ad) for ad in survey.groups)
+        left = self._options.deadline - (self._context.clock.now() - began)
+        self._look_at_completed(survey.groups, max(1.0, left))
+        if any(_is_coming(ad) for ad in survey.groups):
+            self._tidy()
+        with self._lock:
+            news, self._news = self._news, []
+        return PilotReport(groups, tuple(news))
+
+    def submit(self, order: Order) -> Submitted:
+        """Submit all pilots of the order as one cluster. Raises Refused or Ambiguous."""
+        description = render(self._context, order, spool=self._spool)
+        try:
+            order.log_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Refused(f"cannot make the log folder {order.log_dir}: {error.strerror}") from None
+        try:
+            taken = self._child.call(
+                self._options.deadline, condor_child.submit, self._target, description, order.count, self._spool
+            )
+        except NotRun as error:
+            raise Refused(f"{self._source}: {error.reason}, nothing was submitted") from None
+        except NoAnswer as error:
+            raise Ambiguous(f"{self._source}: {error.reason}") from None
+        except ScheddSaid as error:
+            kind = Ambiguous if error.uncertain else Refused
+            raise kind(f"{self._source}: {error.reason}") from None
+        self._once(f"submit {order.queue.name}", "; ".join(taken.warnings))
+        with self._lock:
+            self._accepted[order.id] = taken.count
+            while len(self._accepted) > _REMEMBERED:
+                self._accepted.popitem(last=False)
+        return Submitted(order.id, tuple(self._cid(taken.cluster, taken.first + n) for n in range(taken.count)))
+
+    def ended(self, submissions: frozenset[str]) -> frozenset[str]:
+        """Return the submissions of which no pilot is alive and all accepted ones have a record of their end.
+
+        After a restart the accepted number is not known here: one record has to do.
+        """
+        asked = sorted(submissions)[:_ASKED_AT_ONCE]
+        if not asked:
+            return frozenset()
+        with self._lock:
+            accepted = {submission: self._accepted.get(submission) for submission in asked}
+        known = [count for count in accepted.values() if count is not None]
+        limit = sum(known) if len(known) == len(asked) else _HISTORY_LIMIT
+        alive, ended = self._ask(
+            self._options.deadline, condor_child.alive_and_ended, self._target, self._factory, asked, limit
+        )
+        return frozenset(
+            submission
+            for submission, count in accepted.items()
+            if submission not in alive and ended.get(submission, 0) >= max(1, count or 1)
+        )
+
+    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
+        """Remove this factory's pilots of the queue that are in one of the states; return how many."""
+        chosen = [f"({REMOVABLE[state]})" for state in sorted(states) if state in REMOVABLE]
+        if not chosen:
+            return 0
+        tags = f"APF_FACTORY == {class_ad_string(self._factory)} && APF_QUEUE == {class_ad_string(queue)}"
+        constraint = f"{tags} && ({' || '.join(chosen)})"
+        return self._ask(self._options.deadline, condor_child.remove, self._target, constraint)
+
+    def close(self) -> None:
+        """Kill the child; who waits for it gets SourceError(stopped), or Ambiguous for a submission under way."""
+        self._child.close()
+
+    def _ask(self, deadline: float, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return self._child.call(deadline, function, *args, **kwargs)
+        except CallLost as error:
+            raise SourceError(self._source, error.reason, stopped=error.stopped) from None
+        except ScheddSaid as error:
+            raise SourceError(self._source, error.reason) from None
+
+    def _cid(self, cluster: object, proc: object) -> str:
+        return f"{cid_prefix(self._context.position)}{cluster}.{proc}"
+
+    def _group(self, ad: Ad) -> PilotGroup:
+        status = ad.get("JobStatus", 0)
+        state = PilotState.PENDING if _is_coming(ad) else STATES.get(int(status), PilotState.UNKNOWN)
+        if state is PilotState.UNKNOWN:
+            self._once("status", f"it knows a JobStatus {status} that we do not, counted as unknown")
+        return PilotGroup(
+            submission=str(ad.get("APF_SUBMISSION", "")),
+            queue=str(ad.get("APF_QUEUE", "")),
+            state=state,
+            count=int(ad.get("JobCount", 0)),
+            host=str(ad.get("APF_HOST", "")),
+            endpoint=str(ad.get("APF_ENDPOINT", "")),
+            shape=str(ad.get("APF_SHAPE", "")),
+        )
+
+    def _note_versions(self, survey: Survey) -> None:
+        self._once("version", f"HTCondor {survey.schedd}, bindings {survey.bindings}", logging.INFO)
+        if not survey.trusted:
+            self._once("grouping", "its grouped answer is empty though it has our pilots; they are counted one by one")
+
+    def _once(self, topic: str, text: str, level: int = logging.WARNING) -> None:
+        """Log a text when it is another one than the last on the topic."""
+        if text and self._said.get(topic) != text:
+            log.log(level, "%s: %s", self._source, text)
+        self._said[topic] = text
+
+    def _look_at_completed(self, groups: Iterable[Ad], deadline: float) -> None:
+        listed: Counter[str] = Counter()
+        for ad in groups:
+            if ad.get("JobStatus") == 4:
+                listed[str(ad.get("APF_SUBMISSION", ""))] += int(ad["JobCount"])
+        with self._lock:
+            self._told = {name: told for name, told in self._told.items() if name in listed}
+            if all(len(self._told.get(name, ())) == count for name, count in listed.items()):
+                return
+        try:
+            jobs = self._ask(deadline, condor_child.completed, self._target, self._factory)
+        except SourceError as error:
+            if error.stopped:
+                raise
+            log.warning("%s (asked for the pilots that completed; they are reported with the next count)", error)
+            return
+        if self._tell(jobs):
+            self._tidy()
+
+    def _tell(self, jobs: Iterable[Ad]) -> bool:
+        """Report each completed pilot once; return whether spooled ones wait, which are reported with their output."""
+        waiting = False
+        with self._lock:
+            before, self._told = self._told, {}
+            for ad in jobs:
+                cid, submission = self._cid(ad["ClusterId"], ad["ProcId"]), str(ad.get("APF_SUBMISSION", ""))
+                if cid not in before.get(submission, ()):
+                    if ad.get("StageInFinish"):
+                        waiting = True
+                        continue
+                    self._news.append(self._ended_pilot(ad))
+                self._told.setdefault(submission, set()).add(cid)
+        return waiting
+
+    def _ended_pilot(self, ad: Ad, fault: str = "") -> EndedPilot:
+        code = -int(ad.get("ExitSignal", 0)) if ad.get("ExitBySignal") else ad.get("ExitCode")
+        return EndedPilot(
+            cid=self._cid(ad["ClusterId"], ad["ProcId"]),
+            queue=str(ad.get("APF_QUEUE", "")),
+            submission=str(ad.get("APF_SUBMISSION", "")),
+            exit_code=None if code is None or fault else int(code),
+            fault=fault,
+        )
+
+    def _tidy(self) -> None:
+        """Let the child fetch outputs between other calls; what it did is in the next report."""
+        with self._lock:
+            if self._tidying:
+                return
+            self._tidying = True
+        options = self._options
+        try:
+            future = self._child.post(
+                options.deadline,
+                condor_child.tidy,
+                self._target,
+                self._factory,
+                options.deadline / 2,
+                options.spool_timeout,
+            )
+        except NotRun:
+            return
+        future.add_done_callback(self._tidied)
+
+    def _tidied(self, future: Future[Tidied]) -> None:
+        error = future.exception()
+        with self._lock:
+            self._tidying = False
+        if error is None:
+            self._report_tidied(future.result())
+        elif not isinstance(error, CallLost | ScheddSaid):
+            log.error("%s: bug while fetching the output of pilots", self._source, exc_info=error)
+        elif not (isinstance(error, CallLost) and error.stopped):
+            self._once("spool", f"{error.reason} (fetching the output of pilots; it is tried again)")
+
+    def _report_tidied(self, done: Tidied) -> None:
+        fault = f"removed: its input did not reach the schedd within {self._options.spool_timeout:.0f} s"
+        with self._lock:
+            for ad in done.retrieved:
+                told = self._told.setdefault(str(ad.get("APF_SUBMISSION", "")), set())
+                cid = self._cid(ad["ClusterId"], ad["ProcId"])
+                if cid not in told:
+                    told.add(cid)
+                    self._news.append(self._ended_pilot(ad))
+            self._news += [self._ended_pilot(ad, fault) for ad in done.stuck]
+        self._once(
+            "spool", f"{done.errors[0]} (fetching the output of pilots; it is tried again)" if done.errors else ""
+        )
+
+
+def _is_coming(ad: Ad) -> bool:
+    return ad.get("JobStatus") == 5 and ad.get("HoldReasonCode") == SPOOLING

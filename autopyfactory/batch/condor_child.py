@@ -1,0 +1,291 @@
+"""What runs in a schedd's child process: the only place that touches HTCondor's bindings.
+
+The factory's own process imports this module for the names alone; the bindings are imported by `prepare`,
+in the child, after CONDOR_CONFIG is set, for they read it once. What crosses the pipe is plain: ClassAds
+and the bindings' exceptions stay here.
+"""
+
+import os
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Ad = dict[str, str | int | float | bool]
+
+TAGS = ("APF_FACTORY", "APF_HOST", "APF_QUEUE", "APF_ENDPOINT", "APF_SHAPE", "APF_SUBMISSION")
+GROUP_KEYS = (*TAGS, "JobStatus", "HoldReasonCode")
+ENDED_KEYS = ("ClusterId", "ProcId", "ExitCode", "ExitBySignal", "ExitSignal", "StageInFinish", *TAGS)
+
+SPOOLING = 16
+"""HoldReasonCode of a job whose input is still on its way to the schedd: no fault."""
+
+_STANDARD_CONFIGS = ("/etc/condor/condor_config", "/usr/local/etc/condor_config")
+_LIMITS = {"-2": "MAX_JOBS_SUBMITTED", "-3": "MAX_JOBS_PER_OWNER", "-4": "MAX_JOBS_PER_SUBMISSION"}
+
+
+class ScheddSaid(Exception):
+    """The bindings failed; `uncertain` is true when a submission may have been taken all the same."""
+
+    def __init__(self, reason: str, uncertain: bool = False) -> None:
+        super().__init__(reason, uncertain)
+        self.reason = reason
+        self.uncertain = uncertain
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which schedd: by name, from a collector; both empty: the local one."""
+
+    name: str = ""
+    collector: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All jobs of a factory in groups, each with its JobCount; `trusted` is false when they had to be counted here."""
+
+    groups: tuple[Ad, ...]
+    schedd: str = ""
+    bindings: str = ""
+    trusted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The jobs that a schedd took: procs `first` to `first + count - 1` of a cluster."""
+
+    cluster: int
+    first: int
+    count: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tidied:
+    """What was done with spooled jobs: outputs fetched, jobs that never got their input removed, what went wrong."""
+
+    retrieved: tuple[Ad, ...] = ()
+    stuck: tuple[Ad, ...] = ()
+    errors: tuple[str, ...] = field(default=())
+
+
+_SCHEDDS: dict[Target, Any] = {}
+
+
+def prepare(config: str, token_dir: str) -> None:
+    """Import the bindings with the right configuration; without any, those of a pure client."""
+    if config:
+        os.environ["CONDOR_CONFIG"] = config
+    elif "CONDOR_CONFIG" not in os.environ and not any(Path(path).exists() for path in _STANDARD_CONFIGS):
+        os.environ["CONDOR_CONFIG"] = "ONLY_ENV"
+    bindings = _bindings()
+    if token_dir:
+        bindings.param["SEC_TOKEN_DIRECTORY"] = token_dir
+
+
+def _bindings() -> Any:
+    return import_module("htcondor2")
+
+
+def _plain(function: Callable[P, R]) -> Callable[P, R]:
+    """Turn the bindings' exceptions into ScheddSaid: unpickling them would import the bindings."""
+
+    @wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            if not type(error).__module__.startswith(("htcondor", "classad")):
+                raise
+            raise ScheddSaid(*_explain(str(error))) from None
+
+    return wrapped
+
+
+def _explain(text: str) -> tuple[str, bool]:
+    """Return the bindings' words in one line, and whether a submission that ended so may exist.
+
+    Everything before the commit is certain to leave nothing behind, and so is a commit that the schedd
+    answers with a reason of its own (`SCHEDD:2:...`, for example a submit requirement).
+    """
+    line = " ".join(text.split())
+    uncertain = "commit" in line.lower() and "SCHEDD:" not in line
+    if "expected next ProcId" in line:
+        limit = _LIMITS.get(line.rsplit(" ", 1)[-1], "")
+        line = f"the schedd takes no more jobs: {limit or line}"
+    return line.removeprefix("Failed to create job ad, errmsg=").removeprefix("Submit:-1:"), uncertain
+
+
+def _locate(target: Target) -> Any:
+    bindings = _bindings()
+    if not target.name:
+        return bindings.Schedd()
+    collector = bindings.Collector(target.collector) if target.collector else bindings.Collector()
+    # Schedd(None) would be the local one: a mistyped name must never lead there.
+    location = collector.locate(bindings.DaemonType.Schedd, target.name)
+    if location is None:
+        where = f"collector {target.collector}" if target.collector else "the collector of its configuration"
+        raise ScheddSaid(f"{where} knows no schedd of this name")
+    return bindings.Schedd(location)
+
+
+def _ask(target: Target, question: Callable[[Any], R]) -> R:
+    """Put a question to the schedd; a known address serves without the collector until it fails."""
+    schedd = _SCHEDDS.pop(target, None) or _locate(target)
+    answer = question(schedd)
+    _SCHEDDS[target] = schedd
+    return answer
+
+
+def _ad(classad: Any, keys: Sequence[str]) -> Ad:
+    """Copy plain values; undefined ones, which are enum members and true, are left out."""
+    values = {key: classad.get(key) for key in keys}
+    return {key: value for key, value in values.items() if type(value) in (str, int, float, bool)}
+
+
+def _of(factory: str) -> str:
+    return f'APF_FACTORY == "{factory}"'
+
+
+@_plain
+def survey(target: Target, factory: str) -> Survey:
+    """Count a factory's jobs by our tags and their state with one grouped query.
+
+    Every attribute of the constraint must be among the keys: the constraint of a grouped query sees no
+    other, and the answer would be empty. So an empty answer is checked with a plain query.
+    """
+    bindings = _bindings()
+
+    def question(schedd: Any) -> Survey:
+        grouped = schedd.query(_of(factory), list(GROUP_KEYS), opts=bindings.QueryOpt.GroupBy)
+        groups = tuple(_ad(group, (*GROUP_KEYS, "JobCount")) for group in grouped)
+        trusted = bool(groups) or not schedd.query(_of(factory), ["ClusterId"], limit=1)
+        if not trusted:
+            jobs = schedd.query(_of(factory), list(GROUP_KEYS))
+            groups = tuple(_ad(job, GROUP_KEYS) | {"JobCount": 1} for job in jobs)
+        return Survey(groups, _version(schedd._version), _version(bindings.version()), trusted)
+
+    return _ask(target, question)
+
+
+def _version(text: str) -> str:
+    words = text.split()
+    return words[1] if len(words) > 1 else text
+
+
+@_plain
+def completed(target: Target, factory: str) -> tuple[Ad, ...]:
+    """Return the completed jobs of a factory that are still listed."""
+    constraint = f"{_of(factory)} && JobStatus == 4"
+    jobs = _ask(target, lambda schedd: schedd.query(constraint, list(ENDED_KEYS)))
+    return tuple(_ad(job, ENDED_KEYS) for job in jobs)
+
+
+@_plain
+def submit(target: Target, description: dict[str, str], count: int, spool: bool) -> Accepted:
+    """Submit `count` jobs, and with `spool` send their input."""
+    bindings = _bindings()
+    try:
+        described = bindings.Submit(description)
+    except (TypeError, ValueError) as error:
+        raise ScheddSaid(f"no submit description: {error}") from None
+
+    def question(schedd: Any) -> Accepted:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            result = schedd.submit(described, count=count, spool=spool)
+        if spool:
+            _send_input(schedd, result)
+        said = tuple(" ".join(str(warning.message).split()) for warning in caught)
+        return Accepted(result.cluster(), result.first_proc(), result.num_procs(), said)
+
+    return _ask(target, question)
+
+
+def _send_input(schedd: Any, result: Any) -> None:
+    bindings = _bindings()
+    try:
+        schedd.spool(result)
+    except bindings.HTCondorException as error:
+        schedd.act(bindings.JobAction.Remove, f"ClusterId == {result.cluster()}", "its input could not be sent")
+        raise ScheddSaid(f"cannot send the input of the pilots, they are removed: {error}") from None
+
+
+@_plain
+def tidy(target: Target, factory: str, seconds: float, patience: float) -> Tidied:
+    """Fetch the output of completed spooled jobs and remove those whose input did not come within `patience`.
+
+    Stops taking up new ones after `seconds`.
+    """
+    bindings = _bindings()
+    end = time.monotonic() + seconds
+    errors: list[str] = []
+
+    def each(schedd: Any, constraint: str, deal: Callable[[str], object]) -> tuple[Ad, ...]:
+        done: list[Ad] = []
+        for job in schedd.query(f"{_of(factory)} && {constraint}", list(ENDED_KEYS)):
+            if time.monotonic() > end:
+                break
+            ad = _ad(job, ENDED_KEYS)
+            try:
+                deal(f"{ad['ClusterId']}.{ad['ProcId']}")
+                done.append(ad)
+            except bindings.HTCondorException as error:
+                errors.append(" ".join(str(error).split()))
+        return tuple(done)
+
+    def question(schedd: Any) -> Tidied:
+        def remove(job: str) -> None:
+            schedd.act(bindings.JobAction.Remove, [job], "its input was not spooled in time")
+
+        def fetch(job: str) -> None:
+            schedd.retrieve(job)
+            # Schedds of 25.8.2 and later let it go by themselves.
+            schedd.act(bindings.JobAction.Remove, [job], "its output was retrieved")
+
+        late = f"JobStatus == 5 && HoldReasonCode == {SPOOLING} && time() - EnteredCurrentStatus > {patience:.0f}"
+        stuck = each(schedd, late, remove)
+        return Tidied(each(schedd, "JobStatus == 4 && StageInFinish > 0", fetch), stuck, tuple(errors))
+
+    return _ask(target, question)
+
+
+@_plain
+def alive_and_ended(
+    target: Target, factory: str, submissions: Sequence[str], limit: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return by submission how many jobs are listed and not at their end, and how many are at it or in the history.
+
+    The history is read backwards until `limit` records of these submissions are found. No time bounds it:
+    it is in the order of leaving the queue, where a foreign job may have ended days before ours.
+    """
+    wanted = ", ".join(f'"{submission}"' for submission in submissions)
+    constraint = f"{_of(factory)} && member(APF_SUBMISSION, {{{wanted}}})"
+    keys = ["APF_SUBMISSION", "JobStatus"]
+
+    def question(schedd: Any) -> tuple[dict[str, int], dict[str, int]]:
+        alive: Counter[str] = Counter()
+        ended: Counter[str] = Counter()
+        for job in schedd.query(constraint, keys):
+            (ended if job["JobStatus"] in (3, 4) else alive)[job["APF_SUBMISSION"]] += 1
+        ended.update(job["APF_SUBMISSION"] for job in schedd.history(constraint, keys, limit))
+        return dict(alive), dict(ended)
+
+    return _ask(target, question)
+
+
+@_plain
+def remove(target: Target, constraint: str) -> int:
+    """Remove jobs and return how many."""
+    bindings = _bindings()
+    done = _ask(target, lambda schedd: schedd.act(bindings.JobAction.Remove, constraint, "removed by AutoPyFactory"))
+    return int(done["TotalSuccess"]) if done is not None else 0
