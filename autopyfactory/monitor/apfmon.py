@@ -8,14 +8,14 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 from urllib.parse import quote, urlencode
 
 from pydantic import Field, field_validator
 
 from autopyfactory import __version__
 from autopyfactory.clock import Clock
-from autopyfactory.config import fields
+from autopyfactory.config.fields import Duration, Options
 from autopyfactory.config.models import FactoryOptions
 from autopyfactory.errors import MonitorError
 from autopyfactory.model import CycleReport, EndedPilot
@@ -25,7 +25,6 @@ from autopyfactory.monitor.sentence import status_text
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-MEMORY = 50_000
 _LABEL = re.compile(r"[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*")
 _CID = re.compile(r"[A-Za-z0-9_.-]{1,16}")
 _LONGEST_JID = 80
@@ -36,42 +35,56 @@ class _Lost(Exception):
     """The monitor does not know something that was registered; it has been marked to be registered again."""
 
 
+class ApfmonOptions(Options):
+    """`[monitor NAME]` with `plugin = apfmon`."""
+
+    url: str = Field(description="base of the monitor's REST API, http://HOST/api; pilots get it as APFMON")
+    deadline: Duration = Field(10.0, gt=0, description="time for one whole exchange with the monitor")
+    http_proxy: str = Field(
+        "", description="proxy to the monitor; it then sees the proxy's address, and may refuse to mark pilots done"
+    )
+    batch: int = Field(50, ge=1, le=500, description="labels or pilots in one request")
+    refresh: Duration = Field(
+        900.0,
+        ge=60,
+        description="a factory that registers no pilots for so long is registered again: the monitor shows it as "
+        "dead after 20 minutes, but takes each registration for a start",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _base(cls, url: str) -> str:
+        # the text is not repeated: a password in it must not reach a log
+        if not re.fullmatch(r"https?://[^/\s@?#]+(/[^\s?#]*)?", url):
+            raise ValueError("this is no address of a monitor, write for example http://apfmon.example.org/api")
+        return url.rstrip("/")
+
+    @field_validator("http_proxy")
+    @classmethod
+    def _proxy(cls, url: str) -> str:
+        if url and not re.fullmatch(r"https?://[^/\s]+/?", url):
+            raise ValueError("this is no address of a proxy, write for example http://squid.example.org:3128")
+        return url
+
+
 class Apfmon:
     """Tell one apfmon of the factory, its queues, its pilots and what became of them.
 
     Nothing is told twice after it was taken, so a call that failed half way can be repeated whole. What
     the monitor turns out not to know (it was restarted empty, or cleaned up) is registered again: the
-    factory, the labels, and the last 50 000 pilots whose end it was not told.
+    factory, the labels, and the last `memory` pilots whose end it was not told.
     """
 
-    class Options(fields.Options):
-        """`[monitor NAME]` with `plugin = apfmon`."""
+    Options: ClassVar[type[Options]] = ApfmonOptions
 
-        url: str = Field(description="base of the monitor's REST API, http://HOST/api; pilots get it as APFMON")
-        deadline: fields.Duration = Field(10.0, gt=0, description="time for one whole exchange with the monitor")
-        http_proxy: str = Field(
-            "", description="proxy to the monitor; it then sees the proxy's address, and may refuse to mark pilots done"
-        )
-        batch: int = Field(50, ge=1, le=500, description="labels or pilots in one request")
-        refresh: fields.Duration = Field(
-            900.0,
-            ge=60,
-            description="a factory that registers no pilots for so long is registered again: the monitor shows it as "
-            "dead after 20 minutes, but takes each registration for a start",
-        )
-
-        @field_validator("url")
-        @classmethod
-        def _base(cls, url: str) -> str:
-            if not re.fullmatch(r"https?://[^/\s@?#]+(/[^\s?#]*)?", url):
-                raise ValueError(f"'{url}' is no address of a monitor, write for example http://apfmon.example.org/api")
-            return url.rstrip("/")
-
-    def __init__(self, name: str, options: Options, factory: FactoryOptions, clock: Clock) -> None:
+    def __init__(
+        self, name: str, options: ApfmonOptions, factory: FactoryOptions, clock: Clock, *, memory: int = 50_000
+    ) -> None:
         self._name = name
         self._options = options
         self._factory = factory
         self._clock = clock
+        self._memory = memory
         self._http = Http(deadline=options.deadline, http_proxy=options.http_proxy)
         self._moved: float | None = None
         self._labels: dict[str, dict[str, str]] = {}
@@ -103,8 +116,8 @@ class Apfmon:
         for pilot in ended:
             if pilot.cid not in self._ended and self._fit_label(pilot.queue) and self._fit_cid(pilot.cid):
                 self._tell_end(pilot)
-        _forget_oldest(self._pilots)
-        _forget_oldest(self._ended)
+        _forget_oldest(self._pilots, self._memory)
+        _forget_oldest(self._ended, self._memory)
 
     def close(self) -> None:
         """Abandon a call under way, from another thread."""
@@ -313,6 +326,6 @@ def _shards(items: Mapping[str, T], size: int) -> Iterator[dict[str, T]]:
         yield part
 
 
-def _forget_oldest(items: MutableMapping[str, T]) -> None:
-    for key in list(islice(items, max(0, len(items) - MEMORY))):
+def _forget_oldest(items: MutableMapping[str, T], kept: int) -> None:
+    for key in list(islice(items, max(0, len(items) - kept))):
         del items[key]

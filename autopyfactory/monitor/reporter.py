@@ -145,6 +145,7 @@ class Outbox:
     def step(self) -> None:
         """Tell the monitor one batch, which may be empty; keep it when the monitor could not take it."""
         with self._changed:
+            last_chance = self._finishing
             batch = self._sending = list(islice(self._waiting, BATCH))
             for _ in batch:
                 self._waiting.popleft()
@@ -154,6 +155,7 @@ class Outbox:
                 self._succeeded()
             elif not self._handed_over:
                 self._failed(error)
+                self._gave_up = last_chance
             self._sending = []
 
     def hand_over(self) -> list[CycleReport | EndedPilot]:
@@ -222,7 +224,6 @@ class Outbox:
     def _failed(self, error: Exception) -> None:
         self._waiting.extendleft(reversed(self._sending))
         self._trim()
-        self._gave_up = self._finishing
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(self._failures, 30)) * (0.75 + 0.5 * self._jitter())
         self._failures += 1
         self._next = self._clock.now() + wait

@@ -7,7 +7,8 @@ but for `;`, at which some servers cut a form and others look for an old shape t
 
 import re
 
-from autopyfactory.model import CycleReport, Step
+from autopyfactory.explain import reasons
+from autopyfactory.model import CycleReport
 
 LONGEST = 255
 
@@ -45,16 +46,9 @@ def _reason(report: CycleReport) -> str:
         words.append(f"error={report.error}")
     if report.dry_run and report.decision is not None:
         words.append(f"dry run of {report.decision.count}")
-    if report.decision is not None and (step := _telling(report.decision.steps)):
-        words.append(f"{step.rule}={step.why}")
-    return ",".join(words) or "no rule acted"
-
-
-def _telling(steps: tuple[Step, ...]) -> Step | None:
-    """Return the step that explains the number: the last that lowered it, else that changed it, else the last."""
-    lowered = [step for step in steps if step.after < step.before]
-    changed = [step for step in steps if step.after != step.before]
-    return next((step for some in (lowered, changed, steps) for step in reversed(some)), None)
+    if report.decision is not None:
+        words.append(reasons(report.decision.steps))
+    return ",".join(words)
 
 
 def _plain(text: str) -> str:

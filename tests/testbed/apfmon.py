@@ -18,15 +18,18 @@ from tests.testbed.apfmon_store import Factory, Job, Label, Reply, Store
 class ApfmonServer:
     """The stand-in over HTTP, with switches for what goes wrong.
 
-    `http500`: every request fails. `hang`: no answer until it is switched off. `drip`: an answer that
-    never ends, a byte at a time. `stop` and `start` again: down, on the same port.
+    `http500`: every request fails; `failing`: those of these numbers do, counted from 0. `hang`: no answer
+    until it is switched off. `drip`: an answer that never ends, a byte at a time. `stop` and `start` again:
+    down, on the same port. `asked` is set by every request.
     """
 
     def __init__(self, port: int = 0, *, fault_from_anyone: bool = True) -> None:
         self.store = Store(fault_from_anyone)
         self.calls: list[tuple[str, str, str]] = []
         self.http500 = False
+        self.failing: set[int] = set()
         self.drip = False
+        self.asked = threading.Event()
         self._free = threading.Event()
         self._free.set()
         self._port = port
@@ -88,9 +91,10 @@ class ApfmonServer:
 
     def answer(self, method: str, path: str, body: bytes, ip: str) -> Reply:
         """Answer one request as the switches say."""
+        self.asked.set()
         self._free.wait()
         self.calls.append((method, path, body.decode()))
-        if self.http500:
+        if self.http500 or len(self.calls) - 1 in self.failing:
             return Reply(500, "<h1>Server Error (500)</h1>")
         if not path.startswith("/api/"):
             return Reply(404, "<h1>Not Found</h1>")
