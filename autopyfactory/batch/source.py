@@ -80,6 +80,7 @@ class PilotSource:
         self._shared = Shared(name, self._poll, interval=interval, max_age=max_age, clock=clock, on_good=self._compare)
         self._lock = threading.Lock()
         self._waiting: dict[str, list[tuple[float, int]]] = {}
+        self._polled: float | None = None
         self._adopted: frozenset[str] | None = None
         self._ended: list[EndedPilot] = []
         self._next_turn = 0.0
@@ -119,6 +120,7 @@ class PilotSource:
         the last submission on record bounds what waited then from above: too many are deducted for a
         moment rather than too few.
         """
+        entries = self._ledger.of_queue(queue)
         with self._lock:
             seen = list(self._waiting.get(queue, ()))
         index = bisect_right(seen, since, key=lambda point: point[0])
@@ -127,11 +129,13 @@ class PilotSource:
             start, then = seen[index - 1]
         elif recorded is not None:
             start, then = recorded.ended, recorded.waiting + recorded.count
+        elif entries and not (seen and seen[0][0] < entries[0].began):
+            start, then = float("-inf"), entries[0].waiting
         elif seen:
             start, then = seen[0]
         else:
             return 0
-        since_then = sum(entry.count for entry in self._ledger.of_queue(queue) if entry.ended > start)
+        since_then = sum(entry.count for entry in entries if entry.ended > start)
         return max(0, then + since_then - waiting)
 
     def in_flight(self) -> int:
@@ -229,7 +233,10 @@ class PilotSource:
         with self._lock:
             for queue in {*self._waiting, *snapshot.value.by_queue}:
                 counts = snapshot.value.by_queue.get(queue, PilotCounts())
-                points = self._waiting.setdefault(queue, [])
+                # A queue that an earlier poll did not show had no pilots then: that is a point, too.
+                before = [] if self._polled is None else [(self._polled, 0)]
+                points = self._waiting.setdefault(queue, before)
                 points.append((snapshot.began, counts.waiting))
                 while points[0][0] < snapshot.began - REMEMBER:
                     points.pop(0)
+            self._polled = snapshot.began

@@ -20,7 +20,7 @@ from autopyfactory.simulate.jobs import SimulatedQueue, Totals
 from autopyfactory.simulate.panda import SimulatedPanda, demo_queues
 
 LAG = 2.0
-SLOTS = 40
+SLOTS = 64
 
 _MAIN = """\
 [factory]
@@ -53,12 +53,13 @@ max_per_cycle = 10
 max_pending = 20
 status_test = 1
 status_offline = 0
-arguments = {arguments} --queue %(wmsqueue)s
+arguments = {arguments} --queue %(wmsqueue)s --label %(labels)s
 """
 
 _QUEUE = """
 [{name}]
 wmsqueue = {name}
+labels = {label}
 resource_types = {resource_type}
 cores = {cores}
 """
@@ -160,6 +161,8 @@ class Demo:
         arguments = f"-- {sys.executable} -I -S {pilot.__file__} --url {self._panda.url}".replace("%", "%%")
         sections = [_DEFAULT.format(arguments=arguments)]
         for queue in self._queues:
-            sections.append(_QUEUE.format(name=queue.name, resource_type=queue.resource_type, cores=queue.cores))
+            sections.append(
+                _QUEUE.format(name=queue.name, label=queue.label, resource_type=queue.resource_type, cores=queue.cores)
+            )
         (self.home / "queues.conf").write_text("".join(sections))
         return main
