@@ -13,6 +13,7 @@ SQUID = shutil.which("squid") or "/usr/sbin/squid"
 
 _COMMON = """
 visible_hostname localhost
+unique_hostname squid-{port}
 icp_port 0
 snmp_port 0
 pinger_enable off
@@ -54,7 +55,7 @@ class Squid:
         self._process: subprocess.Popen[bytes] | None = None
         base.mkdir(parents=True, exist_ok=True)
         mode = (_FORWARD if origin is None else _ACCELERATOR).format(port=self.port, origin=origin)
-        text = mode + _COMMON.format(base=base) + (_FORCED if forced else "") + _STOCK
+        text = mode + _COMMON.format(base=base, port=self.port) + (_FORCED if forced else "") + _STOCK
         if os.geteuid() == 0:
             text += f"cache_effective_user {user}\n"
             shutil.chown(base, user)
