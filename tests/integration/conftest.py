@@ -1,0 +1,86 @@
+"""What integration tests stand on: the prepared test bed, an ordinary user, a folder of his; and who took long."""
+
+import os
+import pwd
+import re
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.testbed.daemon import Daemon
+
+USER = "apftest"
+LONGEST_GROUP_MINUTES = 5.0
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture(scope="session")
+def testbed() -> Path:
+    """The folder that `scripts/prepare-testbed` filled: `venv`, `htcondor`."""
+    path = os.environ.get("APF_TESTBED", "")
+    assert path, "run the integration tests by 'make test' or scripts/test-integration"
+    assert os.geteuid() == 0, "the integration tests need root"
+    return Path(path)
+
+
+@pytest.fixture(scope="session")
+def user() -> str:
+    """The ordinary user that daemons and pools run as."""
+    pwd.getpwnam(USER)
+    return USER
+
+
+@pytest.fixture
+def workdir(testbed: Path, user: str, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A fresh folder that the user owns; it stays for a look when the test fails."""
+    parent = testbed / "work"
+    parent.mkdir(mode=0o755, exist_ok=True)
+    name = re.sub(r"\W+", "-", request.node.name)[:40]
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+    account = pwd.getpwnam(user)
+    os.chown(folder, account.pw_uid, account.pw_gid)
+    folder.chmod(0o755)
+    yield folder
+    if not request.node.stash.get(_FAILED, False):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def daemon(testbed: Path, user: str, workdir: Path) -> Iterator[Callable[..., Daemon]]:
+    """Make daemons: `daemon(conf, environment={...})`, their log is `daemon.log` in the workdir or `log`."""
+    with ExitStack() as stack:
+
+        def make(conf: Path, *, log: Path | None = None, environment: dict[str, str] | None = None) -> Daemon:
+            log = log or workdir / "daemon.log"
+            return stack.enter_context(Daemon(testbed, conf, log, user=user, environment=environment))
+
+        yield make
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: "pytest.CallInfo[None]"
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember for the fixtures that a test failed."""
+    report = yield
+    item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how long each group took; with xdist a report's id ends with `@group`."""
+    minutes: dict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                group = report.nodeid.rpartition("@")[2] if "@" in report.nodeid else report.nodeid.partition("::")[0]
+                minutes[group] += report.duration / 60
+    terminalreporter.section("minutes by group")
+    for group, took in sorted(minutes.items(), key=lambda pair: -pair[1]):
+        long = f"  more than {LONGEST_GROUP_MINUTES:.0f}, divide it" if took > LONGEST_GROUP_MINUTES else ""
+        terminalreporter.write_line(f"{took:6.1f}  {group}{long}")
