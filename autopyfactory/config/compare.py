@@ -48,10 +48,15 @@ def difference(old: Config, new: Config) -> Difference:
 def settings(queue: QueueConfig) -> dict[str, object]:
     """Return all options of a queue by the names that stand in files."""
     found: dict[str, object] = {}
-    for options in (queue.options, queue.rules, queue.backend):
+    for options in options_of(queue):
         found |= values(options)
     found |= {f"env.{name}": value for name, value in queue.environment.items()}
     return found | {f"submit.{name}": value for name, value in queue.submit.items()}
+
+
+def options_of(queue: QueueConfig) -> tuple[Options, ...]:
+    """Return the models that hold a queue's options: what all queues have, its rules, its backend."""
+    return queue.options, queue.rules, queue.backend
 
 
 def values(options: Options) -> dict[str, object]:

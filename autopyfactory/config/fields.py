@@ -180,13 +180,13 @@ def _write_rate(per_second: float) -> str:
     return f"{per_second:.9f}/s"
 
 
-def _write_text(value: object) -> str:
-    """Mask the password of a URL on the way."""
+def without_password(value: object) -> str:
+    """Write a value as text, the password of a URL masked."""
     return _PASSWORD.sub(rf"\1{_MASK}@", str(value))
 
 
 def _write_words(value: tuple[object, ...]) -> str:
-    return ", ".join(_write_text(word) for word in value)
+    return ", ".join(without_password(word) for word in value)
 
 
 def _write_cores(value: dict[str, int]) -> str:
@@ -198,7 +198,7 @@ class Kind:
     """What values of a type are called, and how one is written as the admin would, secrets masked."""
 
     name: str
-    write: Callable[[Any], str] = _write_text
+    write: Callable[[Any], str] = without_password
 
 
 Duration = Annotated[float, BeforeValidator(duration), Kind("duration (s m h d w)", _write_duration)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from autopyfactory.batch.rows import ROWS
 from autopyfactory.config.catalogue import Catalogue, rule_of
+from autopyfactory.config.compare import values as values_of
 from autopyfactory.config.models import QueueOptions
 from autopyfactory.config.problems import Fault, suggest
 from autopyfactory.config.sections import Main
@@ -72,13 +73,15 @@ def rules(options: QueueOptions) -> Iterator[Fault]:
 
 def rule_values(options: QueueOptions, values: RuleOptions, own: frozenset[str]) -> Iterator[Fault]:
     """Judge the rules' options against `rules`: mandatory ones that are missing, and ones nobody reads."""
+    found = values_of(values)
     for name, field in declared(RuleOptions).items():
         rule = rule_of(name)
         used = rule in options.rules
         extra = field.json_schema_extra
-        if used and isinstance(extra, dict) and extra.get("mandatory") and getattr(values, name) is None:
+        unset = found[name] is None
+        if used and unset and isinstance(extra, dict) and extra.get("mandatory"):
             yield Fault(name, f"is missing, write '{name} = ...', which the rule '{rule}' needs", missing=True)
-        if not used and name in own and RULES[rule].kind is Kind.MAKER:
+        if not used and not unset and name in own and RULES[rule].kind is Kind.MAKER:
             yield Fault(name, f"is never read, for the rule '{rule}' is not in rules", warning=True)
 
 

@@ -1,0 +1,76 @@
+"""`autopyfactory config`: what the factory would run with, and where each value comes from."""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+
+from autopyfactory.cli.options import conf_option
+from autopyfactory.config import load
+from autopyfactory.config.compare import options_of, sections, values
+from autopyfactory.config.fields import Options, mask, without_password, write
+from autopyfactory.config.models import Config, QueueConfig
+from autopyfactory.config.problems import suggest
+from autopyfactory.config.sentences import declared
+
+_SECRET = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
+
+
+@click.command()
+@conf_option
+@click.argument("queue", required=False)
+def config(conf: Path, queue: str | None) -> None:
+    """Print the effective configuration, each value with the line it comes from; of one QUEUE only, or all.
+
+    The text is in the form of the files and could be one, but for secrets, which are masked.
+    """
+    loaded = load(conf)
+    if queue is None:
+        plugins = {
+            f"{part.kind} {part.name}": part.plugin for part in (*loaded.wms.values(), *loaded.monitors.values())
+        }
+        for head, options in sections(loaded).items():
+            plugin = [("plugin", plugins[head])] if head in plugins else []
+            _print(loaded, head, [*plugin, *_of_model(options)])
+        names = list(loaded.queues)
+    else:
+        names = [_known(loaded, queue)]
+    if loaded.out:
+        click.echo(f"left out: {', '.join(sorted(loaded.out))}; 'autopyfactory check' says why", err=True)
+    found = {**loaded.queues, **loaded.disabled}
+    for name in names:
+        if (at := found[name]) is not None:
+            _print(loaded, name, _of_queue(at))
+
+
+def _known(loaded: Config, queue: str) -> str:
+    if loaded.queues.get(queue) or loaded.disabled.get(queue):
+        return queue
+    if queue in loaded.out or queue in loaded.disabled:
+        raise click.UsageError(f"the section [{queue}] has mistakes, 'autopyfactory check' tells them")
+    hint = suggest(queue, [*loaded.queues, *loaded.disabled, *loaded.out])
+    raise click.UsageError(f"there is no queue '{queue}'{hint}")
+
+
+def _print(loaded: Config, head: str, rows: Iterable[tuple[str, str]]) -> None:
+    click.echo(f"[{head}]")
+    for option, text in rows:
+        place = loaded.origins.get((head, option), "default")
+        setting = f"{option} = {text}".rstrip().replace("%", "%%")
+        click.echo(f"{setting:<48} ; {place}")
+    click.echo()
+
+
+def _of_queue(queue: QueueConfig) -> Iterator[tuple[str, str]]:
+    for options in options_of(queue):
+        yield from _of_model(options)
+    for prefix, carried in (("env", queue.environment), ("submit", queue.submit)):
+        for name, text in carried.items():
+            yield f"{prefix}.{name}", mask(text) if _SECRET.search(name) else without_password(text)
+
+
+def _of_model(options: Options) -> Iterator[tuple[str, str]]:
+    fields = declared(type(options))
+    for name, value in values(options).items():
+        yield name, write(fields[name], value) if name in fields else str(value)

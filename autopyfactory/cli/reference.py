@@ -1,0 +1,101 @@
+"""`autopyfactory reference`: every option there is, as a page in Markdown, from the declarations themselves."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import click
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from autopyfactory.batch.rows import ROWS
+from autopyfactory.config.catalogue import BATCH, MONITOR, WMS, Broken, Catalogue, rule_of
+from autopyfactory.config.fields import Options, kind, write
+from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
+from autopyfactory.config.sentences import declared
+from autopyfactory.plugins import ALIASES
+from autopyfactory.sched import RULES
+from autopyfactory.sched.options import RuleOptions
+
+_HEAD = """\
+# Reference of options
+
+This page is printed by `autopyfactory reference` from the declarations that `autopyfactory check` uses.
+
+- The main file, `/etc/apf/autopyfactory.conf` or what `--conf FILE` and `$APF_CONF` say, holds `[factory]` and one
+  section per source, WMS, monitor and credential.
+- `queues.conf` and `queues.d/*.conf` beside it hold one section per queue. `[DEFAULT]` in `queues.conf` serves all of
+  them; an option of a backend or rule that some queues do not use does no harm there.
+- `%(option)s` stands for the value of another option of the section or of `[DEFAULT]`; a percent sign is written `%%`.
+- `#` and `;` begin a comment line, `;` after a blank also a comment at the end of a line. The case of names matters.
+- Durations: `90s`, `10m`, `1h30m`, `2d`. Sizes: `500MB`, `16GB`, `2GiB`. Rates: `20` or `20/s`, `100/m`, `5/h`. Lists
+  are separated by commas. Booleans: `yes` or `no`.
+- `none` takes back an option whose default is `none`, for example in a queue what `[DEFAULT]` sets.
+- `env.NAME = value` goes into the environment of the pilots; `submit.X = value` and `submit.+Attribute = value` go into
+  the submit description as they are.
+"""
+
+
+@click.command()
+def reference() -> None:
+    """Print the reference of all options as Markdown."""
+    click.echo(page(Catalogue(names=lambda group: sorted(ALIASES[group]))), nl=False)
+
+
+def page(catalogue: Catalogue) -> str:
+    """Return the page for the plug-ins of the catalogue."""
+    parts = [_HEAD, "## Main file\n"]
+    parts += _section("`[factory]`", FactoryOptions)
+    for group, word in ((WMS, "wms"), (MONITOR, "monitor")):
+        for name in catalogue.names(group):
+            plugin = catalogue.find(group, name)
+            if not isinstance(plugin, Broken):
+                parts += _section(f"`[{word} NAME]` with `plugin = {name}`", plugin.Options)
+    for word, backend in catalogue.source_kinds.items():
+        parts += _section(f"`[{word} NAME]`, for the backend `{backend}`", catalogue.find(BATCH, backend).SourceOptions)
+    parts += _section("`[credential NAME]`", CredentialOptions)
+    parts.append("## Queues\n")
+    parts += _section("All queues", QueueOptions)
+    parts.append("### What a queue can submit to\n")
+    parts.append("\n".join(_table(("backend", "type", "subtype", "goes to"), ROWS)) + "\n")
+    for name, plugin in catalogue.usable.items():
+        parts += _section(f"Queues with `backend = {name}`", plugin.QueueOptions)
+    parts += ["### Rules, gates and limits\n", _RULES, "\n".join(_rules()) + "\n"]
+    return "\n".join(parts)
+
+
+_RULES = """\
+Makers stand in `rules` and compute a number of pilots in that order. Gates then set it and limits lower it; both act
+whenever their option is set, and always where they have a default.
+"""
+
+
+def _section(title: str, model: type[Options]) -> Iterator[str]:
+    yield f"### {title}\n"
+    fields = declared(model)
+    rows = [(f"`{name}`", field.description or "", *_facts(field)) for name, field in fields.items()]
+    yield "\n".join(_table(("option", "meaning", "value", "default"), rows)) + "\n" if rows else "No options.\n"
+
+
+def _rules() -> Iterator[str]:
+    rows = []
+    for name, field in declared(RuleOptions).items():
+        rule = RULES[rule_of(name)]
+        rows.append((f"`{name}`", field.description or "", *_facts(field), f"{rule.kind} `{rule.name}`"))
+    return _table(("option", "meaning", "value", "default", "of"), rows)
+
+
+def _facts(field: FieldInfo) -> tuple[str, str]:
+    if field.is_required():
+        default = "must be set"
+    elif field.default is PydanticUndefined:
+        default = "of this host" if field.default_factory is not dict else ""
+    else:
+        text = write(field, field.default)
+        default = f"`{text}`" if text else ""
+    return kind(field).name, default
+
+
+def _table(head: tuple[str, ...], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
