@@ -7,7 +7,7 @@
 # makes a private work directory below DIR (default: the batch system's scratch, else TMPDIR, else /tmp), runs
 # the command in it as a process group of its own, passes signals on, tells the monitor the exit code, removes
 # the directory and returns the command's exit code. Own codes: 1 wrong option or no work directory, 127 no
-# command. The monitor never delays the command, and a dead one costs at most 7 seconds at the end.
+# command. The monitor never delays the command, and a dead one costs at most 5 seconds at the end.
 
 # shellcheck disable=SC2317,SC2329  # functions that only traps call
 set -u
@@ -58,16 +58,16 @@ report_running() {
 }
 
 report_exiting() {
-    # The monitor takes `exiting` only after `running`: let that come to its end, for 3 seconds.
+    # The monitor takes `exiting` only after `running`: let that come to its end, for 2 seconds.
     kill -s TERM "$reporter" 2>/dev/null
     (
-        sleep 3
+        sleep 2
         kill -s KILL "$reporter"
     ) &
     guard=$!
     wait "$reporter"
-    kill "$guard" 2>/dev/null
-    post "state=exiting&rc=$1" 2 4
+    kill -s KILL "$guard" # TERM is ignored by now
+    post "state=exiting&rc=$1" 2 3
 }
 
 pass_on() {

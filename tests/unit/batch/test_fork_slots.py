@@ -34,7 +34,7 @@ def start_all(slots: Slots) -> None:
 def test_slots_are_never_exceeded_and_everybody_runs(history: tuple[int, list[tuple[str, int]]]) -> None:
     size, steps = history
     slots = Slots(size)
-    present = set()
+    present: set[str] = set()
     for what, number in steps:
         if what == "end":
             running = list(slots.running.values())
