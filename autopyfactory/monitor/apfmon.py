@@ -3,13 +3,12 @@
 The monitor's words: a label is one of our queues, a job one of our pilots.
 """
 
-import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from itertools import islice
 from typing import ClassVar, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from pydantic import Field, field_validator
 
@@ -17,9 +16,9 @@ from autopyfactory import __version__
 from autopyfactory.clock import Clock
 from autopyfactory.config.fields import Duration, Options
 from autopyfactory.config.models import FactoryOptions
-from autopyfactory.errors import MonitorError
 from autopyfactory.model import CycleReport, EndedPilot
-from autopyfactory.monitor.http import Answer, Http, NoAnswer
+from autopyfactory.monitor.apfmon_api import Api
+from autopyfactory.monitor.http import Answer, Http
 from autopyfactory.monitor.sentence import status_text
 
 log = logging.getLogger(__name__)
@@ -28,7 +27,6 @@ T = TypeVar("T")
 _LABEL = re.compile(r"[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*")
 _CID = re.compile(r"[A-Za-z0-9_.-]{1,16}")
 _LONGEST_JID = 80
-_LATER = frozenset({408, 429})
 
 
 class _Lost(Exception):
@@ -85,7 +83,7 @@ class Apfmon:
         self._factory = factory
         self._clock = clock
         self._memory = memory
-        self._http = Http(deadline=options.deadline, http_proxy=options.http_proxy)
+        self._api = Api(name, options.url, Http(deadline=options.deadline, http_proxy=options.http_proxy))
         self._moved: float | None = None
         self._labels: dict[str, dict[str, str]] = {}
         self._new_labels: dict[str, dict[str, str]] = {}
@@ -106,6 +104,7 @@ class Apfmon:
         Raises MonitorError when the monitor gave no answer or failed (5xx); what it refuses (4xx) is one
         warning and not repeated.
         """
+        _forget_oldest(self._new_pilots, self._memory)  # what an outage left here; never the pilots of this call
         latest = {report.queue: report for report in reports if self._fit_label(report.queue)}
         for report in reports:
             if report.queue in latest:
@@ -121,7 +120,7 @@ class Apfmon:
 
     def close(self) -> None:
         """Abandon a call under way, from another thread."""
-        self._http.close()
+        self._api.close()
 
     def _learn(self, report: CycleReport) -> None:
         wanted = _label(report)
@@ -160,14 +159,14 @@ class Apfmon:
             "version": __version__[:64],
             "type": "AutoPyFactory",
         }
-        answer = self._put(f"/factories/{self._factory.id}", body)
+        answer = self._api.put(f"/factories/{self._factory.id}", body)
         if not answer.ok:  # without its factory the monitor takes nothing
-            raise MonitorError(f"monitor {self._name}: {self._complaint('PUT /factories', answer)}")
+            raise self._api.error("PUT /factories", answer)
         self._moved = self._clock.now()
 
     def _register_labels(self, labels: Mapping[str, dict[str, str]], last: bool) -> None:
         body = [{"name": name, "factory": self._factory.id} | more for name, more in labels.items()]
-        answer = self._put("/labels", body)
+        answer = self._api.put("/labels", body)
         # an unknown factory is passed over in silence: only the figures in the text show it
         taken = _figures(r"Created (\d+)/\d+ labels?, (\d+) updated", answer)
         complete = answer.ok and (not taken or sum(taken) >= len(labels))
@@ -182,7 +181,7 @@ class Apfmon:
 
     def _register_pilots(self, pilots: Mapping[str, str], last: bool) -> None:
         body = [{"cid": cid, "factory": self._factory.id, "label": label} for cid, label in pilots.items()]
-        answer = self._put("/jobs", body)
+        answer = self._api.put("/jobs", body)
         if answer.status == 404 and not last:
             self._forget()
             raise _Lost
@@ -212,11 +211,11 @@ class Apfmon:
             return
         path = f"/labels/{self._factory.id}:{quote(report.queue)}"
         form = {"status": status_text(report)}
-        answer = self._post(path, form)
+        answer = self._api.post(path, form)
         if answer.status == 404:
             self._new_labels[report.queue] = self._labels.pop(report.queue, _label(report))
             self._settle()
-            answer = self._post(path, form)
+            answer = self._api.post(path, form)
         if not answer.ok:
             self._refused("POST /labels", answer, report.queue)
         self._status_at[report.queue] = report.at
@@ -237,38 +236,18 @@ class Apfmon:
 
     def _post_state(self, pilot: EndedPilot, **form: str) -> int:
         path = f"/jobs/{self._factory.id}:{pilot.cid}"
-        answer = self._post(path, form)
+        answer = self._api.post(path, form)
         if answer.status == 404:
             self._new_pilots[pilot.cid] = self._pilots.pop(pilot.cid, pilot.queue)
             self._settle()
-            answer = self._post(path, form)
+            answer = self._api.post(path, form)
         if not answer.ok and answer.status != 400:
             self._refused("POST /jobs", answer, pilot.queue)
         return answer.status
 
-    def _put(self, path: str, body: object) -> Answer:
-        return self._call("PUT", path, json.dumps(body).encode(), "application/json")
-
-    def _post(self, path: str, form: Mapping[str, str]) -> Answer:
-        return self._call("POST", path, urlencode(form, quote_via=quote).encode(), "application/x-www-form-urlencoded")
-
-    def _call(self, method: str, path: str, body: bytes, content: str) -> Answer:
-        what = f"{method} /{path.split('/')[1]}"
-        try:
-            answer = self._http.call(method, self._options.url + path, body, {"Content-Type": content})
-        except NoAnswer as error:
-            raise MonitorError(f"monitor {self._name}: {what} at {self._options.url}: {error}") from error
-        if answer.status >= 500 or answer.status in _LATER:
-            raise MonitorError(f"monitor {self._name}: {self._complaint(what, answer)}")
-        return answer
-
-    def _complaint(self, what: str, answer: Answer) -> str:
-        first = answer.text.strip().partition("\n")[0][:120]
-        return f"{what} at {self._options.url} answered {answer.status}: {first}"
-
     def _refused(self, what: str, answer: Answer, queue: str = "") -> None:
         where = f" (queue {queue})" if queue else ""
-        self._warn(f"{what} {answer.status} {queue}", self._complaint(what, answer) + where)
+        self._warn(f"{what} {answer.status} {queue}", self._api.complaint(what, answer) + where)
 
     def _fit_label(self, label: str) -> bool:
         dots = {".", ".."} & set(label.split("/"))

@@ -95,9 +95,8 @@ class Reporter:
         for outbox in outboxes:
             outbox.join(max(0.0, deadline - time.monotonic()))
         for outbox in outboxes:
-            left = outbox.abandon()
-            if left:
-                log.warning("monitor %s: %d reports were not told before the stop", outbox.name, left)
+            if left := outbox.hand_over():
+                log.warning("monitor %s: %d reports were not told before the stop", outbox.name, len(left))
 
 
 class Outbox:
@@ -178,12 +177,6 @@ class Outbox:
         """Wait for the end of the thread, at most `timeout` seconds."""
         self._thread.join(timeout)
 
-    def abandon(self) -> int:
-        """Break off a call under way; return how many items were left."""
-        self._close()
-        with self._changed:
-            return len(self._sending) + len(self._waiting)
-
     def _run(self) -> None:
         while self._more():
             self.step()
@@ -231,7 +224,7 @@ class Outbox:
             return
         self._said = repr(error)
         if isinstance(error, MonitorError):
-            log.warning("%s; %d reports wait, next try in %.0f s", error, len(self._waiting), wait)
+            log.warning("%s; next try in %.0f s, reports waiting: %d", error, wait, len(self._waiting))
         else:
             log.error("monitor %s failed unexpectedly, next try in %.0f s", self.name, wait, exc_info=error)
 

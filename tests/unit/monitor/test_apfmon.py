@@ -2,40 +2,21 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from autopyfactory import __version__
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import FactoryOptions
 from autopyfactory.errors import MonitorError
-from autopyfactory.model import Blocked, CycleReport, Decision, EndedPilot, Submitted
+from autopyfactory.model import Blocked, EndedPilot
 from autopyfactory.monitor import Monitor
 from autopyfactory.monitor.apfmon import Apfmon, ApfmonOptions
 from tests.testbed.apfmon import ApfmonServer
 from tests.testbed.apfmon_store import Reply
-
-
-class Hands(Clock):
-    """A clock that is moved by hand."""
-
-    def __init__(self) -> None:
-        self.at = 1000.0
-
-    def now(self) -> float:
-        return self.at
-
-
-FACTORY = FactoryOptions(
-    id="BNL-1", admin_email="apf@example.org", pilot_log_url="http://f.example.org:25880/logs/", log_dir=Path("/l")
-)
+from tests.unit.monitor.kit import FACTORY, Hands, connect, report
 
 
 @pytest.fixture
@@ -52,18 +33,6 @@ def clock() -> Hands:
 @pytest.fixture
 def monitor(server: ApfmonServer, clock: Hands) -> Apfmon:
     return connect(server, clock)
-
-
-def connect(server: ApfmonServer, clock: Clock, factory: FactoryOptions = FACTORY, **options: object) -> Apfmon:
-    return Apfmon("apfmon", ApfmonOptions.model_validate({"url": server.url} | options), factory, clock)
-
-
-def report(queue: str = "Q", at: float = 1000.0, cids: Sequence[str] = (), **more: object) -> CycleReport:
-    parts = (Submitted("s", tuple(cids)),) if cids else ()
-    blank = CycleReport(
-        queue, at, Decision(len(cids)), submitted=parts, wmsqueue="ANALY_CAM", batchqueue="atlas", endpoint="ce1:9619"
-    )
-    return replace(blank, **more)  # type: ignore[arg-type]
 
 
 def paths(server: ApfmonServer) -> list[str]:
@@ -300,57 +269,21 @@ def test_memory_is_bounded(server: ApfmonServer, clock: Clock) -> None:
     assert set(states(server)) == {"1.7", "1.8", "1.9"}
 
 
+def test_memory_is_bounded_during_an_outage(server: ApfmonServer, clock: Clock) -> None:
+    monitor = Apfmon("apfmon", ApfmonOptions(url=server.url), FACTORY, clock, memory=3)
+    server.http500 = True
+    for turn in range(5):
+        with pytest.raises(MonitorError):
+            monitor.send([report(at=turn, cids=[f"{turn}.0", f"{turn}.1"])], [])
+    server.http500 = False
+    monitor.send([report(at=9, cids=[f"9.{n}" for n in range(5)])], [])
+    assert set(states(server)) == {"3.1", "4.0", "4.1", *(f"9.{n}" for n in range(5))}
+
+
 def test_closed_monitor_fails_at_once(monitor: Apfmon) -> None:
     monitor.close()
     with pytest.raises(MonitorError, match="abandoned"):
         monitor.send([], [])
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["A", "B", "C"]),
-            st.integers(0, 4),
-            st.integers(0, 3),
-            st.sets(st.integers(0, 8), max_size=3),
-            st.booleans(),
-        ),
-        max_size=6,
-    )
-)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_fails_the_monitor_knows_all_in_the_end(
-    server: ApfmonServer, rounds: list[tuple[str, int, int, set[int], bool]]
-) -> None:
-    """Each round submits to a queue and ends some pilots, while calls fail and the monitor may lose all."""
-    clock = Hands()
-    monitor = connect(server, clock, batch=2)
-    server.forget()
-    live: dict[str, str] = {}
-    over: dict[str, str] = {}
-    for turn, (queue, submitted, ended, failing, forgets) in enumerate(rounds):
-        clock.at += 60
-        cids = [f"{turn}.{n}" for n in range(submitted)]
-        live |= dict.fromkeys(cids, queue)
-        ending = [EndedPilot(cid, live[cid], "s", fault="lost" if n else "") for n, cid in enumerate([*live][:ended])]
-        if forgets:
-            server.forget()
-            over.clear()
-        server.failing = {len(server.calls) + n for n in failing}
-        for _ in range(len(failing) + 1):
-            with suppress(MonitorError):
-                monitor.send([report(queue, clock.at, cids)], ending)
-        server.failing = set()
-        monitor.send([report(queue, clock.at, cids)], ending)
-        for pilot in ending:
-            over[pilot.cid] = live.pop(pilot.cid)
-    clock.at += 60
-    monitor.send([report("A", clock.at)], [])
-    known = {job.cid: job.label for job in server.jobs.values()}
-    assert live.items() <= known.items()
-    assert over.items() <= known.items()
-    assert all(server.jobs[f"BNL-1:{cid}"].state in {"done", "fault"} for cid in over)
-    assert all(server.jobs[f"BNL-1:{cid}"].state == "created" for cid in live)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,12 @@ def test_page_says_what_happened(report: CycleReport, says: str, holds: str) -> 
     assert holds in text
 
 
+def test_a_long_reason_is_cut_before_the_number() -> None:
+    text = status_text(CycleReport("Q", 0, None, Blocked("panda: " + "x" * 400)))
+    assert len(text) == LONGEST
+    assert text.endswith("xxx...,ret=0")
+
+
 TEXTS = st.text(max_size=400)
 STEPS = st.builds(Step, TEXTS, st.integers(-5, 10**6), st.integers(-5, 10**6), TEXTS)
 REPORTS = st.builds(
