@@ -134,7 +134,7 @@ def _locate(target: Target) -> Any:
     location = collector.locate(bindings.DaemonType.Schedd, target.name)
     if location is None:
         where = f"collector {target.collector}" if target.collector else "the collector of its configuration"
-        raise ScheddSaid(f"{where} knows no schedd of this name")
+        raise ScheddSaid(f"{where} knows no schedd '{target.name}'")
     return bindings.Schedd(location)
 
 

@@ -63,8 +63,11 @@ def render(context: Context, order: Order, *, spool: bool = False) -> dict[str, 
 
 
 def class_ad_string(value: str) -> str:
-    """Write a string as a ClassAd literal."""
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    """Write a string as the submit language and the constraints of queries read it ("old" ClassAd syntax).
+
+    There a backslash is just one, but before a quotation mark.
+    """
+    escaped = value.replace('"', '\\"')
     return f'"{escaped}"'
 
 
