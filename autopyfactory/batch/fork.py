@@ -6,9 +6,10 @@ cores running. Running ones belong to a guard process each (`fork_shim`), so the
 
 import logging
 import os
+import pwd
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -17,10 +18,12 @@ from urllib.parse import quote
 from pydantic import Field
 
 from autopyfactory.batch import Context, Order, pilot_environment, pilot_tags
-from autopyfactory.batch.fork_files import ForkFiles, Record, alive, terminate
+from autopyfactory.batch.fork_files import ForkFiles, Record, alive, reap, terminate
 from autopyfactory.batch.fork_shim import CID
 from autopyfactory.batch.fork_slots import Pilot, Slots
 from autopyfactory.config.fields import Boolean, Duration, Options
+from autopyfactory.config.models import CredentialOptions, FactoryOptions
+from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
 from autopyfactory.errors import Refused, SourceError
 from autopyfactory.model import EndedPilot, PilotGroup, PilotReport, PilotState, Submitted
 
@@ -53,6 +56,17 @@ class ForkQueueOptions(Options):
     allow_same_user: Boolean = Field(False, description="pilots may run as the factory's own account")
 
 
+def _account() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return ""
+
+
+def _same_allowed(backend: Options) -> bool:
+    return isinstance(backend, ForkQueueOptions) and backend.allow_same_user
+
+
 @dataclass(slots=True)
 class _Submission:
     """`over` is when it was first seen that all its pilots have ended."""
@@ -71,6 +85,32 @@ class ForkHost:
     source_kind: ClassVar[str] = "fork"
     SourceOptions: ClassVar[type[Options]] = ForkOptions
     QueueOptions: ClassVar[type[Options]] = ForkQueueOptions
+
+    @classmethod
+    def check(
+        cls,
+        options: QueueOptionsOfAll,
+        backend: Options,
+        factory: FactoryOptions,
+        credentials: Mapping[str, CredentialOptions],
+    ) -> list[str]:
+        """Return what is wrong with the account of a queue's pilots: it must not be able to read our credentials."""
+        user, same = options.submit_user, _same_allowed(backend)
+        problems = []
+        if not user and not same:
+            problems.append("submit_user: is missing, name an account for the pilots (or set allow_same_user = yes)")
+        if user and user not in factory.submit_users:
+            problems.append(f"submit_user: '{user}' is not allowed, add it to submit_users in [factory]")
+        if user and user == factory.user:
+            problems.append(f"submit_user: '{user}' is the factory's own account, name another one")
+        if same and credentials:
+            first = next(iter(credentials))
+            problems.append(
+                f"allow_same_user: pilots could read the files of [credential {first}], set submit_user instead"
+            )
+        if options.proxy:
+            problems.append("proxy: the fork backend hands no proxy to its pilots, write 'proxy =' here")
+        return problems
 
     def __init__(self, name: str, options: ForkOptions, context: Context) -> None:
         self.name = name
@@ -94,6 +134,7 @@ class ForkHost:
         """Count the pilots of all queues. Raises SourceError when the files in `state_dir` cannot be read."""
         with self._changed, self._source_errors():
             self._open()
+            reap()
             self._look_at(self._slots.waiting())
             self._look_at(self._slots.running.values())
             self._forget()
@@ -175,7 +216,8 @@ class ForkHost:
         self._starter.start()
 
     def _refuse(self, order: Order) -> None:
-        if not (order.queue.options.submit_user or getattr(order.queue.backend, "allow_same_user", False)):
+        user = order.queue.options.submit_user
+        if user in {"", _account()} and not _same_allowed(order.queue.backend):
             raise Refused("pilots need an account of their own, set submit_user (or allow_same_user = yes)")
         if order.shape.cores > self._options.slots:
             raise Refused(
@@ -183,7 +225,7 @@ class ForkHost:
                 f" cores of the queue or raise slots in [fork {self.name}]"
             )
         if order.proxy is not None:
-            raise Refused("the fork backend does not hand proxies to pilots, remove the option proxy")
+            raise Refused("the fork backend hands no proxy to its pilots, remove the option proxy")
 
     def _paper(self, order: Order) -> dict[str, Any]:
         factory = self._context.factory

@@ -22,6 +22,9 @@ from typing import IO, Any
 from autopyfactory.batch import fork_shim
 from autopyfactory.batch.fork_shim import identity, keep, stat_fields
 
+_children: set[str] = set()
+"""Guards that this process has started, by identity: a reload makes new objects, the children stay ours."""
+
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -155,7 +158,16 @@ class ForkFiles:
             setsigmask=[],
             setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD],
         )
-        return identity(pid)
+        process = identity(pid)
+        _children.add(process)
+        return process
+
+
+def reap() -> None:
+    """Take guards of this process that are dead off the process table, and no other child."""
+    for process in list(_children):
+        if not alive(process):
+            _children.discard(process)
 
 
 def alive(process: str) -> bool:

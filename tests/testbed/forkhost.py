@@ -86,13 +86,14 @@ class TestHost:
         walltime: int | None = None,
         executable: str = "/bin/sh",
         user: str = "",
+        same: bool = True,
         environment: Mapping[str, str] | None = None,
     ) -> Submitted:
         """Submit pilots that run a line of shell."""
         config = QueueConfig(
             queue,
             QueueOptions(backend="fork", submit_user=user),
-            ForkQueueOptions(allow_same_user=not user),
+            ForkQueueOptions(allow_same_user=same and not user),
             RuleOptions(),
             environment or {},
         )

@@ -2,16 +2,19 @@
 
 import json
 import os
+import pwd
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from autopyfactory.batch.fork import REMEMBER
+from autopyfactory.batch.fork import REMEMBER, ForkHost, ForkQueueOptions
 from autopyfactory.batch.fork_files import alive
+from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
 from autopyfactory.errors import Refused, SourceError
 from autopyfactory.model import EndedPilot, PilotGroup, PilotState
 from tests.testbed.forkhost import TestHost, until
@@ -252,9 +255,21 @@ def test_nothing_of_a_pilot_is_left_behind(host: TestHost) -> None:
 def test_no_zombies_stay(host: TestHost) -> None:
     host.submit("exit 0", 3)
     host.finish()
-    children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    names = [Path(f"/proc/{pid}/stat").read_text() for file in children for pid in file.read_text().split()]
-    assert not [name for name in names if ") Z " in name]
+
+    def zombies() -> list[str]:
+        host.counts()
+        files = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+        children = [Path(f"/proc/{pid}/stat") for file in files for pid in file.read_text().split()]
+        return [name for child in children if child.exists() and ") Z " in (name := child.read_text())]
+
+    until(lambda: not zombies())
+
+
+def test_other_children_are_left_alone(host: TestHost) -> None:
+    other = subprocess.Popen(["sh", "-c", "exit 4"])
+    host.submit("exit 0", 3)
+    host.finish()
+    assert other.wait(timeout=20) == 4
 
 
 def test_records_go_ten_minutes_after_the_end(host: TestHost) -> None:
@@ -316,3 +331,33 @@ def test_a_pilot_larger_than_the_host_became_ends_and_lets_others_run(host: Test
     by_name = {pilot.submission: pilot for pilot in host.finish() if pilot.submission == "small" or pilot.fault}
     assert by_name["small"].exit_code == 0
     assert "needs 2 cores" in by_name["large"].fault
+
+
+@pytest.mark.parametrize(
+    ("words", "credentials", "said"),
+    [
+        ({}, False, ["submit_user: is missing"]),
+        ({"submit_user": "pilot"}, True, []),
+        ({"submit_user": "nobody"}, False, ["submit_user: 'nobody' is not allowed"]),
+        ({"submit_user": "me"}, False, ["submit_user: 'me' is the factory's own account"]),
+        ({"same": True}, False, []),
+        ({"same": True}, True, [r"allow_same_user: pilots could read the files of \[credential atlas\]"]),
+        ({"same": True, "proxy": "/tmp/x"}, False, ["proxy: the fork backend hands no proxy"]),
+    ],
+)
+def test_check_keeps_pilots_away_from_credentials(
+    words: dict[str, str | bool], credentials: bool, said: list[str]
+) -> None:
+    factory = FactoryOptions(id="F1", user="me", submit_users=("pilot", "me"))
+    options = QueueOptions.model_validate({"backend": "fork"} | {k: v for k, v in words.items() if k != "same"})
+    backend = ForkQueueOptions(allow_same_user=bool(words.get("same")))
+    known = {"atlas": CredentialOptions(file=Path("/etc/proxy"))} if credentials else {}
+    problems = ForkHost.check(options, backend, factory, known)
+    assert len(problems) == len(said)
+    assert all(re.match(pattern, problem) for pattern, problem in zip(said, problems, strict=True))
+
+
+def test_pilots_never_run_as_the_factory_unless_allowed(host: TestHost) -> None:
+    for user in ("", pwd.getpwuid(os.geteuid()).pw_name):
+        with pytest.raises(Refused, match="account of their own"):
+            host.submit("exit 0", user=user, same=False)
