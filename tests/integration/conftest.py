@@ -17,6 +17,7 @@ from tests.testbed.daemon import Daemon
 USER = "apftest"
 LONGEST_GROUP_MINUTES = 5.0
 _FAILED = pytest.StashKey[bool]()
+_GROUP = "group"
 
 
 @pytest.fixture(scope="session")
@@ -66,20 +67,21 @@ def daemon(testbed: Path, user: str, workdir: Path) -> Iterator[Callable[..., Da
 def pytest_runtest_makereport(
     item: pytest.Item, call: "pytest.CallInfo[None]"
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember for the fixtures that a test failed."""
+    """Remember for the fixtures that a test failed, and name its group for the summary."""
     report = yield
     item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
+    marker = item.get_closest_marker("xdist_group")
+    report.user_properties.append((_GROUP, marker.args[0] if marker and marker.args else item.path.name))
     return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how long each group took; with xdist a report's id ends with `@group`."""
+    """Say how long each group took: its tests run one after the other."""
     minutes: dict[str, float] = defaultdict(float)
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport):
-                group = report.nodeid.rpartition("@")[2] if "@" in report.nodeid else report.nodeid.partition("::")[0]
-                minutes[group] += report.duration / 60
+                minutes[str(dict(report.user_properties).get(_GROUP, "?"))] += report.duration / 60
     terminalreporter.section("minutes by group")
     for group, took in sorted(minutes.items(), key=lambda pair: -pair[1]):
         long = f"  more than {LONGEST_GROUP_MINUTES:.0f}, divide it" if took > LONGEST_GROUP_MINUTES else ""
