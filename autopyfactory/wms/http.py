@@ -17,7 +17,7 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.exceptions import ConnectTimeout, ProxyError, ReadTimeout, RequestException, SSLError
+from requests.exceptions import ProxyError, RequestException, SSLError
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, NameResolutionError
 
@@ -57,7 +57,7 @@ class Http:
         self._closed = False
 
     def get(self, url: str, headers: Mapping[str, str], deadline: float) -> Answer:
-        """Return the answer, redirects included; `deadline` in seconds.
+        """Return the answer, a redirection unfollowed; `deadline` in seconds.
 
         Raises SourceError when it is not there whole in time, is too large, or `close` was called.
         """
@@ -75,7 +75,7 @@ class Http:
         try:
             thread.start()
             if not exchange.done.wait(deadline):
-                raise SourceError(self._name, f"no whole answer from {masked(url)} within {deadline:.0f} s")
+                raise SourceError(self._name, f"no whole answer from {masked(url)} within {deadline:.3g} s")
             return self._outcome(exchange, url)
         finally:
             exchange.cut()
@@ -101,7 +101,8 @@ class Http:
             session.verify = str(self._ca) if self._ca else True
             for scheme in ("http://", "https://"):
                 session.mount(scheme, _Adapter(exchange.hold))
-            with session.get(url, stream=True, allow_redirects=False, timeout=deadline) as response:
+            # The caller's deadline comes first; this one ends a thread that waits for a connection.
+            with session.get(url, stream=True, allow_redirects=False, timeout=deadline + 1) as response:
                 body = bytearray()
                 for piece in response.iter_content(_PIECE):
                     body += piece
@@ -191,10 +192,6 @@ def _held(kind: Any, hold: Callable[[socket.socket], None]) -> type[HTTPConnecti
 
 def _why(error: BaseException) -> str:
     """Return the reason at the bottom of a requests exception; its own text is long and may hold a password."""
-    if isinstance(error, ConnectTimeout):
-        return "connection timed out"
-    if isinstance(error, ReadTimeout):
-        return "it went silent"
     chain = list(_causes(error))
     if isinstance(error, SSLError):
         refusal = next((cause for cause in chain if isinstance(cause, ssl.SSLCertVerificationError)), None)
