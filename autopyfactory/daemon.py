@@ -158,6 +158,7 @@ class Daemon:
             thread.join(max(0.1, began + STOP_S - time.monotonic()))
         if _lingering():
             self._abandon()
+        guard.cancel()
         log.info("stopped after %.1f s", time.monotonic() - began)
         self._farewell()
 

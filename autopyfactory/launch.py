@@ -6,6 +6,7 @@ import platform
 import pwd
 import select
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from autopyfactory.operate import ALL, Operator, OperatorState
 log = logging.getLogger(__name__)
 
 HANDSHAKE_S = 60.0
+EXIT_S = 2.0
 _STARTED = "started"
 
 
@@ -92,7 +94,7 @@ def launch(request: Request, *, load: Callable[[Path], Config], make: Make) -> i
         held.release()
         return 1
     tell(_STARTED)
-    return Daemon(
+    code = Daemon(
         factory,
         config,
         load=lambda: load(request.conf),
@@ -100,6 +102,8 @@ def launch(request: Request, *, load: Callable[[Path], Config], make: Make) -> i
         finite=request.cycles is not None,
         farewell=held.release,
     ).serve()
+    _end_within(EXIT_S, code)
+    return code
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +190,13 @@ def _detach(preserve: list[int]) -> Callable[[str], None]:
         os.close(writer)
 
     return tell
+
+
+def _end_within(seconds: float, code: int) -> None:
+    """See that no library's clean-up at exit holds this process up."""
+    guard = threading.Timer(seconds, os._exit, [code])
+    guard.daemon = True
+    guard.start()
 
 
 def _wait_for_truth(reader: int) -> NoReturn:
