@@ -171,18 +171,14 @@ class ForkHost:
         """Drop waiting pilots, tell running ones to end (TERM, after the grace KILL). Raises SourceError."""
         with self._changed, self._source_errors():
             self._open()
-            count = 0
-            if PilotState.PENDING in states:
-                for pilot in self._slots.waiting(queue):
-                    count += self._files.drop(pilot.cid, "removed while it waited")
-                    self._look(pilot)
-            if PilotState.RUNNING in states:
-                running = [pilot for pilot in self._slots.running.values() if pilot.record.queue == queue]
-                for pilot in running:
-                    terminate(pilot.process)
-                count += len(running)
+            self._look_at(self._slots.waiting(queue))
+            waiting = list(self._slots.waiting(queue))
+            running = [pilot for pilot in self._slots.running.values() if pilot.record.queue == queue]
+            chosen = waiting * (PilotState.PENDING in states) + running * (PilotState.RUNNING in states)
+            for pilot in chosen:
+                self._remove(pilot)
             self._changed.notify_all()
-            return count
+            return len(chosen)
 
     def close(self) -> None:
         """Start no more pilots; running ones go on, waiting ones are kept for the next start."""
@@ -281,6 +277,12 @@ class ForkHost:
         )
         if pilot.record.factory == self._context.factory.id:
             self._news.append(pilot.ended)
+
+    def _remove(self, pilot: Pilot) -> None:
+        # Its guard need not be the one we started: one of an earlier factory may have claimed it first.
+        if self._files.claim(pilot.cid) is not None or not self._files.drop(pilot.cid, "removed before it started"):
+            terminate(self._files.claim(pilot.cid) or "")
+        self._look(pilot)
 
     def _start_pilots(self) -> None:
         while True:

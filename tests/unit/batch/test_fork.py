@@ -17,7 +17,7 @@ from autopyfactory.batch.fork_files import alive
 from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
 from autopyfactory.errors import Refused, SourceError
 from autopyfactory.model import EndedPilot, PilotGroup, PilotState
-from tests.testbed.forkhost import TestHost, until
+from tests.testbed.forkhost import ALL, TestHost, until
 
 
 @pytest.fixture
@@ -153,6 +153,17 @@ def test_nothing_starts_twice_when_two_factories_overlap(host: TestHost) -> None
     assert mark.read_text() == "x\n" * 6
 
 
+def test_remove_right_after_the_start_and_a_restart_ends_them(host: TestHost) -> None:
+    for _ in range(5):
+        host.submit("sleep 60", 2)
+        while not host.counts().get("running"):
+            pass
+        host.restart()
+        host.host.poll()
+        host.host.remove("Q", ALL)
+        assert all(pilot.exit_code != 0 for pilot in host.finish())
+
+
 def test_a_closed_host_starts_nothing_and_says_why(host: TestHost) -> None:
     host.host.close()
     with pytest.raises(Refused, match="stops"):
@@ -222,7 +233,7 @@ def test_remove_drops_waiting_pilots_and_ends_running_ones(host: TestHost) -> No
         assert (host.ended[cid].exit_code, host.ended[cid].fault) == (3, "removed")
         assert host.text(cid, "out") == "ready\nbye\n"
     for cid in cids[2:]:
-        assert host.ended[cid].fault == "removed while it waited"
+        assert host.ended[cid].fault == "removed before it started"
     until(lambda: host.counts() == {"running": 1})
 
 
