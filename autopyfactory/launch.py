@@ -84,6 +84,21 @@ def launch(request: Request, *, load: Callable[[Path], Config], make: Make) -> i
     held = _Held(lock, pidfile)
     tell = _detach([*held.descriptors(), *logs.descriptors()]) if request.detach else _to_nobody
     held.sign()
+    code = _serve(request, config, operator, load=load, make=make, tell=tell, farewell=held.release)
+    _end_within(EXIT_S, code)
+    return code
+
+
+def _serve(
+    request: Request,
+    config: Config,
+    operator: Operator,
+    *,
+    load: Callable[[Path], Config],
+    make: Make,
+    tell: Callable[[str], None],
+    farewell: Callable[[], None],
+) -> int:
     signals = Signals()
     try:
         factory = make(config, clock=Clock(), operator=operator, dry_run=request.dry_run, cycles=request.cycles)
@@ -91,19 +106,17 @@ def launch(request: Request, *, load: Callable[[Path], Config], make: Make) -> i
     except Exception as error:
         log.critical("the factory cannot start", exc_info=True)
         tell(f"the factory cannot start: {error}")
-        held.release()
+        farewell()
         return 1
     tell(_STARTED)
-    code = Daemon(
+    return Daemon(
         factory,
         config,
         load=lambda: load(request.conf),
         wait=signals.wait,
         finite=request.cycles is not None,
-        farewell=held.release,
+        farewell=farewell,
     ).serve()
-    _end_within(EXIT_S, code)
-    return code
 
 
 @dataclass(frozen=True, slots=True)
