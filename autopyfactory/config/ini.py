@@ -215,7 +215,9 @@ def _parse(piece: _Piece, file: str) -> Block:
     parser = _Parser()
     nothing = parser.feed(piece.lines, piece.start)
     faults = [*piece.faults, *_twice(parser.found, file), *_indented(piece, {line for _, line in parser.found})]
-    faults += [Fault("", "is no 'option = value', write one or begin the line with #", line=line) for line in nothing]
+    faults += [
+        Fault("", "this line is no 'option = value', write one or begin the line with #", line=line) for line in nothing
+    ]
     lines = dict(parser.found)
     entries = {
         name: Entry(" ".join(text.split("\n")), file, lines[name]) for name, text in parser.items("section") if name

@@ -78,10 +78,9 @@ def rule_values(options: QueueOptions, values: RuleOptions, own: frozenset[str])
         rule = rule_of(name)
         used = rule in options.rules
         extra = field.json_schema_extra
-        unset = found[name] is None
-        if used and unset and isinstance(extra, dict) and extra.get("mandatory"):
+        if used and found[name] is None and isinstance(extra, dict) and extra.get("mandatory"):
             yield Fault(name, f"is missing, write '{name} = ...', which the rule '{rule}' needs", missing=True)
-        if not used and not unset and name in own and RULES[rule].kind is Kind.MAKER:
+        if not used and name in own and found[name] != field.default and RULES[rule].kind is Kind.MAKER:
             yield Fault(name, f"is never read, for the rule '{rule}' is not in rules", warning=True)
 
 

@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from autopyfactory import __version__
+from autopyfactory.cli import COMMANDS, main
+
+MAIN = "[factory]\nid = test\n[wms panda]\nurl = http://panda.example.org\n"
+QUEUE = "wms = panda\nwmsqueue = Q\nbackend = condor\ntype = vanilla\n"
+
+
+def run(*arguments: str, env: dict[str, str] | None = None) -> Result:
+    return CliRunner().invoke(main, arguments, env=env)
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    path = tmp_path / "autopyfactory.conf"
+    path.write_text(MAIN)
+    (tmp_path / "queues.conf").write_text(f"[Q]\n{QUEUE}")
+    return path
+
+
+def check(conf: Path, queues: str) -> tuple[int, list[str]]:
+    (conf.parent / "queues.conf").write_text(queues)
+    result = run("check", "--conf", str(conf))
+    return result.exit_code, result.stdout.replace(f"{conf.parent}/", "").splitlines()
+
+
+def test_a_clean_configuration(conf: Path) -> None:
+    assert check(conf, f"[Q]\n{QUEUE}") == (0, ["1 queue: 1 served, 0 disabled, 0 out"])
+
+
+def test_warnings_are_clean_too(conf: Path) -> None:
+    code, lines = check(conf, f"[Q]\n{QUEUE}fixed = 1\n[R]\nenabled = no\n")
+    assert code == 0
+    assert lines[0] == "queues.conf:6: [Q] fixed: warning: is never read, for the rule 'fixed' is not in rules"
+    assert all("[R]" in line and "warning: " in line for line in lines[1:-1])
+    assert lines[-1] == "2 queues: 1 served, 1 disabled, 0 out"
+
+
+def test_queues_that_are_out(conf: Path) -> None:
+    code, lines = check(conf, f"[Q]\n{QUEUE}[R]\n{QUEUE}max_pendin = 5\n")
+    assert code == 1
+    assert lines == [
+        "queues.conf:11: [R] max_pendin: unknown option, did you mean 'max_pending'?",
+        "2 queues: 1 served, 0 disabled, 1 out",
+    ]
+
+
+def test_a_problem_of_many_queues_is_one_line(conf: Path) -> None:
+    code, lines = check(conf, f"[DEFAULT]\n{QUEUE}max_pendin = 5\n[A]\n[B]\n[C]\n")
+    assert code == 1
+    assert lines == [
+        "queues.conf:6: [DEFAULT] max_pendin: unknown option, did you mean 'max_pending'? (takes out 3 queues)",
+        "3 queues: 0 served, 0 disabled, 3 out",
+    ]
+
+
+def test_a_queue_file_that_cannot_be_read_is_not_clean(conf: Path) -> None:
+    (conf.parent / "queues.d" / "a.conf").mkdir(parents=True)
+    code, lines = check(conf, f"[Q]\n{QUEUE}")
+    assert (code, lines[0]) == (1, "queues.d/a.conf: is no regular file")
+
+
+def test_a_wrong_main_file_cannot_start_and_tells_of_the_queues_too(conf: Path) -> None:
+    conf.write_text(MAIN + "[schedd local]\nintervall = 5s\n")
+    code, lines = check(conf, f"[Q]\n{QUEUE}max_pendin = 5\n")
+    assert code == 2
+    assert lines == [
+        "autopyfactory.conf:6: [schedd local] intervall: unknown option, did you mean 'interval'?",
+        "queues.conf:6: [Q] max_pendin: unknown option, did you mean 'max_pending'?",
+        "cannot start: the main configuration is wrong",
+    ]
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    result = run("check", "--conf", str(tmp_path / "no.conf"))
+    assert result.exit_code == 2
+    assert f"{tmp_path}/no.conf: cannot be read: no such file or directory" in result.output
+
+
+def test_the_environment_names_the_file(conf: Path) -> None:
+    assert run("check", env={"APF_CONF": str(conf)}).exit_code == 0
+    assert run("check", "--conf", "/no/such", env={"APF_CONF": str(conf)}).exit_code == 2
+
+
+@pytest.mark.parametrize("arguments", [["chek"], ["check", "--cof", "x"], ["check", "extra"], ["--nothing"]])
+def test_a_wrong_command_line(arguments: list[str]) -> None:
+    assert run(*arguments).exit_code == 2
+
+
+def test_the_group() -> None:
+    assert __version__ in run("--version").stdout
+    assert {"check", "config", "reference"} <= set(COMMANDS)

@@ -1,0 +1,33 @@
+from pathlib import Path
+
+from autopyfactory.cli.reference import page
+from autopyfactory.config.catalogue import BATCH, MONITOR, WMS
+from autopyfactory.config.sentences import declared
+from autopyfactory.plugins import ALIASES
+from tests.unit.cli.test_check import run
+from tests.unit.config.fakes import ScheddOptions, catalogue
+
+SHIPPED = Path(__file__).parents[3] / "docs" / "reference.md"
+
+
+def test_the_shipped_page_is_what_the_declarations_say() -> None:
+    result = run("reference")
+    assert result.exit_code == 0
+    assert result.stdout == SHIPPED.read_text(), "run 'autopyfactory reference > docs/reference.md' and commit it"
+
+
+def test_every_plugin_and_option_is_there() -> None:
+    text = page(catalogue())
+    for name in declared(ScheddOptions):
+        assert f"| `{name}` |" in text
+    assert "### `[controller NAME]`, for the backend `strict`" in text
+    assert "plugin = broken" not in text
+    assert "| `max_submit_rate` |  | rate (20/s, 100/m) | `none` |" in text
+    assert "| `fixed` | pilots per cycle, whatever the demand | whole number | `none` | maker `fixed` |" in text
+
+
+def test_all_shipped_plugins_are_on_the_page() -> None:
+    text = SHIPPED.read_text()
+    for group, pattern in ((WMS, "plugin = {}"), (MONITOR, "plugin = {}"), (BATCH, "backend = {}")):
+        for name in ALIASES[group]:
+            assert pattern.format(name) in text
