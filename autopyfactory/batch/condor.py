@@ -7,7 +7,7 @@ The bindings hold the interpreter's lock during network calls, so all of them ru
 
 import logging
 import threading
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
@@ -17,11 +17,12 @@ from pydantic import Field, model_validator
 
 from autopyfactory.batch import Context, Order, condor_child
 from autopyfactory.batch.condor_child import SPOOLING, Ad, ScheddSaid, Survey, Target, Tidied
+from autopyfactory.batch.condor_ends import Ends
 from autopyfactory.batch.condor_process import CallLost, KillableChild, NoAnswer, NotRun
 from autopyfactory.batch.condor_submit import cid_prefix, class_ad_string, render
 from autopyfactory.config.fields import Boolean, Duration, Options, Rate
 from autopyfactory.errors import Ambiguous, Refused, SourceError
-from autopyfactory.model import EndedPilot, PilotGroup, PilotReport, PilotState, Submitted
+from autopyfactory.model import PilotGroup, PilotReport, PilotState, Submitted
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -98,10 +99,9 @@ class CondorSchedd:
             f"schedd-{name}", condor_child.prepare, str(options.config or ""), str(options.token_dir or "")
         )
         self._lock = threading.Lock()
-        self._news: list[EndedPilot] = []
+        self._ends = Ends(cid_prefix(context.position))
         self._tidying = False
         self._accepted: OrderedDict[str, int] = OrderedDict()
-        self._told: dict[str, set[str]] = {}
         self._said: dict[str, str] = {}
 
     @property
@@ -116,12 +116,10 @@ class CondorSchedd:
         self._note_versions(survey)
         groups = tuple(self._group(ad) for ad in survey.groups)
         left = self._options.deadline - (self._context.clock.now() - began)
-        self._look_at_completed(survey.groups, max(1.0, left))
+        self._look_for_ends(survey.groups, max(1.0, left))
         if any(_is_coming(ad) for ad in survey.groups):
             self._tidy()
-        with self._lock:
-            news, self._news = self._news, []
-        return PilotReport(groups, tuple(news))
+        return PilotReport(groups, self._ends.take())
 
     def submit(self, order: Order) -> Submitted:
         """Submit all pilots of the order as one cluster. Raises Refused or Ambiguous."""
@@ -146,7 +144,7 @@ class CondorSchedd:
             self._accepted[order.id] = taken.count
             while len(self._accepted) > _REMEMBERED:
                 self._accepted.popitem(last=False)
-        return Submitted(order.id, tuple(self._cid(taken.cluster, taken.first + n) for n in range(taken.count)))
+        return Submitted(order.id, tuple(self._ends.cid(taken.cluster, taken.first + n) for n in range(taken.count)))
 
     def ended(self, submissions: frozenset[str]) -> frozenset[str]:
         """Return the submissions of which no pilot is alive and all accepted ones have a record of their end.
@@ -190,9 +188,6 @@ class CondorSchedd:
         except ScheddSaid as error:
             raise SourceError(self._source, error.reason) from None
 
-    def _cid(self, cluster: object, proc: object) -> str:
-        return f"{cid_prefix(self._context.position)}{cluster}.{proc}"
-
     def _group(self, ad: Ad) -> PilotGroup:
         status = ad.get("JobStatus", 0)
         state = PilotState.PENDING if _is_coming(ad) else STATES.get(int(status), PilotState.UNKNOWN)
@@ -219,15 +214,9 @@ class CondorSchedd:
             log.log(level, "%s: %s", self._source, text)
         self._said[topic] = text
 
-    def _look_at_completed(self, groups: Iterable[Ad], deadline: float) -> None:
-        listed: Counter[str] = Counter()
-        for ad in groups:
-            if ad.get("JobStatus") == 4:
-                listed[str(ad.get("APF_SUBMISSION", ""))] += int(ad["JobCount"])
-        with self._lock:
-            self._told = {name: told for name, told in self._told.items() if name in listed}
-            if all(len(self._told.get(name, ())) == count for name, count in listed.items()):
-                return
+    def _look_for_ends(self, groups: Iterable[Ad], deadline: float) -> None:
+        if not self._ends.hidden_in(groups):
+            return
         try:
             jobs = self._ask(deadline, condor_child.completed, self._target, self._factory)
         except SourceError as error:
@@ -235,33 +224,8 @@ class CondorSchedd:
                 raise
             log.warning("%s (asked for the pilots that completed; they are reported with the next count)", error)
             return
-        if self._tell(jobs):
+        if self._ends.tell_completed(jobs):
             self._tidy()
-
-    def _tell(self, jobs: Iterable[Ad]) -> bool:
-        """Report each completed pilot once; return whether spooled ones wait, which are reported with their output."""
-        waiting = False
-        with self._lock:
-            before, self._told = self._told, {}
-            for ad in jobs:
-                cid, submission = self._cid(ad["ClusterId"], ad["ProcId"]), str(ad.get("APF_SUBMISSION", ""))
-                if cid not in before.get(submission, ()):
-                    if ad.get("StageInFinish"):
-                        waiting = True
-                        continue
-                    self._news.append(self._ended_pilot(ad))
-                self._told.setdefault(submission, set()).add(cid)
-        return waiting
-
-    def _ended_pilot(self, ad: Ad, fault: str = "") -> EndedPilot:
-        code = -int(ad.get("ExitSignal", 0)) if ad.get("ExitBySignal") else ad.get("ExitCode")
-        return EndedPilot(
-            cid=self._cid(ad["ClusterId"], ad["ProcId"]),
-            queue=str(ad.get("APF_QUEUE", "")),
-            submission=str(ad.get("APF_SUBMISSION", "")),
-            exit_code=None if code is None or fault else int(code),
-            fault=fault,
-        )
 
     def _tidy(self) -> None:
         """Let the child fetch outputs between other calls; what it did is in the next report."""
@@ -295,15 +259,9 @@ class CondorSchedd:
             self._once("spool", f"{error.reason} (fetching the output of pilots; it is tried again)")
 
     def _report_tidied(self, done: Tidied) -> None:
+        self._ends.tell_retrieved(done.retrieved)
         fault = f"removed: its input did not reach the schedd within {self._options.spool_timeout:.0f} s"
-        with self._lock:
-            for ad in done.retrieved:
-                told = self._told.setdefault(str(ad.get("APF_SUBMISSION", "")), set())
-                cid = self._cid(ad["ClusterId"], ad["ProcId"])
-                if cid not in told:
-                    told.add(cid)
-                    self._news.append(self._ended_pilot(ad))
-            self._news += [self._ended_pilot(ad, fault) for ad in done.stuck]
+        self._ends.tell_removed(done.stuck, fault)
         self._once(
             "spool", f"{done.errors[0]} (fetching the output of pilots; it is tried again)" if done.errors else ""
         )

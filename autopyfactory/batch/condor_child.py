@@ -6,6 +6,7 @@ and the bindings' exceptions stay here.
 """
 
 import os
+import re
 import time
 import warnings
 from collections import Counter
@@ -29,6 +30,7 @@ SPOOLING = 16
 """HoldReasonCode of a job whose input is still on its way to the schedd: no fault."""
 
 _STANDARD_CONFIGS = ("/etc/condor/condor_config", "/usr/local/etc/condor_config")
+_PREFIX = re.compile(r"^(Failed to create job ad, errmsg=Submit:-?\d+:|Unable to commit transaction, SCHEDD:\d+:)")
 _LIMITS = {"-2": "MAX_JOBS_SUBMITTED", "-3": "MAX_JOBS_PER_OWNER", "-4": "MAX_JOBS_PER_SUBMISSION"}
 
 
@@ -119,10 +121,10 @@ def _explain(text: str) -> tuple[str, bool]:
     """
     line = " ".join(text.split())
     uncertain = "commit" in line.lower() and "SCHEDD:" not in line
-    if "expected next ProcId" in line:
-        limit = _LIMITS.get(line.rsplit(" ", 1)[-1], "")
-        line = f"the schedd takes no more jobs: {limit or line}"
-    return line.removeprefix("Failed to create job ad, errmsg=").removeprefix("Submit:-1:"), uncertain
+    limit = _LIMITS.get(line.rsplit(" ", 1)[-1]) if line.startswith("expected next ProcId") else None
+    if limit:
+        line = f"the schedd takes no more jobs: {limit}"
+    return _PREFIX.sub("", line), uncertain
 
 
 def _locate(target: Target) -> Any:

@@ -1,0 +1,100 @@
+"""Which pilots have ended, each told once, from groups of jobs and from lists of completed ones."""
+
+import threading
+from collections.abc import Iterable
+
+from autopyfactory.batch.condor_child import Ad
+from autopyfactory.model import EndedPilot
+
+_COMPLETED = 4
+_REMOVED = 3
+
+
+class Ends:
+    """The ends of one schedd's pilots. Safe from many threads. `prefix` is that of its cids."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._lock = threading.Lock()
+        self._news: list[EndedPilot] = []
+        self._told: set[str] = set()
+        self._known: dict[str, tuple[int, int]] = {}
+        self._counted: dict[str, tuple[int, int]] = {}
+
+    def cid(self, cluster: object, proc: object) -> str:
+        """Return the name of a pilot."""
+        return f"{self._prefix}{cluster}.{proc}"
+
+    def hidden_in(self, groups: Iterable[Ad]) -> bool:
+        """Tell whether the groups count completed pilots that are not told yet.
+
+        Pilots of a submission never come back to life: one more has completed when fewer are alive or
+        more are completed. The completed ones alone do not show it, for others leave the queue meanwhile.
+        """
+        alive: dict[str, int] = {}
+        completed: dict[str, int] = {}
+        for ad in groups:
+            status, submission = ad.get("JobStatus"), str(ad.get("APF_SUBMISSION", ""))
+            if status != _REMOVED:
+                counts = completed if status == _COMPLETED else alive
+                counts[submission] = counts.get(submission, 0) + int(ad.get("JobCount", 0))
+        counted = {name: (alive.get(name, 0), count) for name, count in completed.items()}
+        with self._lock:
+            hidden = any(self._is_news(name, *now) for name, now in counted.items())
+            self._counted = counted
+            if not hidden:
+                self._known = counted
+            return hidden
+
+    def _is_news(self, submission: str, alive: int, completed: int) -> bool:
+        if submission not in self._known:
+            return True
+        was_alive, was_completed = self._known[submission]
+        return alive < was_alive or completed > was_completed
+
+    def tell_completed(self, jobs: Iterable[Ad]) -> bool:
+        """Tell all completed jobs that are listed; return whether spooled ones wait, told with their output."""
+        waiting = False
+        with self._lock:
+            before, self._told = self._told, set()
+            for job in jobs:
+                cid = self.cid(job["ClusterId"], job["ProcId"])
+                if cid not in before:
+                    if job.get("StageInFinish"):
+                        waiting = True
+                        continue
+                    self._news.append(self._pilot(job))
+                self._told.add(cid)
+            if not waiting:
+                self._known = self._counted
+        return waiting
+
+    def tell_retrieved(self, jobs: Iterable[Ad]) -> None:
+        """Tell spooled jobs whose output is here; one that stays listed for a moment is not told again."""
+        with self._lock:
+            for job in jobs:
+                cid = self.cid(job["ClusterId"], job["ProcId"])
+                if cid not in self._told:
+                    self._told.add(cid)
+                    self._news.append(self._pilot(job))
+
+    def tell_removed(self, jobs: Iterable[Ad], fault: str) -> None:
+        """Tell jobs that we removed, and why."""
+        with self._lock:
+            self._news += [self._pilot(job, fault) for job in jobs]
+
+    def take(self) -> tuple[EndedPilot, ...]:
+        """Return what was told since the last time."""
+        with self._lock:
+            news, self._news = self._news, []
+        return tuple(news)
+
+    def _pilot(self, job: Ad, fault: str = "") -> EndedPilot:
+        code = -int(job.get("ExitSignal", 0)) if job.get("ExitBySignal") else job.get("ExitCode")
+        return EndedPilot(
+            cid=self.cid(job["ClusterId"], job["ProcId"]),
+            queue=str(job.get("APF_QUEUE", "")),
+            submission=str(job.get("APF_SUBMISSION", "")),
+            exit_code=None if code is None or fault else int(code),
+            fault=fault,
+        )

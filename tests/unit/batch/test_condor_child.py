@@ -1,0 +1,236 @@
+import enum
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from autopyfactory.batch import condor_child
+from autopyfactory.batch.condor_child import ENDED_KEYS, GROUP_KEYS, ScheddSaid, Target
+
+TARGET = Target("ap1", "cm:9618")
+
+
+class Undefined(enum.IntEnum):
+    """As the bindings' own: true, and an int."""
+
+    UNDEFINED = 2
+
+
+class HTCondorException(Exception):
+    pass
+
+
+HTCondorException.__module__ = "htcondor2_impl"
+
+
+class FakeSchedd:
+    """Answers as it is told and notes what it was asked."""
+
+    _version = "$CondorVersion: 25.14.1 2026-09-24 BuildID: x $"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self.jobs: list[dict[str, Any]] = []
+        self.grouped: list[dict[str, Any]] = []
+        self.history_ads: list[dict[str, Any]] = []
+        self.trouble: dict[str, str] = {}
+        self.done: list[tuple[str, Any]] = []
+
+    def query(self, constraint: str, projection: list[str], limit: int = -1, opts: int = 0) -> list[dict[str, Any]]:
+        self.asked.append((constraint, projection, opts))
+        self._may_fail("query")
+        return self.grouped if opts else self.jobs[: limit if limit > 0 else None]
+
+    def submit(self, description: dict[str, str], count: int, spool: bool) -> Any:
+        self._may_fail("submit")
+        warnings.warn("the line 'bogus = 1' was unused", stacklevel=1)
+        return SimpleNamespace(cluster=lambda: 7, first_proc=lambda: 0, num_procs=lambda: count)
+
+    def spool(self, result: Any) -> None:
+        self._may_fail("spool")
+        self.done.append(("spool", result.cluster()))
+
+    def retrieve(self, job: str) -> None:
+        self._may_fail(f"retrieve {job}")
+        self.done.append(("retrieve", job))
+
+    def act(self, action: str, jobs: Any, reason: str) -> dict[str, int]:
+        self.done.append((action, jobs))
+        return {"TotalSuccess": 4}
+
+    def history(self, constraint: str, projection: list[str], match: int) -> list[dict[str, Any]]:
+        return self.history_ads[:match]
+
+    def _may_fail(self, what: str) -> None:
+        if what in self.trouble:
+            raise HTCondorException(self.trouble[what])
+
+
+@pytest.fixture
+def schedd(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSchedd]:
+    fake = FakeSchedd()
+    collector = SimpleNamespace(locate=lambda kind, name: fake if name == "ap1" else None)
+    bindings = SimpleNamespace(
+        Schedd=lambda location=fake: location,
+        Collector=lambda pool=None: collector,
+        DaemonType=SimpleNamespace(Schedd=1),
+        QueryOpt=SimpleNamespace(GroupBy=2),
+        JobAction=SimpleNamespace(Remove="remove"),
+        Submit=dict,
+        HTCondorException=HTCondorException,
+        version=lambda: "$CondorVersion: 25.14.1 2026-09-24 BuildID: y $",
+    )
+    monkeypatch.setattr(condor_child, "_bindings", lambda: bindings)
+    yield fake
+    condor_child._SCHEDDS.clear()
+
+
+def test_every_attribute_of_the_constraint_is_a_group_key(schedd: FakeSchedd) -> None:
+    schedd.grouped = [{"APF_QUEUE": "Q", "JobStatus": 1, "JobCount": 3, "HoldReasonCode": Undefined.UNDEFINED}]
+    survey = condor_child.survey(TARGET, "fac-1")
+    constraint, projection, opts = schedd.asked[0]
+    assert set(re.findall(r"[A-Za-z_]+(?= ==)", constraint)) <= set(projection)
+    assert opts == 2
+    assert len(schedd.asked) == 1
+    assert survey.groups == ({"APF_QUEUE": "Q", "JobStatus": 1, "JobCount": 3},)
+    assert (survey.schedd, survey.bindings, survey.trusted) == ("25.14.1", "25.14.1", True)
+
+
+def test_an_empty_grouped_answer_is_checked_and_counted_by_hand_when_it_lies(schedd: FakeSchedd) -> None:
+    assert condor_child.survey(TARGET, "fac-1").trusted
+    schedd.jobs = [{"APF_QUEUE": "Q", "JobStatus": 1}] * 2
+    survey = condor_child.survey(TARGET, "fac-1")
+    assert not survey.trusted
+    assert survey.groups == ({"APF_QUEUE": "Q", "JobStatus": 1, "JobCount": 1},) * 2
+
+
+def test_a_mistyped_name_never_leads_to_the_local_schedd(schedd: FakeSchedd) -> None:
+    with pytest.raises(ScheddSaid, match="collector cm:9618 knows no schedd 'typo'"):
+        condor_child.survey(Target("typo", "cm:9618"), "fac-1")
+    assert condor_child.survey(Target(), "fac-1").trusted
+    assert schedd.asked
+
+
+def test_a_schedd_that_failed_is_located_again(schedd: FakeSchedd) -> None:
+    condor_child.survey(TARGET, "fac-1")
+    assert TARGET in condor_child._SCHEDDS
+    schedd.trouble["query"] = "Failed to fetch ads from schedd,\n errmsg=x"
+    with pytest.raises(ScheddSaid, match="Failed to fetch ads from schedd, errmsg=x"):
+        condor_child.completed(TARGET, "fac-1")
+    assert TARGET not in condor_child._SCHEDDS
+
+
+def test_completed_jobs_come_with_what_is_known_of_their_end(schedd: FakeSchedd) -> None:
+    schedd.jobs = [{"ClusterId": 1, "ProcId": 0, "ExitCode": 3, "ExitBySignal": False, "ServerTime": 9}]
+    ads = condor_child.completed(TARGET, "fac-1")
+    assert ads == ({"ClusterId": 1, "ProcId": 0, "ExitCode": 3, "ExitBySignal": False},)
+    assert set(ads[0]) <= set(ENDED_KEYS)
+    assert "JobStatus == 4" in schedd.asked[0][0]
+
+
+def test_a_submission_tells_its_cluster_and_what_was_warned_of(schedd: FakeSchedd) -> None:
+    taken = condor_child.submit(TARGET, {"executable": "x"}, 5, False)
+    assert (taken.cluster, taken.first, taken.count) == (7, 0, 5)
+    assert taken.warnings == ("the line 'bogus = 1' was unused",)
+    assert schedd.done == []
+
+
+def test_spooled_jobs_whose_input_cannot_be_sent_are_removed(schedd: FakeSchedd) -> None:
+    condor_child.submit(TARGET, {}, 1, True)
+    assert schedd.done == [("spool", 7)]
+    schedd.trouble["spool"] = "disk full"
+    with pytest.raises(ScheddSaid, match="they are removed: disk full") as caught:
+        condor_child.submit(TARGET, {}, 1, True)
+    assert not caught.value.uncertain
+    assert schedd.done[-1] == ("remove", "ClusterId == 7")
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "uncertain"),
+    [
+        ("Failed to create job ad, errmsg=Submit:-1:Invalid value 'gt2' for grid type\nMust be one of: condor\n",
+         "Invalid value 'gt2' for grid type Must be one of: condor", False),
+        ("Failed to connect to schedd, errmsg=X", "Failed to connect to schedd, errmsg=X", False),
+        ("Unable to commit transaction, SCHEDD:2:bad pilots", "bad pilots", False),
+        ("Unable to commit transaction, ", "Unable to commit transaction,", True),
+        ("expected next ProcId to be 100, but Schedd says -4",
+         "the schedd takes no more jobs: MAX_JOBS_PER_SUBMISSION", False),
+        ("expected next ProcId to be 100, but Schedd says -1",
+         "expected next ProcId to be 100, but Schedd says -1", False),
+    ],
+)  # fmt: skip
+def test_only_a_commit_without_an_answer_is_uncertain(
+    schedd: FakeSchedd, said: str, reason: str, uncertain: bool
+) -> None:
+    schedd.trouble["submit"] = said
+    with pytest.raises(ScheddSaid) as caught:
+        condor_child.submit(TARGET, {}, 1, False)
+    assert (caught.value.reason, caught.value.uncertain) == (reason, uncertain)
+
+
+def test_other_exceptions_are_bugs_and_come_as_they_are(schedd: FakeSchedd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedd, "query", None)
+    with pytest.raises(TypeError):
+        condor_child.survey(TARGET, "fac-1")
+
+
+def test_tidy_fetches_and_removes_and_goes_on_after_a_failure(schedd: FakeSchedd) -> None:
+    listed = [{"ClusterId": 3, "ProcId": proc, "StageInFinish": 5} for proc in range(3)]
+    schedd.trouble["retrieve 3.1"] = "no\nspace"
+    answers: dict[str, list[dict[str, Any]]] = {
+        "JobStatus == 4": listed,
+        "JobStatus == 5": [{"ClusterId": 4, "ProcId": 0}],
+    }
+
+    def query(constraint: str, projection: list[str]) -> list[dict[str, Any]]:
+        schedd.asked.append((constraint,))
+        return next(jobs for part, jobs in answers.items() if part in constraint)
+
+    schedd.query = query  # type: ignore[method-assign,assignment]
+    tidied = condor_child.tidy(TARGET, "fac-1", 10, 600)
+    assert [ad["ProcId"] for ad in tidied.retrieved] == [0, 2]
+    assert [ad["ClusterId"] for ad in tidied.stuck] == [4]
+    assert tidied.errors == ("no space",)
+    assert ("remove", ["3.0"]) in schedd.done
+    assert ("remove", ["3.1"]) not in schedd.done
+    assert "> 600" in schedd.asked[0][0]
+    assert condor_child.tidy(TARGET, "fac-1", -1, 600).retrieved == ()
+
+
+def test_ends_are_counted_from_the_queue_and_the_history(schedd: FakeSchedd) -> None:
+    schedd.jobs = [{"APF_SUBMISSION": "a", "JobStatus": 4}, {"APF_SUBMISSION": "b", "JobStatus": 2}]
+    schedd.history_ads = [{"APF_SUBMISSION": "a", "JobStatus": 3}] * 5
+    assert condor_child.alive_and_ended(TARGET, "fac-1", ["a", "b"], 2) == ({"b": 1}, {"a": 3})
+    assert 'member(APF_SUBMISSION, {"a", "b"})' in schedd.asked[0][0]
+
+
+def test_remove_tells_how_many(schedd: FakeSchedd) -> None:
+    assert condor_child.remove(TARGET, "JobStatus == 1") == 4
+    assert schedd.done == [("remove", "JobStatus == 1")]
+
+
+@pytest.mark.parametrize(("config", "given", "seen"), [("/c", "/other", "/c"), ("", "/given", "/given")])
+def test_the_configuration_is_set_before_the_bindings_are_there(
+    monkeypatch: pytest.MonkeyPatch, config: str, given: str, seen: str
+) -> None:
+    found: list[str] = []
+    parameters: dict[str, str] = {}
+
+    def bindings() -> Any:
+        found.append(os.environ["CONDOR_CONFIG"])
+        return SimpleNamespace(param=parameters)
+
+    monkeypatch.setenv("CONDOR_CONFIG", given)
+    monkeypatch.setattr(condor_child, "_bindings", bindings)
+    prepare: Callable[[str, str], None] = condor_child.prepare
+    prepare(config, "/tokens")
+    assert found == [seen]
+    assert parameters == {"SEC_TOKEN_DIRECTORY": "/tokens"}
+
+
+def test_group_keys_hold_every_tag() -> None:
+    assert {"APF_FACTORY", "APF_HOST", "APF_QUEUE", "APF_ENDPOINT", "APF_SHAPE", "APF_SUBMISSION"} < set(GROUP_KEYS)
