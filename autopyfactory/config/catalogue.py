@@ -13,6 +13,8 @@ from autopyfactory.sched.options import RuleOptions
 
 BATCH, WMS, MONITOR = "autopyfactory.batch", "autopyfactory.wms", "autopyfactory.monitor"
 
+_PARTS = {BATCH: ("source_kind", "SourceOptions", "QueueOptions"), WMS: ("Options",), MONITOR: ("Options",)}
+
 CLASSIC = {
     "apfqueue.sleep": "interval",
     "batchsubmitplugin": "backend",
@@ -57,13 +59,13 @@ class Catalogue:
         self._found: dict[tuple[str, str], Any] = {}
 
     def find(self, group: str, name: str) -> Any:
-        """Return the plug-in class, or Broken where it cannot be had. Raises LookupError for an unknown name."""
+        """Return the plug-in class of a known name, or Broken where it cannot be had."""
         key = (group, name)
         if key not in self._found:
             try:
                 self._found[key] = self._load(*key)
-            except LookupError:
-                raise
+                for attribute in _PARTS[group]:
+                    getattr(self._found[key], attribute)
             except Exception as error:
                 # Whatever somebody else's module does when it is imported, it must not stop other queues.
                 self._found[key] = Broken(f"{type(error).__name__}: {error}")

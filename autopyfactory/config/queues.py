@@ -61,6 +61,7 @@ class Judge:
             options, more = judge.row(options, texts.own)
             faults += more
             faults += judge.rules(options)
+            faults += judge.parts(options)
             faults += judge.rule_values(options, rules, texts.own)
             faults += judge.demand(options, rules, self._main)
             faults += judge.named_things(options, self._main)

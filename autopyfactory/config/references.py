@@ -71,6 +71,13 @@ def rules(options: QueueOptions) -> Iterator[Fault]:
             yield Fault("rules", f"'{name}' stands there twice, take one away")
 
 
+def parts(options: QueueOptions) -> Iterator[Fault]:
+    """Judge the queue's parts of a demand that others share."""
+    for option, value in (("share", options.share), ("weight", options.weight)):
+        if value == 0:
+            yield Fault(option, "is 0, so the queue has no part of any demand; enabled = no is plainer", warning=True)
+
+
 def rule_values(options: QueueOptions, values: RuleOptions, own: frozenset[str]) -> Iterator[Fault]:
     """Judge the rules' options against `rules`: mandatory ones that are missing, and ones nobody reads."""
     found = values_of(values)

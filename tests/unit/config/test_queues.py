@@ -120,6 +120,8 @@ def test_what_a_queue_must_say(files: Files, base: str, problem: str) -> None:
     [
         ("rules = ready, max_pending", "6: [Q] rules: warning: 'max_pending' is a limit, which acts whenever"),
         ("status_test = 1\nrules = ready, status_test", "7: [Q] rules: warning: 'status_test' is a gate"),
+        ("share = 0", "6: [Q] share: warning: is 0, so the queue has no part of any demand"),
+        ("weight = 0", "6: [Q] weight: warning: is 0"),
         ("fixed = 3", "6: [Q] fixed: warning: is never read, for the rule 'fixed' is not in rules"),
         ("allow_same_user = yes", "6: [Q] allow_same_user: warning: is never read: it belongs to the backend 'fork'"),
     ],

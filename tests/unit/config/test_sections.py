@@ -1,7 +1,11 @@
-import pytest
+from datetime import datetime
 
-from autopyfactory.config import load
-from autopyfactory.config.catalogue import BATCH
+import pytest
+from pydantic import Field, SecretStr
+
+from autopyfactory.config import fields, load
+from autopyfactory.config.catalogue import BATCH, WMS
+from autopyfactory.config.fields import Secret
 from autopyfactory.errors import ConfigError
 from tests.unit.config.fakes import MAIN, QUEUE, Files
 
@@ -142,3 +146,27 @@ def test_a_section_that_may_be_one_of_a_broken_backend_stops_nothing(files: File
     assert texts[0].startswith("autopyfactory.conf:5: [schedd ap1]: unknown section, or one of a backend that cannot")
     assert "queues.conf:6: [Q] backend: 'condor' cannot be imported, install what it needs: SyntaxError: oops" in texts
     assert not any("spool" in text for text in texts)
+
+
+def test_a_class_that_is_no_plugin_is_broken_and_not_a_crash(files: Files) -> None:
+    files.write("queues.conf", f"[Q]\n{QUEUE}")
+    [found] = files.texts({(BATCH, "condor"): object})
+    assert "'condor' cannot be imported, install what it needs: AttributeError: type object 'object' has no" in found
+    [found] = files.texts({(BATCH, "condor"): KeyError("x")})
+    assert "KeyError: 'x'" in found
+
+
+def test_the_words_for_what_pydantic_finds_otherwise(files: Files) -> None:
+    class Odd:
+        class Options(fields.Options):
+            url: datetime
+            word: Secret = Field(SecretStr("long"), min_length=3)
+
+    files.write("queues.conf", "")
+    main = MAIN.replace("http://panda.example.org", "soon\nword = x")
+    files.write("autopyfactory.conf", main)
+    with pytest.raises(ConfigError) as caught:
+        files.load({(WMS, "panda"): Odd})
+    first, second = caught.value.problems
+    assert "[wms panda] url: 'soon' is not good: input should be a valid datetime" in first
+    assert "[wms panda] word: the value is not good" in second or "the value is too short" in second
