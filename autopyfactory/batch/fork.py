@@ -46,7 +46,7 @@ class ForkOptions(Options):
     )
     interval: Duration = Field(5.0, ge=0.1, description="time between two looks at the pilots")
     max_age: Duration = Field(60.0, description="older counts of pilots are not believed")
-    deadline: Duration = Field(10.0, description="unused: nothing here waits for another machine")
+    deadline: Duration = Field(10.0, description="not used: all is local to this host")
     grace: Duration = Field(20.0, ge=0, description="time between TERM and KILL for a pilot that has to end")
 
 
