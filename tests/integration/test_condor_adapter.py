@@ -2,11 +2,8 @@
 
 import contextlib
 import json
-import os
-import pwd
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,9 +17,7 @@ from tests.testbed.condor import CondorPool
 
 pytestmark = pytest.mark.xdist_group("condor-adapter")
 
-ROOT = Path(__file__).resolve().parents[2]
-TESTBED = Path(os.environ.get("APF_TESTBED", "/var/tmp/apf-testbed"))
-USER = "apftest" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
+DRIVER = Path(__file__).parents[1] / "testbed" / "condor_driver.py"
 QUOTING = ("a b", "it's", 'say "hi"', "", "back\\slash", "tab\there", "ü€", "#c;d", "*?", "%d", "`id`", "a=b", "trail ")
 MACROS = ("$HOME", "$(Cluster)", "$$(OpSys)", "$$(x", "$$", "$ENV(HOME)", "$INT(3)", "$$([1+1])", "$$$$x", "$$$(A)")
 NASTY = QUOTING + MACROS
@@ -37,14 +32,20 @@ exit "${TEST_EXIT:-0}"
 """
 
 
+class Pool(CondorPool):
+    """A pool and the python whose bindings its user runs."""
+
+    python: Path
+
+
 class Driver:
     """A CondorSchedd in a process of the pool's user."""
 
-    def __init__(self, pool: CondorPool, base: Path, section: str = "test", position: int = 0, **options: Any) -> None:
+    def __init__(self, pool: Pool, base: Path, section: str = "test", position: int = 0, **options: Any) -> None:
         self._process = subprocess.Popen(
-            pool.as_user([sys.executable, "-m", "tests.testbed.condor_driver"]),
+            pool.as_user([str(pool.python), str(base / DRIVER.name)]),
             env=pool.environment,
-            cwd=ROOT,
+            cwd=base,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -92,35 +93,35 @@ class Driver:
 
 
 @pytest.fixture(scope="module")
-def base() -> Iterator[Path]:
-    # Not pytest's own folder: that one is closed to other accounts.
-    path = Path(tempfile.mkdtemp(prefix="apf-condor-", dir="/var/tmp"))
+def base(testbed: Path, user: str) -> Iterator[Path]:
+    (testbed / "work").mkdir(mode=0o755, exist_ok=True)
+    path = Path(tempfile.mkdtemp(prefix="condor-adapter-", dir=testbed / "work"))
     path.chmod(0o755)
     for folder in (path / "jobs", path / "jobs/logs"):
         folder.mkdir()
-        shutil.chown(folder, USER)
+        shutil.chown(folder, user)
     wrapper = path / "jobs/wrapper.sh"
     wrapper.write_text(WRAPPER)
     wrapper.chmod(0o755)
+    # The clone may be closed to the user.
+    shutil.copy(DRIVER, path / "jobs")
     yield path / "jobs"
     shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
-def pool(base: Path) -> Iterator[CondorPool]:
-    prefix = TESTBED / "htcondor"
-    if not (prefix / ".installed").exists():
-        subprocess.run([ROOT / "scripts/install-htcondor", prefix], check=True)
+def pool(testbed: Path, user: str, base: Path) -> Iterator[Pool]:
     requirement = (
         "SUBMIT_REQUIREMENT_NAMES = NoBad\nSUBMIT_REQUIREMENT_NoBad = APF_BAD =?= undefined\n"
         'SUBMIT_REQUIREMENT_NoBad_REASON = "bad pilots are not taken here"\nMAX_JOBS_PER_SUBMISSION = 100\n'
     )
-    with CondorPool(base.parent / "pool", USER, prefix, extra=requirement) as running:
+    with Pool(base.parent / "pool", user, testbed / "htcondor", extra=requirement) as running:
+        running.python = testbed / "venv/bin/python"
         yield running
 
 
 @pytest.fixture
-def drive(pool: CondorPool, base: Path) -> Iterator[Callable[..., Driver]]:
+def drive(pool: Pool, base: Path) -> Iterator[Callable[..., Driver]]:
     drivers: list[Driver] = []
 
     def start(**options: Any) -> Driver:
@@ -152,7 +153,7 @@ def counts(driver: Driver, submission: str) -> dict[str, int]:
     return result
 
 
-def test_pilots_from_submission_to_their_end(local: Driver, pool: CondorPool, base: Path) -> None:
+def test_pilots_from_submission_to_their_end(local: Driver, pool: Pool, base: Path) -> None:
     cids = local.call(
         "submit",
         order="life",
@@ -218,7 +219,7 @@ def test_a_restarted_factory_finds_the_end_in_the_history(
     assert drive(deadline=20).call("ended", submissions=["restart", "never"]) == ["restart"]
 
 
-def test_tags_and_attributes_are_those_of_the_classic(local: Driver, pool: CondorPool, base: Path) -> None:
+def test_tags_and_attributes_are_those_of_the_classic(local: Driver, pool: Pool, base: Path) -> None:
     cid = local.call(
         "submit",
         order="tags",
@@ -310,7 +311,7 @@ def _ended_of(driver: Driver, submission: str) -> list[list[Any]]:
 
 
 def test_a_remote_schedd_gets_the_input_and_gives_the_output_back(
-    drive: Callable[..., Driver], pool: CondorPool, base: Path
+    drive: Callable[..., Driver], pool: Pool, base: Path
 ) -> None:
     driver = drive(**_remote(pool))
     cids = driver.call(
@@ -331,12 +332,12 @@ def test_a_remote_schedd_gets_the_input_and_gives_the_output_back(
     assert driver.call("ended", submissions=["remote"]) == ["remote"]
 
 
-def _remote(pool: CondorPool) -> dict[str, Any]:
+def _remote(pool: Pool) -> dict[str, Any]:
     return {"section": "remote", "name": pool.schedd, "collector": pool.collector}
 
 
 def test_a_pilot_whose_input_never_comes_is_removed_and_reported(
-    drive: Callable[..., Driver], pool: CondorPool, base: Path
+    drive: Callable[..., Driver], pool: Pool, base: Path
 ) -> None:
     driver = drive(spool_timeout=2)
     script = (
@@ -344,7 +345,7 @@ def test_a_pilot_whose_input_never_comes_is_removed_and_reported(
         " '+APF_SUBMISSION': '\"stuck\"', '+APF_QUEUE': '\"Q1\"'};"
         "print(htcondor2.Schedd().submit(htcondor2.Submit(d), count=1, spool=True).cluster())"
     )
-    cluster = pool.run([sys.executable, "-c", script]).strip()
+    cluster = pool.run([str(pool.python), "-c", script]).strip()
     assert counts(driver, "stuck") == {"pending": 1}
     ended = until(lambda: _ended_of(driver, "stuck"))
     assert ended == [[f"{cluster}.0", "stuck", None, "removed: its input did not reach the schedd within 2 s"]]
@@ -377,7 +378,7 @@ def test_a_limit_of_the_schedd_is_named(local: Driver, base: Path) -> None:
 
 
 def test_a_mistyped_schedd_is_an_error_and_never_the_local_one(
-    drive: Callable[..., Driver], pool: CondorPool, base: Path
+    drive: Callable[..., Driver], pool: Pool, base: Path
 ) -> None:
     driver = drive(**_remote(pool) | {"name": "typo"})
     answer = driver.answer("poll")
@@ -386,7 +387,7 @@ def test_a_mistyped_schedd_is_an_error_and_never_the_local_one(
 
 
 def test_a_hanging_schedd_costs_the_deadline_and_stalls_nobody(
-    drive: Callable[..., Driver], pool: CondorPool, base: Path
+    drive: Callable[..., Driver], pool: Pool, base: Path
 ) -> None:
     driver = drive(deadline=2)
     before = sum(counts(driver, "hang").values())
@@ -407,7 +408,7 @@ def test_a_hanging_schedd_costs_the_deadline_and_stalls_nobody(
     assert before == sum(counts(driver, "hang").values()) == 0
 
 
-def test_close_ends_a_call_under_way(drive: Callable[..., Driver], pool: CondorPool) -> None:
+def test_close_ends_a_call_under_way(drive: Callable[..., Driver], pool: Pool) -> None:
     driver = drive(deadline=20)
     driver.call("poll")
     pool.stop_schedd()
@@ -421,7 +422,7 @@ def test_close_ends_a_call_under_way(drive: Callable[..., Driver], pool: CondorP
     assert answer["seconds"] < 2
 
 
-def test_nothing_is_left_of_a_killed_factory(drive: Callable[..., Driver], pool: CondorPool) -> None:
+def test_nothing_is_left_of_a_killed_factory(drive: Callable[..., Driver], pool: Pool) -> None:
     driver = drive(deadline=20)
     driver.call("poll")
     children = _children(driver.pid)
@@ -456,7 +457,7 @@ def _children(pid: int) -> list[int]:
 
 
 def test_without_its_collector_a_known_schedd_still_serves_and_a_killed_one_is_found_again(
-    drive: Callable[..., Driver], pool: CondorPool, base: Path
+    drive: Callable[..., Driver], pool: Pool, base: Path
 ) -> None:
     driver = drive(deadline=5, **_remote(pool))
     driver.call("poll")

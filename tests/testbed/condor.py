@@ -47,6 +47,7 @@ SEC_DEFAULT_AUTHENTICATION = REQUIRED
 SEC_READ_AUTHENTICATION = OPTIONAL
 SEC_CLIENT_AUTHENTICATION = OPTIONAL
 SEC_DEFAULT_AUTHENTICATION_METHODS = FS, IDTOKENS
+SEC_TOKEN_DIRECTORY = {base}/tokens.d
 ALLOW_READ = *
 ALLOW_WRITE = *
 ALLOW_DAEMON = {user}@{domain}
@@ -154,8 +155,7 @@ class CondorPool:
     def _prepare(self) -> None:
         for folder in (self.base, self.base / "local", self.base / "local/log"):
             folder.mkdir(parents=True, exist_ok=True)
-            if os.getuid() == 0:
-                os.chown(folder, self._account.pw_uid, self._account.pw_gid)
+            self._give(folder)
         self.config.write_text(
             _CONFIG.format(
                 prefix=self.prefix,
@@ -170,6 +170,26 @@ class CondorPool:
             )
         )
         self.config.chmod(0o644)
+        self._make_token()
+
+    def _make_token(self) -> None:
+        """Make a token for the user: recent bindings and an older schedd do not agree on FS authentication."""
+        keys, tokens = self.base / "local/etc/passwords.d", self.base / "tokens.d"
+        for folder in (keys.parent, keys, tokens):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            self._give(folder)
+        self._secret(keys / "POOL", os.urandom(64))
+        identity = f"{self.user}@{self._domain}"
+        self._secret(tokens / "user", self.run(["condor_token_create", "-identity", identity]).encode())
+
+    def _secret(self, path: Path, content: bytes) -> None:
+        path.touch(mode=0o600)
+        path.write_bytes(content)
+        self._give(path)
+
+    def _give(self, path: Path) -> None:
+        if os.getuid() == 0:
+            os.chown(path, self._account.pw_uid, self._account.pw_gid)
 
     def start(self) -> None:
         """Start the daemons and wait until the schedd and all slots are there."""
