@@ -1,9 +1,10 @@
 """One queue's part of the demand: which jobs count, who else asks for them, and how many pilots that makes.
 
 A wmsqueue may be served by several queues (siblings) and by several factories (`share`). Every activated
-job is asked for once: each cell of the statistics (resource type, label) is dealt among the siblings that
-count it and can submit now, by weight and largest remainder; then the queue's jobs become pilots by their
-cores, rounded up once.
+job is asked for once: the cells of the statistics (resource type, label) that the same siblings count are
+one pool; it is multiplied by the share, rounded up once to whole pilots and dealt among those siblings that
+can submit now, by weight and largest remainder. Pilots that wait beyond their own queue's part (a queue that
+can no longer submit has no part) answer what the others still lack, as much as each of them lacks.
 """
 
 import math
@@ -31,10 +32,8 @@ class Claim:
     active: bool = True
 
     def counts(self, cell: JobCount) -> bool:
-        """Tell whether jobs of this cell are for this queue."""
-        return (not self.labels or cell.label in self.labels) and (
-            not self.resource_types or cell.resource_type in self.resource_types
-        )
+        """Tell whether jobs of this cell are for this queue; a WMS that tells no label or type means any."""
+        return _admits(self.labels, cell.label) and _admits(self.resource_types, cell.resource_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +41,7 @@ class Demand:
     """What a queue may ask for.
 
     `activated` are all jobs it counts, `gross` its part of them in pilots, `surplus` how many of those
-    will be taken by siblings' pilots that wait beyond their own part (a sibling that can no longer
-    submit has no part, but its pilots are there).
+    will be taken by siblings' pilots that wait beyond their own part.
     """
 
     activated: int
@@ -92,30 +90,54 @@ def part(
 ) -> Demand:
     """Return one queue's part of a wmsqueue's activated jobs.
 
-    `cores_of` gives the cores of a job by resource type (1 where it is silent). `gross` is
-    ceil(share x sum of this queue's jobs x cores of the job / cores of the pilot).
+    `cores_of` gives the cores of a job by resource type (1 where it is silent). For a queue alone `gross` is
+    ceil(share x sum of its jobs x cores of the job / cores of the pilot).
     """
-    cores_of = cores_of or {}
     claims = [mine, *siblings]
-    wanted = {claim.queue: Fraction(0) for claim in claims}
-    for cell in cells:
-        takers = {
-            claim.queue: claim.weight for claim in claims if claim.counts(cell) and (claim.active or claim is mine)
-        }
-        cores = cores_of.get(cell.resource_type, 1)
-        for queue, jobs in deal(cell.activated, takers).items():
-            wanted[queue] += jobs * cores * share
-    gross = math.ceil(wanted[mine.queue] / mine.cores)
+    takers = {claim.queue: claim for claim in claims if claim.active or claim is mine}
+    parts = _parts(cells, takers, share, cores_of or {})
+    lacking = {name: max(0, parts[name] - claim.waiting * claim.cores) for name, claim in takers.items()}
+    lacked = lacking[mine.queue]
+    for claim in sorted(claims, key=lambda claim: claim.queue):
+        _spend(claim, claim.waiting * claim.cores - parts.get(claim.queue, 0), lacking, takers, cells)
     activated = sum(cell.activated for cell in cells if mine.counts(cell))
-    surplus = _surplus([claim for claim in siblings if _overlap(mine, claim, cells)], wanted)
-    active = sum((claim.weight for claim in claims if claim.active or claim is mine), Fraction(0))
-    mine_of_it = surplus * mine.weight / active / mine.cores if active else Fraction(0)
-    return Demand(activated, gross, math.ceil(mine_of_it))
+    return Demand(activated, -(-parts[mine.queue] // mine.cores), -(-(lacked - lacking[mine.queue]) // mine.cores))
 
 
-def _surplus(siblings: Sequence[Claim], wanted: Mapping[str, Fraction]) -> Fraction:
-    """Return, in cores, what siblings' waiting pilots will take beyond those siblings' own parts."""
-    return sum((max(Fraction(0), claim.waiting * claim.cores - wanted[claim.queue]) for claim in siblings), Fraction(0))
+def _parts(
+    cells: Sequence[JobCount], takers: Mapping[str, Claim], share: Fraction, cores_of: Mapping[str, int]
+) -> dict[str, int]:
+    """Return each taker's part in cores."""
+    pools: dict[frozenset[str], Fraction] = {}
+    for cell in cells:
+        names = frozenset(name for name, claim in takers.items() if claim.counts(cell))
+        wanted = cell.activated * cores_of.get(cell.resource_type, 1) * share
+        pools[names] = pools.get(names, Fraction(0)) + wanted
+    parts = dict.fromkeys(takers, 0)
+    for names, wanted in pools.items():
+        # Dealt in whole pilots where all are of one size, else in the largest unit that fits all of them.
+        unit = math.gcd(*(takers[name].cores for name in names)) or 1
+        for name, units in deal(math.ceil(wanted / unit), {name: takers[name].weight for name in names}).items():
+            parts[name] += units * unit
+    return parts
+
+
+def _spend(
+    owner: Claim, surplus: int, lacking: dict[str, int], takers: Mapping[str, Claim], cells: Sequence[JobCount]
+) -> None:
+    """Let an owner's surplus pilots, in cores, answer what queues for the same jobs lack."""
+    open_to = {name: lack for name, lack in lacking.items() if lack and _overlap(owner, takers[name], cells)}
+    if surplus <= 0 or not open_to:
+        return
+    unit = math.gcd(*(takers[name].cores for name in open_to))
+    units = {name: Fraction(lack, unit) for name, lack in open_to.items()}
+    answered = min(surplus // unit, math.floor(sum(units.values())))
+    for name, number in deal(answered, units).items():
+        lacking[name] = max(0, lacking[name] - number * unit)
+
+
+def _admits(wanted: frozenset[str], word: str) -> bool:
+    return not wanted or not word or word in wanted
 
 
 def _overlap(mine: Claim, other: Claim, cells: Sequence[JobCount]) -> bool:

@@ -3,9 +3,6 @@
 n is the number so far. `max_per_factory` comes last, so that a queue is dealt only what it can use.
 """
 
-from fractions import Fraction
-
-from autopyfactory.sched.demand import deal
 from autopyfactory.sched.rule import Ask, Kind, Outcome, QueueState, Rule
 
 
@@ -53,15 +50,17 @@ def _max_pilots(ask: Ask, state: QueueState) -> Outcome:
 
 
 def _max_per_factory(ask: Ask, state: QueueState) -> Outcome | None:
-    """Lower n to this queue's part of the factory's free budget, dealt by what all queues wish."""
+    """Lower n to this queue's part of the factory's free budget, by what all queues wish, rounded up.
+
+    Queues decide one after the other on what is then left, so rounding up spends nothing twice; rounded
+    down, or dealt by name, the few pilots that become free in a full factory would always go to the same queues.
+    """
     budget = state.budget
     if budget is None:
         return None
     free = max(0, budget.free)
-    wishes = {**budget.wishes, state.queue: ask.count}
-    part = ask.count
-    if sum(wishes.values()) > free:
-        part = deal(free, {queue: Fraction(wish) for queue, wish in wishes.items()})[state.queue]
+    wishes = ask.count + sum(wish for queue, wish in budget.wishes.items() if queue != state.queue)
+    part = ask.count if wishes <= free else -(-free * ask.count // wishes)
     why = f"{free} of {budget.maximum} left for all queues, {part} for this one"
     return _at_most(ask, part, why, free=free, maxperfactory=budget.maximum)
 

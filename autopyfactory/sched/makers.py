@@ -48,13 +48,13 @@ def _scale(ask: Ask, state: QueueState) -> Outcome:
 
 
 def _min_per_cycle(ask: Ask, state: QueueState) -> Outcome | None:
-    """Raise n to the option."""
+    """Raise n to the option: an absolute number, from which nothing that waits is deducted."""
     minimum = state.options.min_per_cycle
     if minimum is None:
         return None
     if ask.count >= minimum:
         return Outcome(ask, f"at least {minimum} per cycle", {"minpercycle": minimum})
-    return Outcome(Ask(minimum + ask.deduct, ask.deduct), f"at least {minimum} per cycle", {"minpercycle": minimum})
+    return Outcome(Ask(minimum), f"at least {minimum} per cycle", {"minpercycle": minimum})
 
 
 MAKERS = (
