@@ -23,7 +23,7 @@ class Shared(Generic[T]):
     `max_age` (counted from what it speaks of); the source is asked again after a back-off that doubles
     from `interval` (at least 1 s) to `max_backoff`, and everyone who asks in between gets the same error
     at once. `on_good` is told of each good answer after it is in place and before anyone who waits sees
-    it. All times are in seconds.
+    it. A bug in either counts as a failure and leaves its whole trace in the log. All times are in seconds.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Shared(Generic[T]):
         self._jitter = jitter
         self._changed = threading.Condition()
         self._polling = False
+        self._polls = 0
         self._closed = False
         self._last: Snapshot[T] | None = None
         self._error: SourceError | None = None
@@ -60,11 +61,12 @@ class Shared(Generic[T]):
         Raises SourceError when the source never answered, or its last good answer is too old.
         """
         with self._changed:
-            while self._polling and not self._closed:
-                self._changed.wait()
+            waited, polls = self._polling, self._polls
+            # Who has waited for an answer takes it, also where asking took longer than the interval.
+            self._changed.wait_for(lambda: self._closed or not self._polling or self._polls != polls)
             if self._closed:
                 raise SourceError(self.name, "the factory stops", stopped=True)
-            if self._clock.now() < self._next:
+            if waited or self._clock.now() < self._next:
                 return self._believable()
             self._polling = True
         try:
@@ -72,6 +74,7 @@ class Shared(Generic[T]):
         finally:
             with self._changed:
                 self._polling = False
+                self._polls += 1
                 self._changed.notify_all()
         with self._changed:
             return self._believable()
@@ -94,13 +97,24 @@ class Shared(Generic[T]):
             with self._changed:
                 self._fail(error)
             return
+        except Exception as bug:
+            self._report(bug)
+            return
         with self._changed:
             if self._failures:
                 log.info("%s answers again after %d failures", self.name, self._failures)
             self._last, self._error, self._failures = snapshot, None, 0
             self._next = snapshot.began + self._interval
         if self._on_good is not None:
-            self._on_good(snapshot)
+            try:
+                self._on_good(snapshot)
+            except Exception as bug:
+                self._report(bug)
+
+    def _report(self, bug: Exception) -> None:
+        log.exception("%s: a bug in asking this source", self.name)
+        with self._changed:
+            self._fail(SourceError(self.name, f"a bug in asking it: {bug!r}"))
 
     def _fail(self, error: SourceError) -> None:
         if error.stopped:
@@ -116,7 +130,9 @@ class Shared(Generic[T]):
 
     def _believable(self) -> Snapshot[T]:
         if self._last is None:
-            raise self._error or SourceError(self.name, "no answer yet")
+            error = self._error or SourceError(self.name, "no answer yet")
+            # A new one for each thread: one that is raised again and again gathers the traces of all.
+            raise SourceError(error.source, error.reason, stopped=error.stopped)
         age = self._last.age(self._clock.now())
         if age <= self._max_age:
             return self._last
