@@ -1,6 +1,5 @@
 """The whole factory on a real HTCondor pool behind a real squid: five queues, two hundred jobs."""
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -9,21 +8,13 @@ import pytest
 
 from autopyfactory.simulate.jobs import SimulatedQueue
 from tests.testbed.daemon import Daemon
-from tests.testbed.world import FACTORY, World
+from tests.testbed.world import FACTORY, World, until
 
 pytestmark = pytest.mark.xdist_group("pool")
 
 QUEUES = ("SITE_A", "SITE_B", "SITE_C", "SITE_D", "SITE_E")
 JOBS = 40
 MAX_PILOTS = 15
-
-
-def until(condition: Callable[[], bool], timeout: float, what: str, step: float = 0.3) -> None:
-    """Wait for a condition; fail with what was waited for."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
-        time.sleep(step)
 
 
 def test_five_queues_and_two_hundred_jobs(

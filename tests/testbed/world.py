@@ -1,15 +1,18 @@
 """A whole site for one test: HTCondor pool, squid, PanDA to play with, monitor, and a factory's files."""
 
+import itertools
 import json
 import os
 import pwd
 import sys
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from autopyfactory.simulate import pilot
 from autopyfactory.simulate.jobs import SimulatedQueue
@@ -22,6 +25,17 @@ FACTORY = "TEST-factory"
 PILOT = f"{sys.executable} -I -S {pilot.__file__}"
 
 Options = Mapping[str, object]
+
+METRONOME = "METRONOME"
+"""A queue that submits one pilot a second on this host: when it pauses, something delayed it."""
+
+
+def until(condition: Callable[[], bool], timeout: float, what: str, step: float = 0.2) -> None:
+    """Wait for a condition; fail with what was waited for."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
+        time.sleep(step)
 
 
 def write_conf(folder: Path, main: Mapping[str, Options], queues: Mapping[str, Options], *, user: str) -> Path:
@@ -115,6 +129,23 @@ class World:
         sections: dict[str, Options] = {"DEFAULT": base}
         return sections | {name: {"wmsqueue": name} for name in names}
 
+    def metronome(self) -> dict[str, Options]:
+        """Return the section of a queue beside the pool that needs neither PanDA nor HTCondor."""
+        options: Options = {
+            "backend": "fork",
+            "type": "",
+            "wms": "",
+            "wmsqueue": "",
+            "monitor": "",
+            "allow_same_user": "yes",
+            "rules": "fixed",
+            "fixed": 1,
+            "max_per_cycle": 1,
+            "max_pilots": 100,
+            "arguments": "-- /bin/true",
+        }
+        return {METRONOME: options}
+
     def write(self, main: Mapping[str, Options], queues: Mapping[str, Options], name: str = "factory") -> Path:
         """Write the files of a factory and return its main file."""
         return write_conf(self.workdir / name / "etc", main, queues, user=self.user)
@@ -135,7 +166,13 @@ class World:
         """Return how many pilots each queue ever had."""
         return Counter(str(ad["APF_QUEUE"]) for ad in self.pilots())
 
-    def submissions(self, name: str = "factory") -> dict[str, dict[str, object]]:
+    def submissions(self, name: str = "factory") -> dict[str, dict[str, Any]]:
         """Return the factory's own record of its submissions: the last line of each."""
         lines = (self.workdir / name / "state" / "submissions.jsonl").read_text().splitlines()
         return {entry["id"]: entry for entry in map(json.loads, lines)}
+
+
+def longest_gap(lines: Sequence[str]) -> float:
+    """Return the longest time in seconds between two lines of a log."""
+    times = [datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f") for line in lines]
+    return max((later - sooner).total_seconds() for sooner, later in itertools.pairwise(times))
