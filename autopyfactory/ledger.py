@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from autopyfactory.clock import Clock, utc
 from autopyfactory.errors import ConfigError
 
@@ -22,6 +24,10 @@ log = logging.getLogger(__name__)
 
 KEEP = 1800.0
 """Seconds that a settled submission is remembered; far beyond the age of any demand figure in use."""
+
+
+SPARE_LINES = 10_000
+"""Lines of the file beyond four per remembered submission, at which it is written anew."""
 
 
 class Outcome(StrEnum):
@@ -38,7 +44,8 @@ class Outcome(StrEnum):
 class Entry:
     """One submission. `waiting` and `in_flight` are the queue's pilots just before it, without its own.
 
-    `ended` is when its answer came, or when the factory gave up waiting for it; `began` until then.
+    `ended` is when its answer came, or when the factory gave up waiting for it; `began` until then. `settled`
+    is when the poll began that told what became of it.
     """
 
     id: str
@@ -50,6 +57,10 @@ class Entry:
     waiting: int
     in_flight: int
     outcome: Outcome = Outcome.OPEN
+    settled: float = 0.0
+
+
+_READER = TypeAdapter(Entry)
 
 
 class Ledger:
@@ -66,6 +77,7 @@ class Ledger:
         self._by_queue: dict[str, dict[str, Entry]] = {}
         self._unsettled: dict[str, Entry] = {}
         self._lines = 0
+        self._torn = False
         try:
             self._load()
         except OSError as error:
@@ -86,11 +98,11 @@ class Ledger:
         with self._lock:
             self._change(replace(self._entries[name], outcome=outcome, count=count, ended=self._clock.now()))
 
-    def settle(self, name: str, count: int) -> None:
-        """Write down that a poll told what became of a submission: `count` pilots came of it."""
+    def settle(self, name: str, count: int, at: float) -> None:
+        """Write down that the poll which began at `at` told what became of a submission: `count` pilots."""
         with self._lock:
             if name in self._unsettled:
-                self._change(replace(self._entries[name], outcome=Outcome.SETTLED, count=count))
+                self._change(replace(self._entries[name], outcome=Outcome.SETTLED, count=count, settled=at))
 
     def mine(self, name: str) -> bool:
         """Tell whether this factory made a submission, as far as its file remembers."""
@@ -112,6 +124,12 @@ class Ledger:
         past = [entry for entry in self.of_queue(queue) if entry.ended <= at]
         return max(past, key=lambda entry: entry.ended, default=None)
 
+    def most_waiting(self, queue: str) -> int:
+        """Return the most pilots of a queue that may wait, by its last submission."""
+        with self._lock:
+            last = list(self._by_queue.get(queue, {}).values())[-1:]
+        return sum(entry.waiting + entry.count for entry in last)
+
     def bound(self, source: str) -> int:
         """Return the most pilots that may be in flight through a source, by each queue's last submission."""
         with self._lock:
@@ -127,8 +145,8 @@ class Ledger:
                     if entry.source == source and self._is_past(entry, limit) and entry.id not in shown:
                         del self._entries[entry.id]
                         del queue[entry.id]
-            if self._lines > 4 * len(self._entries) + 10_000:
-                self._write()
+            if self._lines > 4 * len(self._entries) + SPARE_LINES:
+                self._compact()
 
     @staticmethod
     def _is_past(entry: Entry, limit: float) -> bool:
@@ -150,27 +168,47 @@ class Ledger:
             self._unsettled[entry.id] = entry
 
     def _append(self, entry: Entry) -> None:
+        """Add a line, on a line of its own also where a full disk has cut the last one short."""
+        start, self._torn = "\n" if self._torn else "", True
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(entry)) + "\n")
+            file.write(f"{start}{json.dumps(asdict(entry))}\n")
+        self._torn = False
         self._lines += 1
+
+    def _compact(self) -> None:
+        try:
+            self._write()
+        except OSError as error:
+            log.warning("%s: cannot write it anew, it goes on growing: %s", self._path, error)
+            self._lines = 0
 
     def _load(self) -> None:
         lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines() if self._path.exists() else []
         found: dict[str, Entry] = {}
-        for line in lines:
+        for line in filter(None, lines):
             try:
-                values = json.loads(line)
-                entry = Entry(**{**values, "outcome": Outcome(values["outcome"])})
-            except (ValueError, TypeError, KeyError):
+                entry = _READER.validate_json(line)
+            except ValueError:
                 log.warning("%s: skipped a broken line: %.60s", self._path, line)
                 continue
             found[entry.id] = entry
-        limit = self._clock.now() - KEEP
+        now = self._clock.now()
         newest = {entry.queue: entry.id for entry in found.values()}
         for entry in found.values():
-            if entry.id == newest[entry.queue] or not self._is_past(entry, limit):
-                self._keep(replace(entry, outcome=Outcome.AMBIGUOUS) if entry.outcome is Outcome.OPEN else entry)
+            if entry.id == newest[entry.queue] or not self._is_past(entry, now - KEEP):
+                self._keep(self._reopened(entry, now))
         self._write()
+
+    @staticmethod
+    def _reopened(entry: Entry, now: float) -> Entry:
+        """Return an entry as it counts after a restart.
+
+        One without an answer may have been handed over just before the end, long after it was written down:
+        the time in which it may still appear begins now. The host's clock may have been set back meanwhile.
+        """
+        if entry.outcome is Outcome.OPEN:
+            return replace(entry, outcome=Outcome.AMBIGUOUS, ended=now)
+        return replace(entry, ended=min(entry.ended, now))
 
     def _write(self) -> None:
         """Write the file anew with what is remembered."""

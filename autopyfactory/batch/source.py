@@ -54,7 +54,8 @@ def tally(groups: Sequence[PilotGroup]) -> Tally:
 class PilotSource:
     """A batch object with its shared poll and its queues' history. Safe from many threads.
 
-    `on_ended` is told of pilots that have ended, once each, from the thread that happened to poll.
+    `host` is our own: pilots of our id from another one mean a twin. `on_ended` is told of pilots that have
+    ended, once each, from the thread that happened to poll.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class PilotSource:
         max_age: float,
         deadline: float,
         rate: float | None = None,
+        host: str = "",
         on_ended: Callable[[Sequence[EndedPilot]], None] = lambda ended: None,
     ) -> None:
         self.name = name
@@ -76,11 +78,11 @@ class PilotSource:
         self._clock = clock
         self._deadline = deadline
         self._rate = rate
+        self._host = host
         self._on_ended = on_ended
         self._shared = Shared(name, self._poll, interval=interval, max_age=max_age, clock=clock, on_good=self._compare)
         self._lock = threading.Lock()
-        self._waiting: dict[str, list[tuple[float, int]]] = {}
-        self._polled: float | None = None
+        self._polls: list[tuple[float, Mapping[str, int]]] = []
         self._adopted: frozenset[str] | None = None
         self._ended: list[EndedPilot] = []
         self._next_turn = 0.0
@@ -92,7 +94,10 @@ class PilotSource:
         return self._shared.get()
 
     def counts(self, queue: str, snapshot: Snapshot[Tally]) -> PilotCounts:
-        """Return a queue's pilots: those shown, those accepted since, those that may exist."""
+        """Return a queue's pilots: those shown, those accepted since, those that may exist.
+
+        Another thread may have polled since: what only a later answer settled counts as unseen in this one.
+        """
         unseen = ambiguous = 0
         for entry in self._ledger.of_queue(queue):
             missing = max(0, entry.count - snapshot.value.shown.get(entry.id, 0))
@@ -100,7 +105,7 @@ class PilotSource:
                 continue
             if entry.outcome in (Outcome.OPEN, Outcome.AMBIGUOUS):
                 ambiguous += missing
-            elif entry.ended >= snapshot.began:
+            elif entry.ended >= snapshot.began or entry.settled > snapshot.began:
                 unseen += missing
         shown = snapshot.value.by_queue.get(queue, PilotCounts())
         return replace(shown, unseen=unseen, ambiguous=ambiguous)
@@ -116,23 +121,23 @@ class PilotSource:
     def left(self, queue: str, since: float, waiting: int) -> int:
         """Return how many pilots of a queue left pending after a time, `waiting` being those that wait now.
 
-        Left = waiting then + submitted since - waiting now. Where the process is younger than the time,
-        the last submission on record bounds what waited then from above: too many are deducted for a
-        moment rather than too few.
+        Left = waiting then + submitted since - waiting now, then being the last poll before that time. Where
+        the process is younger than the time, the last submission on record bounds what waited then from
+        above: too many are deducted for a moment rather than too few.
         """
         entries = self._ledger.of_queue(queue)
         with self._lock:
-            seen = list(self._waiting.get(queue, ()))
-        index = bisect_right(seen, since, key=lambda point: point[0])
+            polls = list(self._polls)
+        index = bisect_right(polls, since, key=lambda poll: poll[0])
         recorded = self._ledger.before(queue, since)
         if index:
-            start, then = seen[index - 1]
+            start, then = polls[index - 1][0], polls[index - 1][1].get(queue, 0)
         elif recorded is not None:
             start, then = recorded.ended, recorded.waiting + recorded.count
-        elif entries and not (seen and seen[0][0] < entries[0].began):
+        elif entries and not (polls and polls[0][0] < entries[0].began):
             start, then = float("-inf"), entries[0].waiting
-        elif seen:
-            start, then = seen[0]
+        elif polls:
+            start, then = polls[0][0], polls[0][1].get(queue, 0)
         else:
             return 0
         since_then = sum(entry.count for entry in entries if entry.ended > start)
@@ -180,7 +185,13 @@ class PilotSource:
         self._remember(snapshot)
         ended, self._ended = self._ended, []
         if ended:
+            self._tell(ended)
+
+    def _tell(self, ended: Sequence[EndedPilot]) -> None:
+        try:
             self._on_ended(ended)
+        except Exception:
+            log.exception("%s: a bug in telling of %d pilots that ended", self.name, len(ended))
 
     def _settle(self, snapshot: Snapshot[Tally]) -> None:
         missing: list[Entry] = []
@@ -192,15 +203,15 @@ class PilotSource:
                 # A batch system that was hung may still take it: wait as long as a call may last.
                 if shown >= entry.count or snapshot.began > entry.ended + self._deadline:
                     log.info("%s: of %d pilots submitted without an answer %d exist", self.name, entry.count, shown)
-                    self._ledger.settle(entry.id, shown)
+                    self._ledger.settle(entry.id, shown, snapshot.began)
             elif shown:
-                self._ledger.settle(entry.id, entry.count)
+                self._ledger.settle(entry.id, entry.count, snapshot.began)
             else:
                 missing.append(entry)
         if missing:
-            self._look_for_ends(missing)
+            self._look_for_ends(missing, snapshot.began)
 
-    def _look_for_ends(self, missing: Sequence[Entry]) -> None:
+    def _look_for_ends(self, missing: Sequence[Entry], at: float) -> None:
         try:
             ended = self.batch.ended(frozenset(entry.id for entry in missing))
         except SourceError as error:
@@ -208,10 +219,10 @@ class PilotSource:
             ended = frozenset()
         for entry in missing:
             if entry.id in ended:
-                self._ledger.settle(entry.id, entry.count)
+                self._ledger.settle(entry.id, entry.count, at)
             elif self._clock.now() > entry.ended + DOUBT:
                 log.error("%s never showed the %d pilots of %s; they are given up", self.name, entry.count, entry.queue)
-                self._ledger.settle(entry.id, 0)
+                self._ledger.settle(entry.id, 0, at)
 
     @staticmethod
     def _missing(entry: Entry, snapshot: Snapshot[Tally]) -> bool:
@@ -223,20 +234,24 @@ class PilotSource:
             self._adopted = foreign
             if foreign:
                 log.info("%s: adopted the pilots of %d earlier submissions", self.name, len(foreign))
-        new = sorted(foreign - self._adopted)
+        # The ledger forgets what one poll did not show; of our own host it comes back as ours.
+        new = sorted(name for name in foreign - self._adopted if not self._is_here(answer.hosts[name]))
         host = answer.hosts[new[-1]] if new else ""
         self.twin = (
             f"{self.name} shows pilots of this factory's id from host {host} that it did not submit" if new else ""
         )
 
+    def _is_here(self, host: str) -> bool:
+        return bool(host) and host == self._host
+
     def _remember(self, snapshot: Snapshot[Tally]) -> None:
+        """Keep what waited by this answer: shown ones, and those of earlier submissions that it does not show."""
+        waiting = {queue: counts.waiting for queue, counts in snapshot.value.by_queue.items()}
+        for entry in self._ledger.unsettled(self.name):
+            if entry.outcome is not Outcome.OPEN and entry.ended <= snapshot.began:
+                missing = entry.count - snapshot.value.shown.get(entry.id, 0)
+                waiting[entry.queue] = waiting.get(entry.queue, 0) + max(0, missing)
         with self._lock:
-            for queue in {*self._waiting, *snapshot.value.by_queue}:
-                counts = snapshot.value.by_queue.get(queue, PilotCounts())
-                # A queue that an earlier poll did not show had no pilots then: that is a point, too.
-                before = [] if self._polled is None else [(self._polled, 0)]
-                points = self._waiting.setdefault(queue, before)
-                points.append((snapshot.began, counts.waiting))
-                while points[0][0] < snapshot.began - REMEMBER:
-                    points.pop(0)
-            self._polled = snapshot.began
+            self._polls.append((snapshot.began, waiting))
+            while self._polls[0][0] < snapshot.began - REMEMBER:
+                self._polls.pop(0)

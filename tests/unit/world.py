@@ -1,0 +1,369 @@
+"""A virtual world: a clock that moves when told, a batch system and a WMS with switchable faults.
+
+The factory's own parts (Cycle, PilotSource, Ledger, Board) are the real ones; they are driven synchronously.
+Pilots that start take a job of their wmsqueue, so every pilot that finds none was submitted for nothing.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Any, ClassVar
+
+from autopyfactory.batch import Order
+from autopyfactory.batch.source import PilotSource
+from autopyfactory.board import Board
+from autopyfactory.clock import Clock
+from autopyfactory.config.fields import Options
+from autopyfactory.config.models import QueueConfig, QueueOptions
+from autopyfactory.cycle import Cycle, Memory, Standstill
+from autopyfactory.errors import Ambiguous, Refused, SourceError, UnknownWmsqueue
+from autopyfactory.ledger import Ledger
+from autopyfactory.model import (
+    CycleReport,
+    EndedPilot,
+    JobCount,
+    PilotGroup,
+    PilotReport,
+    PilotState,
+    Shape,
+    Site,
+    Snapshot,
+    Submitted,
+)
+from autopyfactory.sched.options import RuleOptions
+
+START = 1_700_000_000.0
+POLL = 10.0
+MAX_AGE = 120.0
+DEADLINE = 20.0
+
+
+class ManualClock(Clock):
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, at: float = START) -> None:
+        super().__init__()
+        self.at = at
+
+    def now(self) -> float:
+        return self.at
+
+
+def make_queue(name: str, *, rules: Mapping[str, Any] | None = None, **options: Any) -> QueueConfig:
+    given = {"backend": "fork", "wms": "panda", "wmsqueue": name, **options}
+    return QueueConfig(name, QueueOptions(**given), Options(), RuleOptions(**(rules or {})))
+
+
+def order_of(queue: QueueConfig, name: str, count: int, at: float) -> Order:
+    return Order(name, queue, "ce", Shape(), count, Path("/bin/true"), Path("/nowhere"))
+
+
+@dataclass(slots=True)
+class Pilot:
+    cid: str
+    submission: str
+    queue: str
+    wmsqueue: str
+    host: str
+    born: float
+    state: PilotState = PilotState.PENDING
+    started: float = 0.0
+
+
+class FakeWms:
+    """Jobs by wmsqueue. The published table is made anew every `period` seconds, unless it is frozen."""
+
+    Options: ClassVar[type[Options]] = Options
+
+    def __init__(self, clock: Clock, *, lag: float = 0.0, period: float = 0.0) -> None:
+        self._clock = clock
+        self.lag = lag
+        self.period = period
+        self.activated: dict[str, int] = {}
+        self.status = "online"
+        self.frozen = self.down = self.typo = False
+        self._table: dict[str, int] = {}
+        self._made = float("-inf")
+
+    def tick(self) -> None:
+        """Publish the table when it is time."""
+        if not self.frozen and self._clock.now() >= self._made + self.period:
+            self._table, self._made = dict(self.activated), self._clock.now()
+
+    def take(self, wmsqueue: str) -> bool:
+        if not self.activated.get(wmsqueue):
+            return False
+        self.activated[wmsqueue] -= 1
+        return True
+
+    def jobs(self, wmsqueue: str) -> Snapshot[tuple[JobCount, ...]]:
+        self._may_fail(wmsqueue)
+        now = self._clock.now()
+        if now - self.lag > self._made + max(self.period, POLL):
+            raise SourceError("wms panda", "the figures are too old")
+        cells = (JobCount("", "", {"activated": self._table.get(wmsqueue, 0)}),)
+        return Snapshot(cells, "wms panda", now, now - self.lag)
+
+    def site(self, wmsqueue: str) -> Snapshot[Site]:
+        self._may_fail(wmsqueue)
+        return Snapshot(Site(self.status), "wms panda", self._clock.now(), self._clock.now())
+
+    def close(self) -> None:
+        pass
+
+    def _may_fail(self, wmsqueue: str) -> None:
+        if self.down:
+            raise SourceError("wms panda", "503")
+        if self.typo:
+            raise UnknownWmsqueue(f"wms panda does not know the wmsqueue '{wmsqueue}'")
+
+
+@dataclass
+class Pool:
+    """A batch system. Several factories may use it, each through a `PoolBatch` of its own."""
+
+    clock: ManualClock
+    wms: FakeWms
+    start_after: float | None = 30.0
+    run_for: float = 600.0
+    hold: bool = False
+    down: bool = False
+    hidden: bool = False
+    half: bool = False
+    visible_after: float = 0.0
+    answer: str = "ok"
+    slots: int = 1_000_000
+    pilots: dict[str, Pilot] = field(default_factory=dict)
+    gone: dict[str, Pilot] = field(default_factory=dict)
+    submissions: Counter[str] = field(default_factory=Counter)
+    idle: int = 0
+    served: int = 0
+
+    def tick(self) -> None:
+        """Let time pass over all pilots."""
+        now = self.clock.now()
+        running = sum(pilot.state is PilotState.RUNNING for pilot in self.pilots.values())
+        for pilot in list(self.pilots.values()):
+            if pilot.state is PilotState.PENDING and self.hold:
+                pilot.state = PilotState.HELD
+            elif pilot.state is PilotState.PENDING and self._may_start(pilot, now) and running < self.slots:
+                running += 1
+                self._start(pilot, now)
+            elif pilot.state is PilotState.RUNNING and now >= pilot.started + self.run_for:
+                self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
+
+    def accept(self, order: Order, host: str, count: int) -> tuple[str, ...]:
+        queue = order.queue
+        if self.submissions[order.id]:
+            raise AssertionError(f"the id {order.id} was used twice")
+        cids = tuple(f"{order.id}.{k}" for k in range(count))
+        for cid in cids:
+            self.pilots[cid] = Pilot(cid, order.id, queue.name, queue.options.wmsqueue, host, self.clock.now())
+        self.submissions[order.id] += count
+        self.tick()
+        return cids
+
+    def release(self) -> None:
+        """End the fault "held": what is held waits again."""
+        self.hold = False
+        for pilot in self.pilots.values():
+            if pilot.state is PilotState.HELD:
+                pilot.state, pilot.born = PilotState.PENDING, self.clock.now()
+
+    def shown(self) -> list[Pilot]:
+        if self.hidden:
+            return []
+        now = self.clock.now()
+        seen = [pilot for pilot in self.pilots.values() if now >= pilot.born + self.visible_after]
+        return [pilot for k, pilot in enumerate(seen) if not self.half or k % 2]
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.pilots)
+
+    @property
+    def submitted(self) -> int:
+        return sum(self.submissions.values())
+
+    def count(self, queue: str, *states: PilotState) -> int:
+        return sum(p.queue == queue and (not states or p.state in states) for p in self.pilots.values())
+
+    def _may_start(self, pilot: Pilot, now: float) -> bool:
+        return self.start_after is not None and now >= pilot.born + self.start_after
+
+    def _start(self, pilot: Pilot, now: float) -> None:
+        if self.wms.take(pilot.wmsqueue):
+            self.served += 1
+            pilot.state, pilot.started = PilotState.RUNNING, now
+            if not self.run_for:
+                self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
+        else:
+            self.idle += 1
+            self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
+
+
+class PoolBatch:
+    """One factory's way to a pool; contract of `Batch`."""
+
+    source_kind: ClassVar[str] = "pool"
+    SourceOptions: ClassVar[type[Options]] = Options
+    QueueOptions: ClassVar[type[Options]] = Options
+
+    def __init__(self, name: str, options: Pool, context: Any) -> None:
+        self.pool = options
+        self.host = str(context)
+        self.polls = 0
+        self.believed: Counter[str] = Counter()
+        self._told: set[str] = set()
+
+    @property
+    def endpoint(self) -> str:
+        return "pool"
+
+    def poll(self) -> PilotReport:
+        self.polls += 1
+        self._may_fail()
+        groups = Counter((p.submission, p.queue, p.state, p.host) for p in self.pool.shown())
+        news = [pilot for cid, pilot in self.pool.gone.items() if cid not in self._told]
+        self._told.update(pilot.cid for pilot in news)
+        return PilotReport(
+            tuple(PilotGroup(*key[:3], count, key[3]) for key, count in groups.items()),
+            tuple(EndedPilot(pilot.cid, pilot.queue, pilot.submission, 0) for pilot in news),
+        )
+
+    def submit(self, order: Order) -> Submitted:
+        answer, pool = self.pool.answer, self.pool
+        if answer == "refused" or pool.down:
+            raise Refused("the pool says no")
+        if answer == "lost":
+            raise Ambiguous("time-out")
+        if answer == "bug":
+            raise ZeroDivisionError("a bug of the plug-in")
+        if answer == "partial" and order.count > 1:
+            raise Refused("full", cids=pool.accept(order, self.host, order.count // 2))
+        cids = pool.accept(order, self.host, order.count)
+        if answer == "ambiguous":
+            raise Ambiguous("time-out")
+        if answer == "crash":
+            raise SystemExit
+        return Submitted(order.id, cids)
+
+    def ended(self, submissions: frozenset[str]) -> frozenset[str]:
+        self._may_fail()
+        alive = {pilot.submission for pilot in self.pool.pilots.values()}
+        past = {pilot.submission for pilot in self.pool.gone.values()}
+        return frozenset(name for name in submissions if name in past - alive)
+
+    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass
+
+    def _may_fail(self) -> None:
+        if self.pool.down:
+            raise SourceError("pool", "no answer")
+
+
+class World:
+    """One factory over one pool and one WMS, with queues that are driven one cycle at a time.
+
+    A second factory on the same pool is a second world with the first one's `pool`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        queues: Sequence[QueueConfig],
+        *,
+        lag: float = 0.0,
+        period: float = 0.0,
+        maximum: int | None = None,
+        host: str = "here",
+        pool: Pool | None = None,
+    ) -> None:
+        self.clock = pool.clock if pool else ManualClock()
+        self.wms = pool.wms if pool else FakeWms(self.clock, lag=lag, period=period)
+        self.pool = pool or Pool(self.clock, self.wms)
+        self.host = host
+        self.path = folder / f"{host}.jsonl"
+        self.queues = {queue.name: queue for queue in queues}
+        self.maximum = maximum
+        self.standstills: dict[str, Standstill] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all but the file, as a process that is killed and started again does."""
+        self.ledger = Ledger(self.path, self.clock)
+        self._connect()
+        self._fill({})
+
+    def reload(self, queues: Sequence[QueueConfig]) -> None:
+        """Go over to other queues; the source and its history stay."""
+        memories = {name: cycle.memory for name, cycle in self.cycles.items()}
+        self.queues = {queue.name: queue for queue in queues}
+        self._fill(memories)
+
+    def cycle(self, *names: str) -> dict[str, CycleReport]:
+        """Run one cycle of the named queues, or of all."""
+        stopping = Event()
+        return {name: self.cycles[name].run(stopping) for name in names or self.cycles}
+
+    def advance(self, seconds: float, step: float = 5.0) -> None:
+        """Let time pass over jobs and pilots."""
+        while seconds > 0:
+            self.clock.at += min(step, seconds)
+            seconds -= step
+            self.pool.tick()
+            self.wms.tick()
+
+    def run(self, seconds: float, interval: float = 30.0) -> None:
+        """Run all queues' cycles every `interval` for a while."""
+        for _ in range(int(seconds // interval)):
+            self.cycle()
+            self.advance(interval)
+
+    def activate(self, wmsqueue: str, jobs: int) -> None:
+        """Let users submit jobs, and the WMS publish that."""
+        self.wms.activated[wmsqueue] = self.wms.activated.get(wmsqueue, 0) + jobs
+        self.wms.tick()
+
+    def _connect(self) -> None:
+        self.batch = PoolBatch("pool", self.pool, self.host)
+        self.source = PilotSource(
+            "pool",
+            self.batch,
+            self.ledger,
+            self.clock,
+            interval=POLL,
+            max_age=MAX_AGE,
+            deadline=DEADLINE,
+            host=self.host,
+        )
+        self.board = Board(self.maximum, self.ledger.most_waiting)
+
+    def _fill(self, memories: Mapping[str, Memory]) -> None:
+        self.board.configure(self.queues, [self.source], self.maximum)
+        self.cycles = {name: self._cycle(queue) for name, queue in self.queues.items()}
+        for name, memory in memories.items():
+            if name in self.cycles:
+                self.cycles[name].memory = memory
+
+    def _cycle(self, queue: QueueConfig) -> Cycle:
+        return Cycle(
+            queue,
+            self.source,
+            self.wms,
+            self.board,
+            self.ledger,
+            self.clock,
+            make_order=lambda name, count, at: order_of(queue, name, count, at),
+            standstill=self._standstill,
+        )
+
+    def _standstill(self, queue: str) -> Standstill | None:
+        if self.source.twin:
+            return Standstill(self.source.twin)
+        return self.standstills.get(queue)
