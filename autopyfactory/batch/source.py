@@ -83,6 +83,7 @@ class PilotSource:
         self._shared = Shared(name, self._poll, interval=interval, max_age=max_age, clock=clock, on_good=self._compare)
         self._lock = threading.Lock()
         self._polls: list[tuple[float, Mapping[str, int]]] = []
+        self._started = f"{utc(clock.now()):%Y%m%dT%H%M%S}"
         self._adopted: frozenset[str] | None = None
         self._ended: list[EndedPilot] = []
         self._next_turn = 0.0
@@ -231,9 +232,10 @@ class PilotSource:
     def _look_for_twin(self, answer: Tally) -> None:
         foreign = frozenset(name for name in answer.shown if not self._ledger.mine(name))
         if self._adopted is None:
-            self._adopted = foreign
-            if foreign:
-                log.info("%s: adopted the pilots of %d earlier submissions", self.name, len(foreign))
+            # A submission's id begins with its time: what is younger than we are has another author.
+            self._adopted = frozenset(name for name in foreign if name < self._started)
+            if self._adopted:
+                log.info("%s: adopted the pilots of %d earlier submissions", self.name, len(self._adopted))
         # The ledger forgets what one poll did not show; of our own host it comes back as ours.
         new = sorted(name for name in foreign - self._adopted if not self._is_here(answer.hosts[name]))
         host = answer.hosts[new[-1]] if new else ""

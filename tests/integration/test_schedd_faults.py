@@ -94,7 +94,9 @@ def test_schedd_is_killed_and_comes_back(world: World, factory: Daemon) -> None:
 def test_collector_is_gone(world: World, factory: Daemon) -> None:
     """Nobody who knows his schedd misses the collector; who must look it up waits for it, and starts all the same."""
     since = factory.mark()
-    world.pool.halt("collector")
+    # With its master halted nobody starts it again.
+    world.pool.halt("master")
+    world.pool.kill("collector")
     for name in (QUEUE, NAMED):
         world.panda.jobs.add(name, 3)
         factory.wait_for(f"{name}.* submitted [1-9]", 30, since=since)
@@ -103,7 +105,7 @@ def test_collector_is_gone(world: World, factory: Daemon) -> None:
     factory.start()
     factory.wait_for(f"{NAMED}.* blocked: .*pilots unknown: .*named", 40, since=since)
     factory.wait_for(f"{QUEUE}.* submitted 0: ", 40, since=since)
-    world.pool.cont("collector")
+    world.pool.cont("master")
     for name in (QUEUE, NAMED):
         finishes(world, name, 6)
     world.panda.jobs.add(NAMED, 3)

@@ -233,8 +233,8 @@ class CondorPool:
         master, self._master = self._master, None
         if master is None:
             return
-        self.cont("schedd")
-        self.cont("collector")
+        for daemon in ("master", "schedd", "collector"):
+            self.cont(daemon)
         known = set(self._processes())
         if master.poll() is None:
             master.send_signal(signal.SIGQUIT)

@@ -40,7 +40,7 @@ class Bench:
             deadline=DEADLINE,
             host="here",
             on_ended=self.tell,
-            **self.options,  # type: ignore[arg-type]
+            **self.options,
         )
 
     def tell(self, ended: Sequence[EndedPilot]) -> None:
@@ -335,11 +335,17 @@ def test_a_twin_is_named_and_forgiven_when_its_pilots_are_gone(bench: Bench) -> 
 
 
 def test_pilots_from_before_our_start_are_adopted(bench: Bench) -> None:
-    twin(bench, "other", "there")
+    twin(bench, "19700101T000000-abc", "there")
     bench.poll()
     bench.poll()
     assert bench.source.twin == ""
     assert bench.counts() == PilotCounts(pending=1)
+
+
+def test_pilots_younger_than_our_start_are_a_twins_even_in_the_first_answer(bench: Bench) -> None:
+    twin(bench, "29991231T235959-abc", "there")
+    bench.poll()
+    assert "host there" in bench.source.twin
 
 
 def test_pilots_without_a_host_that_we_did_not_submit_are_a_twins(bench: Bench) -> None:
