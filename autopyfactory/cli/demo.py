@@ -7,8 +7,11 @@ import threading
 from dataclasses import asdict
 
 import click
+from rich import box
+from rich.align import Align
 from rich.console import Console, Group
 from rich.live import Live
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -19,46 +22,73 @@ from autopyfactory.simulate.demo import Demo, Row
 REFRESH = 0.5
 """Seconds between two pictures of the live table."""
 
-COLUMNS = ("queue", "activated", "pending", "running", "done", "last decision")
+COLUMNS = (
+    ("jobs\nactivated", "yellow"),
+    ("pilots\npending", "cyan"),
+    ("pilots\nrunning", "bold green"),
+    ("jobs\ndone", "bold"),
+)
+
+STORY = "PanDA has jobs; the factory submits pilots; the pilots fetch jobs and run them."
+
+WIDE = 110
+"""Columns of the terminal from which a decision needs two lines, not three."""
 
 
-def table(rows: list[Row], seconds_left: float) -> Group:
-    """Return the live table."""
-    grid = Table(title="AutoPyFactory: a PanDA to play with, pilots on this host", title_justify="left", expand=True)
-    for name in COLUMNS:
-        grid.add_column(
-            name, justify="left" if name in ("queue", "last decision") else "right", no_wrap=name == "queue"
-        )
+def table(rows: list[Row], last_line: str, width: int) -> Group:
+    """Return the live table; its height stays the same from picture to picture."""
+    grid = Table(box=box.HORIZONTALS, expand=True, show_edge=False, padding=0, border_style="dim")
+    grid.add_column("queue\n", no_wrap=True, header_style="bold")
+    for name, _style in COLUMNS:
+        grid.add_column(name, justify="right", no_wrap=True, header_style="bold")
+    grid.add_column(" last decision,\n and why", ratio=1, header_style="bold")
     for row in rows:
         pilots = row.report.pilots if row.report else None
-        grid.add_row(
-            row.queue,
-            str(row.jobs.activated),
-            str(pilots.waiting) if pilots else "?",
-            str(pilots.running) if pilots else "?",
-            str(row.jobs.finished),
-            decision(row),
+        figures: tuple[int | None, ...] = (
+            row.jobs.activated,
+            pilots.waiting if pilots else None,
+            pilots.running if pilots else None,
+            row.jobs.finished,
         )
-    left = Text(f"pilots fetch jobs, run them and report; ends in {seconds_left:.0f} s, or with Ctrl-C", style="dim")
-    return Group(grid, left)
+        cells = (_figure(value, style) for value, (_name, style) in zip(figures, COLUMNS, strict=True))
+        why = Align(decision(row), height=2 if width >= WIDE else 3, vertical="top", pad=False)
+        grid.add_row(Text.assemble((row.queue, "bold"), "\n", (row.note, "dim")), *cells, _indented(why))
+    title = Text("AutoPyFactory demo\n", style="bold")
+    return Group(title, grid, Rule(style="dim"), Text(STORY, style="dim"), Text(last_line))
 
 
-def decision(row: Row) -> str:
-    """Return the last decision of a queue with its reasons."""
+def decision(row: Row) -> Text:
+    """Return the last decision of a queue with its reasons, in the words of the log."""
     report = row.report
     if report is None:
-        return "no cycle yet"
+        return Text("no cycle yet", style="dim")
     if report.blocked is not None:
-        return f"blocked: {report.blocked.reason}"
+        return Text.assemble(("blocked", "bold red"), "\n", report.blocked.reason)
     steps = report.decision.steps if report.decision else ()
-    return f"submitted {report.submitted_count}: {reasons(steps)}" + (f"; {report.error}" if report.error else "")
+    count = report.submitted_count
+    why = reasons(steps) + (f"; {report.error}" if report.error else "")
+    return Text.assemble((f"submitted {count}", "bold green" if count else "dim"), "\n", (why, "" if count else "dim"))
 
 
-@click.command("demo")
+def _figure(value: int | None, style: str) -> Text:
+    return Text("?", style="red") if value is None else Text(str(value), style=style if value else "dim")
+
+
+def _indented(cell: Align) -> Table:
+    grid = Table.grid(padding=(0, 0, 0, 1), expand=True)
+    grid.add_row(cell)
+    return grid
+
+
+@click.command("demo", short_help="Watch a factory at work on this host, with a simulated PanDA.")
 @click.option("--seconds", type=click.FloatRange(min=1), default=60.0, show_default=True, help="End after so long.")
 @click.option("--json", "as_json", is_flag=True, help="No table: the last line of stdout is one JSON object.")
 def demo(seconds: float, as_json: bool) -> None:
-    """Run a factory against a simulated PanDA for a while; everything stays on this host."""
+    """Run a factory against a simulated PanDA for a while; everything stays on this host.
+
+    Needs no configuration and no batch system: pilots are child processes, all files lie in a temporary
+    folder that is removed at the end. Ctrl-C ends it early.
+    """
     ending = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ending.set())
@@ -69,7 +99,7 @@ def demo(seconds: float, as_json: bool) -> None:
         if as_json:
             ending.wait(seconds)
         else:
-            show(world, seconds, ending)
+            show(world, seconds, ending, Console())
         result = world.result()
     if as_json:
         click.echo(json.dumps(asdict(result)))
@@ -81,11 +111,17 @@ def demo(seconds: float, as_json: bool) -> None:
     click.echo("Next: your own queue, see 'From the demo to your first queue' in README.md.")
 
 
-def show(world: Demo, seconds: float, ending: threading.Event) -> None:
+def show(world: Demo, seconds: float, ending: threading.Event, console: Console) -> None:
     """Draw the live table until the time is over; without a terminal only its last state."""
-    console = Console()
-    with Live(console=console, auto_refresh=False, transient=False) as live:
-        for tick in range(int(seconds / REFRESH), -1, -1):
-            live.update(table(world.rows(), tick * REFRESH), refresh=True)
+    if not console.is_terminal:
+        console.print(f"a factory works for {seconds:.0f} s; its last state follows")
+        ending.wait(seconds)
+        console.print(table(world.rows(), "", console.width))
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        for tick in range(int(seconds / REFRESH), 0, -1):
+            left = f"ends in {tick * REFRESH:.0f} s, or with Ctrl-C"
+            live.update(table(world.rows(), left, console.width), refresh=True)
             if ending.wait(REFRESH):
-                return
+                break
+        live.update(table(world.rows(), "ending the pilots ...", console.width), refresh=True)

@@ -1,10 +1,13 @@
 """The demo: a PanDA to play with, a factory with the fork backend against it, real pilots in between."""
 
+import os
 import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +24,9 @@ from autopyfactory.simulate.panda import SimulatedPanda, demo_queues
 
 LAG = 2.0
 SLOTS = 64
+
+END_S = 10.0
+"""Seconds given to the pilots' processes to end; beyond the grace they have, they are killed by their guards."""
 
 _MAIN = """\
 [factory]
@@ -40,6 +46,7 @@ lag = {lag}s
 [fork local]
 slots = {slots}
 interval = 1s
+grace = 2s
 """
 
 _DEFAULT = """\
@@ -67,11 +74,12 @@ cores = {cores}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One queue of the live table."""
+    """One queue of the live table; `note` says what is special about its jobs or its site."""
 
     queue: str
     jobs: Totals
     report: CycleReport | None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +127,11 @@ class Demo:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop the factory, end the pilots it left running, and remove the folder."""
+        """Stop the factory, end the pilots, wait until their processes are gone, and remove the folder."""
         self._factory.halt(frozenset(PilotState))
+        deadline = time.monotonic() + END_S
+        while _any_process_of(self.home) and time.monotonic() < deadline:
+            time.sleep(0.05)
         self._panda.stop()
         shutil.rmtree(self.home, ignore_errors=True)
 
@@ -129,7 +140,8 @@ class Demo:
         totals = self._panda.totals()
         with self._lock:
             reports = dict(self._reports)
-        return [Row(name, jobs, reports.get(name)) for name, jobs in totals.items()]
+        notes = {queue.name: _note(queue) for queue in self._queues}
+        return [Row(name, jobs, reports.get(name), notes.get(name, "")) for name, jobs in totals.items()]
 
     def result(self) -> Result:
         """Return the figures so far."""
@@ -166,3 +178,18 @@ class Demo:
             )
         (self.home / "queues.conf").write_text("".join(sections))
         return main
+
+
+def _note(queue: SimulatedQueue) -> str:
+    if queue.status != "online":
+        return f"in {queue.status}"
+    return "1 core" if queue.cores == 1 else f"{queue.cores} cores"
+
+
+def _any_process_of(home: Path) -> bool:
+    """Tell whether a pilot's guard still lives: its command line names a folder below ours."""
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if os.fsencode(home) in cmdline.read_bytes():
+                return True
+    return False
