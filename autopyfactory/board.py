@@ -5,7 +5,7 @@ queues never spend the same pilot of `max_per_factory`, and siblings see each ot
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from autopyfactory.batch.source import PilotSource
@@ -16,15 +16,16 @@ from autopyfactory.sched.rule import Budget
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A queue's last word: its claim on a wmsqueue, and how many pilots it wished in its last decision.
+    """A queue's last word: its claim on a wmsqueue, and how many pilots it wished for and did not get.
 
-    A queue that has not had its first cycle claims its part: to be asked for twice is worse than late.
+    A queue that has not had its first cycle claims its part, and what its last submission on record may have
+    left waiting: to be asked for twice is worse than late.
     """
 
     wms: str
     wmsqueue: str
     claim: Claim
-    wish: int = 0
+    wish: int | None = None
 
 
 def claim_of(queue: QueueConfig, waiting: int = 0, *, active: bool = True) -> Claim:
@@ -42,11 +43,15 @@ def claim_of(queue: QueueConfig, waiting: int = 0, *, active: bool = True) -> Cl
 
 
 class Board:
-    """Share the standings of all queues. Use it while holding `turn`, except for `configure`."""
+    """Share the standings of all queues. Use it while holding `turn`, except for `configure`.
 
-    def __init__(self, max_per_factory: int | None) -> None:
+    `recorded` tells the most pilots of a queue that may wait, as far as the ledger knows.
+    """
+
+    def __init__(self, max_per_factory: int | None, recorded: Callable[[str], int] = lambda queue: 0) -> None:
         self.turn = threading.RLock()
         self._maximum = max_per_factory
+        self._recorded = recorded
         self._sources: tuple[PilotSource, ...] = ()
         self._standings: dict[str, Standing] = {}
 
@@ -61,8 +66,9 @@ class Board:
             self._standings = {}
             for name, queue in queues.items():
                 before = old.get(name)
-                claim = claim_of(queue, before.claim.waiting if before else 0, active=before is None or before.claim.active)
-                wish = before.wish if before else 0
+                waiting = before.claim.waiting if before else self._recorded(name)
+                claim = claim_of(queue, waiting, active=before is None or before.claim.active)
+                wish = before.wish if before else None
                 self._standings[name] = Standing(queue.options.wms, queue.options.wmsqueue, claim, wish)
 
     def siblings(self, queue: str) -> list[Claim]:
@@ -81,16 +87,23 @@ class Board:
         if self._maximum is None:
             return None
         free = self._maximum - sum(source.in_flight() for source in self._sources)
-        wishes = {name: standing.wish for name, standing in self._standings.items() if name != queue and standing.wish}
-        return Budget(self._maximum, free, wishes)
+        others = {name: standing.wish for name, standing in self._standings.items() if name != queue}
+        wishes = {name: wish for name, wish in others.items() if wish}
+        return Budget(self._maximum, free, wishes, sum(wish is None for wish in others.values()))
 
-    def decided(self, queue: str, waiting: int, wish: int) -> None:
-        """Note a queue's decision: it can submit, has so many pilots waiting, and wished for so many."""
-        self._change(queue, waiting, active=True, wish=wish)
+    def decided(self, queue: str, waiting: int, wish: int, *, able: bool = True) -> None:
+        """Note a queue's decision: so many pilots wait, so many the budget denied; not `able`: it takes no jobs now."""
+        self._change(queue, waiting, active=able, wish=wish)
 
     def blocked(self, queue: str, waiting: int | None = None) -> None:
         """Note that a queue cannot submit now; `waiting` None: its pilots are unknown, the last word stays."""
         self._change(queue, waiting, active=False, wish=0)
+
+    def refused(self, queue: str, count: int) -> None:
+        """Note that so many of the pilots that a queue decided on do not come, and that it cannot submit now."""
+        standing = self._standings.get(queue)
+        if standing is not None:
+            self.blocked(queue, max(0, standing.claim.waiting - count))
 
     def _change(self, queue: str, waiting: int | None, *, active: bool, wish: int) -> None:
         standing = self._standings.get(queue)

@@ -26,10 +26,10 @@ from autopyfactory.model import (
     Snapshot,
     Submitted,
 )
-from autopyfactory.sched import chain, decide, needs
+from autopyfactory.sched import RULES, chain, decide, needs
 from autopyfactory.sched.demand import Claim, Demand, job_cores, part
 from autopyfactory.sched.gates import KNOWN
-from autopyfactory.sched.rule import Need, QueueState
+from autopyfactory.sched.rule import Kind, Need, QueueState
 from autopyfactory.wms import Wms
 
 T = TypeVar("T")
@@ -101,12 +101,18 @@ class Cycle:
 
     def run(self, stopping: Event) -> CycleReport:
         """Do one cycle and return all that it saw and did. Expected failures are part of the report."""
-        observed = self._observe()
-        with self._board.turn:
-            report, submission = self._decide(observed)
-        if not submission or report.decision is None:
-            return report
-        return self._submit(submission, report, report.decision.count, stopping)
+        try:
+            observed = self._observe()
+            with self._board.turn:
+                report, submission = self._decide(observed)
+            if not submission or report.decision is None:
+                return report
+            return self._submit(submission, report, report.decision.count, stopping)
+        except Exception:
+            # A bug: the siblings must not wait for what this queue cannot submit.
+            with self._board.turn:
+                self._board.blocked(self.queue.name)
+            raise
 
     def _observe(self) -> Observed:
         name, wms = self.queue.options.wmsqueue, self._wms
@@ -124,7 +130,7 @@ class Cycle:
         state = self._assess(observed, now)
         if isinstance(state, Blocked):
             pilots = self._known_pilots(observed)
-            self._board.blocked(queue.name, pilots.waiting if pilots else None)
+            self._board.blocked(queue.name, pilots.waiting + self._left(observed, pilots) if pilots else None)
             if state.outage:
                 self.memory.ramp = 1
             if observed.standstill and observed.standstill.draining and pilots and not pilots.in_flight:
@@ -132,8 +138,9 @@ class Cycle:
             report = self._report(now, pilots, _activated(observed, queue))
             return replace(report, blocked=state), ""
         decision = decide(self._chain, state)
-        wish = next((step.before for step in decision.steps if step.rule == "max_per_factory"), decision.count)
-        self._board.decided(queue.name, state.pilots.waiting + state.left + decision.count, wish)
+        wish = next((step.before - step.after for step in decision.steps if step.rule == "max_per_factory"), 0)
+        waiting = state.pilots.waiting + state.left
+        self._board.decided(queue.name, waiting + decision.count, wish, able=self._able(decision))
         self._climb(decision)
         activated = state.demand.activated if state.demand else None
         report = replace(self._report(now, state.pilots, activated), decision=decision)
@@ -149,6 +156,7 @@ class Cycle:
             )
         except OSError as error:
             blocked = Blocked(f"cannot write down what is submitted: {error}")
+            self._board.blocked(queue.name, waiting)
             return replace(report, decision=None, blocked=blocked), ""
         return report, submission
 
@@ -172,9 +180,7 @@ class Cycle:
         if doubt:
             return Blocked(doubt, outage=True)
         pilots = self._source.counts(self.queue.name, observed.pilots)
-        left = 0
-        if isinstance(observed.jobs, Snapshot):
-            left = self._source.left(self.queue.name, observed.jobs.speaks_of, pilots.waiting)
+        left = self._left(observed, pilots)
         state = assess(
             self.queue, observed, self._needs, pilots=pilots, left=left, siblings=self._board.siblings(self.queue.name)
         )
@@ -187,6 +193,16 @@ class Cycle:
             probe_due=pilots.waiting == 0 and quiet,
             budget=self._board.budget(self.queue.name),
         )
+
+    def _left(self, observed: Observed, pilots: PilotCounts) -> int:
+        if not isinstance(observed.jobs, Snapshot):
+            return 0
+        return self._source.left(self.queue.name, observed.jobs.speaks_of, pilots.waiting)
+
+    def _able(self, decision: Decision) -> bool:
+        """Tell whether this queue takes its part of the demand; siblings divide what it leaves."""
+        asked = max((step.before for step in decision.steps if RULES[step.rule].kind is Kind.LIMIT), default=0)
+        return Need.DEMAND in self._needs and (decision.count > 0 or asked == 0)
 
     def _known_pilots(self, observed: Observed) -> PilotCounts | None:
         if isinstance(observed.pilots, FactoryError):
@@ -208,10 +224,12 @@ class Cycle:
             if stopping.wait(self._source.turn(count)):
                 return report
             done = self._source.batch.submit(self._make_order(submission, count, report.at))
-            outcome, cids = Outcome.ACCEPTED, done.cids
+            outcome, cids = (Outcome.ACCEPTED if done.cids else Outcome.SETTLED), done.cids
         except Refused as refusal:
             outcome, cids = (Outcome.ACCEPTED if refusal.cids else Outcome.SETTLED), refusal.cids
             error = f"refused: {refusal.reason}"
+            with self._board.turn:
+                self._board.refused(self.queue.name, count - len(cids))
         except Ambiguous as unclear:
             outcome = Outcome.AMBIGUOUS
             error = f"no answer: {unclear.reason}"

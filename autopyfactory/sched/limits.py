@@ -50,7 +50,7 @@ def _max_pilots(ask: Ask, state: QueueState) -> Outcome:
 
 
 def _max_per_factory(ask: Ask, state: QueueState) -> Outcome | None:
-    """Lower n to this queue's part of the factory's free budget, by what all queues wish, rounded up.
+    """Lower n to this queue's part of the factory's free budget, by what the others still wish, rounded up.
 
     Queues decide one after the other on what is then left, so rounding up spends nothing twice; rounded
     down, or dealt by name, the few pilots that become free in a full factory would always go to the same queues.
@@ -59,7 +59,8 @@ def _max_per_factory(ask: Ask, state: QueueState) -> Outcome | None:
     if budget is None:
         return None
     free = max(0, budget.free)
-    wishes = ask.count + sum(wish for queue, wish in budget.wishes.items() if queue != state.queue)
+    others = sum(wish for queue, wish in budget.wishes.items() if queue != state.queue)
+    wishes = ask.count * (1 + budget.unheard) + others
     part = ask.count if wishes <= free else -(-free * ask.count // wishes)
     why = f"{free} of {budget.maximum} left for all queues, {part} for this one"
     return _at_most(ask, part, why, free=free, maxperfactory=budget.maximum)

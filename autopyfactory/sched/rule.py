@@ -39,11 +39,15 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What `max_per_factory` leaves: `free` pilots for all queues, and what the other queues wish."""
+    """What `max_per_factory` leaves: `free` pilots for all queues, and what the other queues still wish.
+
+    Of `unheard` queues nobody knows yet: each is taken to wish as much as the one that asks.
+    """
 
     maximum: int
     free: int
     wishes: Mapping[str, int] = field(default_factory=dict)
+    unheard: int = 0
 
 
 @dataclass(frozen=True, slots=True)

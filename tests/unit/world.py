@@ -5,7 +5,7 @@ Pilots that start take a job of their wmsqueue, so every pilot that finds none w
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -73,7 +73,10 @@ class Pilot:
 
 
 class FakeWms:
-    """Jobs by wmsqueue. The published table is made anew every `period` seconds, unless it is frozen."""
+    """Jobs by wmsqueue. The published table is made anew every `period` seconds, unless it is frozen.
+
+    It never claims to be younger than it is: frozen for longer than `lag` it is no information.
+    """
 
     Options: ClassVar[type[Options]] = Options
 
@@ -101,7 +104,7 @@ class FakeWms:
     def jobs(self, wmsqueue: str) -> Snapshot[tuple[JobCount, ...]]:
         self._may_fail(wmsqueue)
         now = self._clock.now()
-        if now - self.lag > self._made + max(self.period, POLL):
+        if now - self.lag > self._made:
             raise SourceError("wms panda", "the figures are too old")
         cells = (JobCount("", "", {"activated": self._table.get(wmsqueue, 0)}),)
         return Snapshot(cells, "wms panda", now, now - self.lag)
@@ -131,6 +134,7 @@ class Pool:
     hold: bool = False
     down: bool = False
     hidden: bool = False
+    hidden_from: float = float("inf")
     half: bool = False
     visible_after: float = 0.0
     answer: str = "ok"
@@ -165,18 +169,21 @@ class Pool:
         self.tick()
         return cids
 
-    def release(self) -> None:
-        """End the fault "held": what is held waits again."""
+    def remove_held(self) -> None:
+        """End the fault "held" as an admin does."""
         self.hold = False
-        for pilot in self.pilots.values():
-            if pilot.state is PilotState.HELD:
-                pilot.state, pilot.born = PilotState.PENDING, self.clock.now()
+        for cid in [cid for cid, pilot in self.pilots.items() if pilot.state is PilotState.HELD]:
+            self.gone[cid] = self.pilots.pop(cid)
 
     def shown(self) -> list[Pilot]:
         if self.hidden:
             return []
         now = self.clock.now()
-        seen = [pilot for pilot in self.pilots.values() if now >= pilot.born + self.visible_after]
+        seen = [
+            pilot
+            for pilot in self.pilots.values()
+            if now >= pilot.born + self.visible_after and pilot.born < self.hidden_from
+        ]
         return [pilot for k, pilot in enumerate(seen) if not self.half or k % 2]
 
     @property
@@ -215,7 +222,8 @@ class PoolBatch:
         self.pool = options
         self.host = str(context)
         self.polls = 0
-        self.believed: Counter[str] = Counter()
+        self.heard = float("-inf")
+        self.at_crash: Callable[[], None] = lambda: None
         self._told: set[str] = set()
 
     @property
@@ -225,6 +233,7 @@ class PoolBatch:
     def poll(self) -> PilotReport:
         self.polls += 1
         self._may_fail()
+        self.heard = self.pool.clock.now()
         groups = Counter((p.submission, p.queue, p.state, p.host) for p in self.pool.shown())
         news = [pilot for cid, pilot in self.pool.gone.items() if cid not in self._told]
         self._told.update(pilot.cid for pilot in news)
@@ -235,6 +244,7 @@ class PoolBatch:
 
     def submit(self, order: Order) -> Submitted:
         answer, pool = self.pool.answer, self.pool
+        assert pool.clock.now() <= self.heard + MAX_AGE, "submitted while the pilots were unknown"
         if answer == "refused" or pool.down:
             raise Refused("the pool says no")
         if answer == "lost":
@@ -247,6 +257,7 @@ class PoolBatch:
         if answer == "ambiguous":
             raise Ambiguous("time-out")
         if answer == "crash":
+            self.at_crash()
             raise SystemExit
         return Submitted(order.id, cids)
 
@@ -299,6 +310,18 @@ class World:
         self.ledger = Ledger(self.path, self.clock)
         self._connect()
         self._fill({})
+
+    def crash(self, name: str) -> None:
+        """Be killed between the submission of a queue and its answer, if it submits at all, and start again."""
+        files: list[bytes] = []
+        self.batch.at_crash = lambda: files.append(self.path.read_bytes())
+        before, self.pool.answer = self.pool.answer, "crash"
+        try:
+            self.cycle(name)
+        except SystemExit:
+            self.path.write_bytes(files[0])
+        self.pool.answer = before
+        self.restart()
 
     def reload(self, queues: Sequence[QueueConfig]) -> None:
         """Go over to other queues; the source and its history stay."""

@@ -64,7 +64,7 @@ def test_deal_sums_exactly_and_fairly(total: int, weights: dict[str, Fraction]) 
     whole = sum(weights.values(), Fraction(0))
     assert sum(parts.values()) == (total if whole else 0)
     for name, number in parts.items():
-        assert abs(number - (total * weights[name] / whole if whole else 0)) < 1
+        assert abs(number - (total * weights[name] / whole if whole else Fraction(0))) < 1
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,8 @@ def test_chain_sorts_makers_gates_limits() -> None:
         ({}, {"budget": Budget(100, 1, {f"R{k}": 50 for k in range(300)})}, 1),
         ({}, {"budget": Budget(100, 0, {"R": 50})}, 0),
         ({}, {"budget": Budget(100, 10, {"Q": 999})}, 10),
+        ({}, {"budget": Budget(100, 100, {}, unheard=9)}, 10),
+        ({}, {"budget": Budget(1000, 1000, {"R": 7}, unheard=9)}, 50),
     ],
 )
 def test_limits(options: dict[str, Any], values: dict[str, Any], count: int) -> None:

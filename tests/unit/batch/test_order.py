@@ -1,0 +1,75 @@
+"""From a decision to an order."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autopyfactory.batch.order import folder_name, make_order, proxy_of, shape_of
+from autopyfactory.batch.wrapper import wrapper_path
+from autopyfactory.config.models import Config, CredentialOptions, FactoryOptions
+from autopyfactory.model import Shape
+from tests.unit.world import START, make_queue
+
+
+def config(**factory: Any) -> Config:
+    options = FactoryOptions(id="F", pilot_log_dir="/pilots", **factory)
+    return Config(Path("/etc/apf.conf"), options, {}, {}, {}, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({}, Shape()),
+        (
+            {"cores": 8, "memory": "16GB", "walltime": "48h", "resource_types": "MCORE"},
+            Shape(8, 16000, 172800, "MCORE"),
+        ),
+        ({"resource_types": "SCORE, MCORE"}, Shape()),
+    ],
+)
+def test_shape(options: dict[str, Any], shape: Shape) -> None:
+    assert shape_of(make_queue("Q", **options)) == shape
+
+
+def test_folder_of_a_queue() -> None:
+    assert folder_name("A/B:C-d.e") == "A_B_C-d.e"
+
+
+def test_an_order_that_names_nothing() -> None:
+    order = make_order(config(), make_queue("A/B"), "s1", 7, START, endpoint="ce")
+    assert (order.id, order.count, order.endpoint, order.log_url, order.proxy) == ("s1", 7, "ce", "", None)
+    assert order.log_dir == Path("/pilots/2023-11-14/A_B")
+    assert order.executable == wrapper_path()
+    assert order.arguments == ()
+
+
+def test_the_folder_is_dated_in_utc() -> None:
+    late = START + 2 * 3600
+    assert make_order(config(), make_queue("Q"), "s", 1, late, endpoint="").log_dir.parent.name == "2023-11-15"
+
+
+def test_an_order_that_names_all() -> None:
+    queue = make_queue("Q", executable="/opt/wrapper", arguments="-q X --note 'two words'", proxy="/tmp/x509")
+    given = config(pilot_log_url="http://logs/")
+    order = make_order(given, queue, "s1", 1, START, endpoint="ce", monitor_url="http://mon/api")
+    assert order.log_url == "http://logs/2023-11-14/Q"
+    assert order.executable == Path("/opt/wrapper")
+    assert order.arguments == ("-q", "X", "--note", "two words")
+    assert order.monitor_url == "http://mon/api"
+    assert order.proxy == Path("/tmp/x509")
+    assert replace(order, count=2).count == 2
+
+
+def test_the_first_proxy_that_is_there(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.touch()
+    credentials = {
+        "gone": CredentialOptions(file=tmp_path / "gone"),
+        "there": CredentialOptions(file=there),
+    }
+    assert proxy_of(("gone", "there"), credentials) == there
+    assert proxy_of((str(there), "gone"), credentials) == there
+    assert proxy_of(("gone",), credentials) == tmp_path / "gone"
+    assert proxy_of((), credentials) is None

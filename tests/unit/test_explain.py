@@ -1,0 +1,69 @@
+"""The line of a cycle: what was done and why."""
+
+import pytest
+
+from autopyfactory.explain import figures, likeness, reasons, sentence
+from autopyfactory.model import Blocked, CycleReport, Decision, PilotCounts, Step, Submitted
+
+PILOTS = PilotCounts(pending=20, running=310)
+STEPS = (
+    Step("ready", 0, 20, "40 activated, 20 waiting"),
+    Step("max_per_cycle", 20, 12, "at most 12 per cycle"),
+    Step("max_pilots", 12, 12, "330 of at most 1000 in flight"),
+)
+TWELVE = Submitted("s", tuple(f"1.{k}" for k in range(12)))
+FIGURES = "activated=40 pending=20 running=310 held=0 in_flight=330"
+
+
+def report(**values: object) -> CycleReport:
+    return CycleReport("Q", 0.0, **{"pilots": PILOTS, "activated": 40, **values})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            report(decision=Decision(12, STEPS), submitted=(TWELVE,)),
+            f"submitted 12: {FIGURES} | ready 20 > max_per_cycle 12",
+        ),
+        (
+            report(decision=Decision(12, STEPS), dry_run=True),
+            f"would submit 12: {FIGURES} | ready 20 > max_per_cycle 12",
+        ),
+        (
+            report(decision=Decision(12, STEPS), error="refused: no room"),
+            f"submitted 0: {FIGURES} | ready 20 > max_per_cycle 12 | refused: no room",
+        ),
+        (
+            report(blocked=Blocked("pilots unknown: schedd x: no answer", True), pilots=None, activated=None),
+            "blocked: activated=? pending=? running=? held=? in_flight=? | pilots unknown: schedd x: no answer",
+        ),
+        (report(), f"submitted 0: {FIGURES} | no rule asked for pilots"),
+    ],
+)
+def test_sentence(given: CycleReport, line: str) -> None:
+    assert sentence(given) == line
+
+
+def test_rare_states_are_told_only_when_they_are_there() -> None:
+    pilots = PilotCounts(unsent=1, pending=2, held=3, suspended=4, finishing=5, unknown=6, ambiguous=7, unseen=8)
+    assert figures(report(pilots=pilots)) == (
+        "activated=40 pending=18 running=0 held=3 in_flight=31"
+        " unsent=1 suspended=4 finishing=5 unknown=6 ambiguous=7 unseen=8"
+    )
+
+
+def test_the_step_that_made_it_zero_says_why() -> None:
+    gate = (Step("ready", 0, 20, "x"), Step("status_offline", 20, 0, "the site is offline"))
+    later = (*gate, Step("max_pilots", 0, 0, "7 of at most 9 in flight"))
+    assert reasons(later) == "ready 20 > status_offline 0 (the site is offline)"
+    assert reasons((Step("ready", 0, 0, "nothing activated"),)) == "ready 0 (nothing activated)"
+
+
+def test_likeness_leaves_the_figures_out() -> None:
+    def zero(waiting: int) -> CycleReport:
+        step = Step("ready", 0, 0, f"0 activated, {waiting} waiting")
+        return report(decision=Decision(0, (step,)), pilots=PilotCounts(pending=waiting))
+
+    assert likeness(zero(3)) == likeness(zero(12))
+    assert likeness(zero(3)) != likeness(report(decision=Decision(0, ())))

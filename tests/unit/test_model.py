@@ -1,0 +1,58 @@
+"""The nouns: what counts as in flight, as waiting, as old."""
+
+from dataclasses import fields
+
+import pytest
+
+from autopyfactory.errors import Refused, SourceError
+from autopyfactory.model import CycleReport, JobCount, PilotCounts, PilotState, Shape, Snapshot, Submitted
+
+
+def test_every_state_has_its_count() -> None:
+    assert {state.value for state in PilotState} < {field.name for field in fields(PilotCounts)}
+
+
+def test_in_flight_is_all_but_finishing() -> None:
+    for field in fields(PilotCounts):
+        counts = PilotCounts(**{field.name: 3})
+        assert counts.in_flight == (0 if field.name == "finishing" else 3), field.name
+
+
+def test_held_suspended_and_unknown_do_not_wait() -> None:
+    waiting = {field.name for field in fields(PilotCounts) if PilotCounts(**{field.name: 1}).waiting}
+    assert waiting == {"unsent", "pending", "ambiguous", "unseen"}
+
+
+@pytest.mark.parametrize(
+    ("shape", "tag"),
+    [
+        (Shape(), "1c"),
+        (Shape(8, 16000, 172800, "MCORE"), "8c-16000m-172800s-MCORE"),
+        (Shape(2, None, 60, "", "user"), "2c-60s-user"),
+    ],
+)
+def test_shape_as_a_word(shape: Shape, tag: str) -> None:
+    assert shape.tag() == tag
+
+
+def test_age_is_never_negative() -> None:
+    snapshot = Snapshot(1, "s", 100.0, 70.0)
+    assert snapshot.age(100.0) == 30.0
+    assert snapshot.age(60.0) == 0.0
+
+
+def test_activated_of_a_cell() -> None:
+    assert JobCount("", "", {"running": 5}).activated == 0
+    assert JobCount("", "", {"activated": 4, "running": 5}).activated == 4
+
+
+def test_submitted_count_is_what_was_accepted() -> None:
+    assert CycleReport("Q", 0.0).submitted_count == 0
+    assert (
+        CycleReport("Q", 0.0, submitted=(Submitted("a", ("1.0", "1.1")), Submitted("b", ("2.0",)))).submitted_count == 3
+    )
+
+
+def test_errors_say_who_and_what() -> None:
+    assert str(SourceError("schedd x", "no answer")) == "schedd x: no answer"
+    assert Refused("full", cids=["1.0"]).cids == ("1.0",)
