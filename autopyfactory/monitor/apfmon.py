@@ -16,9 +16,9 @@ from autopyfactory import __version__
 from autopyfactory.clock import Clock
 from autopyfactory.config.fields import Duration, Options
 from autopyfactory.config.models import FactoryOptions
+from autopyfactory.http import Answer, Http
 from autopyfactory.model import CycleReport, EndedPilot
 from autopyfactory.monitor.apfmon_api import Api
-from autopyfactory.monitor.http import Answer, Http
 from autopyfactory.monitor.sentence import status_text
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,8 @@ class Apfmon:
         self._factory = factory
         self._clock = clock
         self._memory = memory
-        self._api = Api(name, options.url, Http(deadline=options.deadline, http_proxy=options.http_proxy))
+        http = Http(f"monitor {name}", proxy=options.http_proxy, max_bytes=65536, cut=True)
+        self._api = Api(name, options.url, options.deadline, http)
         self._moved: float | None = None
         self._labels: dict[str, dict[str, str]] = {}
         self._new_labels: dict[str, dict[str, str]] = {}

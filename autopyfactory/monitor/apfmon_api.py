@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
 from autopyfactory.errors import MonitorError
-from autopyfactory.monitor.http import Answer, Http, NoAnswer
+from autopyfactory.http import Answer, Http, NoAnswer
 
 _LATER = frozenset({408, 429})
 
@@ -17,9 +17,10 @@ class Api:
     none, or one of a server in trouble (5xx, 408, 429).
     """
 
-    def __init__(self, name: str, url: str, http: Http) -> None:
+    def __init__(self, name: str, url: str, deadline: float, http: Http) -> None:
         self._name = name
         self._url = url
+        self._deadline = deadline
         self._http = http
 
     def put(self, path: str, body: object) -> Answer:
@@ -45,8 +46,9 @@ class Api:
 
     def _call(self, method: str, path: str, body: bytes, content: str) -> Answer:
         what = f"{method} /{path.split('/')[1]}"
+        headers = {"Content-Type": content}
         try:
-            answer = self._http.call(method, self._url + path, body, {"Content-Type": content})
+            answer = self._http.call(method, self._url + path, headers, self._deadline, body)
         except NoAnswer as error:
             raise MonitorError(f"monitor {self._name}: {what} at {self._url}: {error}") from error
         if answer.status >= 500 or answer.status in _LATER:

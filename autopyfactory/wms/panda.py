@@ -16,10 +16,11 @@ from pydantic import BeforeValidator, Field, model_validator
 from autopyfactory.clock import Clock
 from autopyfactory.config.fields import AbsolutePath, Boolean, Duration, Kind, Options
 from autopyfactory.errors import SourceError, UnknownWmsqueue
+from autopyfactory.http import Answer, Http, NoAnswer
+from autopyfactory.logs import mask
 from autopyfactory.model import JobCount, Site, Snapshot
 from autopyfactory.snapshot import Shared
 from autopyfactory.wms import panda_v1
-from autopyfactory.wms.http import Answer, Http, masked
 from autopyfactory.wms.panda_v1 import Envelope, NotJson, SiteTable, Statistics
 
 T = TypeVar("T")
@@ -33,14 +34,15 @@ def _address(ports: Mapping[str, int]) -> Callable[[Any], str]:
 
     def read(text: Any) -> str:
         text = str(text).strip()
+        shown = "this" if "@" in text else f"'{text}'"  # a password in it must not reach a log
         example = f"write for example {next(iter(ports))}://host.example.org:{next(iter(ports.values()))}"
         try:
             parts = urlsplit(text)
             port = parts.port or ports[parts.scheme]
         except (KeyError, ValueError):
-            raise ValueError(f"'{masked(text)}' is no address, {example}") from None
+            raise ValueError(f"{shown} is no address, {example}") from None
         if not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
-            raise ValueError(f"'{masked(text)}' must be scheme, host and port alone, {example}")
+            raise ValueError(f"{shown} must be scheme, host and port alone, {example}")
         place = parts.netloc if parts.port else f"{parts.netloc.rstrip(':')}:{port}"
         return f"{parts.scheme}://{place}"
 
@@ -105,8 +107,8 @@ class Panda:
             max_age=options.site_max_age,
             clock=clock,
         )
-        through = f" through http_proxy {masked(options.http_proxy)}" if options.http_proxy else ""
-        log.info("%s: job counts and site table from %s%s", self.name, masked(options.url), through)
+        through = f" through http_proxy {mask(options.http_proxy)}" if options.http_proxy else ""
+        log.info("%s: job counts and site table from %s%s", self.name, mask(options.url), through)
 
     def jobs(self, wmsqueue: str) -> Snapshot[tuple[JobCount, ...]]:
         """Return the jobs of a wmsqueue by resource type and label; contract of `Wms`.
@@ -189,7 +191,11 @@ class Panda:
 
     def _once(self, path: str, extra: Mapping[str, str], deadline: float) -> tuple[Answer, Envelope]:
         # The server sends JSON only if Accept is exactly this.
-        answer = self._get(self._options.url + path, {"Accept": "application/json", **extra}, deadline)
+        url = self._options.url + path
+        try:
+            answer = self._get(url, {"Accept": "application/json", **extra}, deadline)
+        except NoAnswer as error:
+            raise SourceError(self.name, f"{mask(url)}: {error}", stopped=error.stopped) from None
         if answer.status != 200:
             raise self._unbelievable(path, panda_v1.http_error(answer.status, answer.headers, answer.body))
         try:
@@ -227,4 +233,4 @@ class Panda:
             log.warning("%s: %s", self.name, text)
 
     def _unbelievable(self, path: str, why: object) -> SourceError:
-        return SourceError(self.name, f"{masked(self._options.url)}{path} gave {why}")
+        return SourceError(self.name, f"{mask(self._options.url)}{path} gave {why}")

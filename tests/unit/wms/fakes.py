@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from autopyfactory.clock import Clock
-from autopyfactory.wms.http import Answer
+from autopyfactory.http import Answer
 from autopyfactory.wms.panda import Panda, PandaOptions
 
 DATA = Path(__file__).parents[2] / "data" / "panda"

@@ -1,89 +1,112 @@
-"""One bounded GET: a deadline for the whole exchange, a size limit, and nothing taken from the environment.
+"""HTTP exchanges, each with a deadline for the whole of it, a size limit, and nothing taken from the environment.
 
 Socket timeouts bound only the wait for the next byte, and neither the lookup of the name nor a server
-that drips its header. So each GET runs in a thread of its own: the caller waits for it up to the deadline,
-then cuts the connection, which ends the thread too.
+that drips its header. So each exchange runs in a thread of its own: the caller waits for it up to the
+deadline, then cuts the connection, which ends the thread too.
 """
 
 import contextlib
-import re
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ProxyError, RequestException, SSLError
-from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, NameResolutionError
 
 from autopyfactory import __version__
-from autopyfactory.errors import SourceError
+from autopyfactory.logs import mask
 
 _PIECE = 65536
 
 
+class NoAnswer(Exception):
+    """There is no whole answer.
+
+    The message is one line without secrets that names no address and is the same for each attempt.
+    `stopped` is true when `Http.close` abandoned the exchange.
+    """
+
+    def __init__(self, reason: str, *, stopped: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.stopped = stopped
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole HTTP answer; the names of `headers` are found in any case."""
+    """An HTTP answer of any status; the names of `headers` are found in any case."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
+    @property
+    def ok(self) -> bool:
+        """Return whether the server did what it was asked."""
+        return 200 <= self.status < 300
 
-def masked(url: str) -> str:
-    """Return the URL without the user and password it may carry, fit for a log."""
-    return re.sub(r"^(\w+://)?.*@", r"\1", url, flags=re.DOTALL)
+    @property
+    def text(self) -> str:
+        """Return the body as text, what is no UTF-8 in it replaced."""
+        return self.body.decode("utf-8", "replace")
 
 
 class Http:
-    """GET for one source, from any thread; errors never show a user or password of `proxy`.
+    """Exchanges of `name`, from any thread, each on a connection of its own.
 
-    `ca` is a file or folder of trusted certificates for https; without it the usual ones serve.
+    `ca` is a file or folder of trusted certificates for https; without it the usual ones serve. An answer
+    beyond `max_bytes` is refused, or with `cut` its beginning serves.
     """
 
-    def __init__(self, name: str, *, proxy: str = "", ca: Path | None = None, max_bytes: int = 64_000_000) -> None:
+    def __init__(
+        self, name: str, *, proxy: str = "", ca: Path | None = None, max_bytes: int = 64_000_000, cut: bool = False
+    ) -> None:
         self._name = name
         self._proxy = proxy
         self._ca = ca
         self._max_bytes = max_bytes
+        self._cut = cut
         self._lock = threading.Lock()
         self._open: set[_Exchange] = set()
         self._closed = False
 
     def get(self, url: str, headers: Mapping[str, str], deadline: float) -> Answer:
-        """Return the answer, a redirection unfollowed; `deadline` in seconds.
+        """Return the answer to a GET; see `call`."""
+        return self.call("GET", url, headers, deadline)
 
-        Raises SourceError when it is not there whole in time, is too large, or `close` was called.
+    def call(
+        self, method: str, url: str, headers: Mapping[str, str], deadline: float, body: bytes | None = None
+    ) -> Answer:
+        """Return the answer, whatever its status, a redirection unfollowed; `deadline` in seconds.
+
+        Raises NoAnswer when it is not there whole in time, is too large, or `close` was called.
         """
         exchange = _Exchange()
         with self._lock:
             if self._closed:
-                raise self._stopped()
+                raise _stopped()
             self._open.add(exchange)
-        thread = threading.Thread(
-            target=exchange.run,
-            args=(lambda: self._whole(exchange, url, headers, deadline),),
-            name=f"{self._name} GET",
-            daemon=True,
-        )
+        work = partial(self._whole, exchange, method, url, headers, deadline, body)
+        thread = threading.Thread(target=exchange.run, args=(work,), name=f"{self._name} {method}", daemon=True)
         try:
             thread.start()
             if not exchange.done.wait(deadline):
-                raise SourceError(self._name, f"no whole answer from {masked(url)} within {deadline:.3g} s")
-            return self._outcome(exchange, url)
+                raise NoAnswer(f"no whole answer within {deadline:.3g} s")
+            return self._judged(exchange.outcome)
         finally:
             exchange.cut()
             with self._lock:
                 self._open.discard(exchange)
 
     def close(self) -> None:
-        """Cut every exchange under way; whoever waits for one gets SourceError (stopped)."""
+        """Cut every exchange under way, from any thread; those and later ones get NoAnswer (stopped)."""
         with self._lock:
             self._closed = True
             under_way = tuple(self._open)
@@ -91,10 +114,17 @@ class Http:
             exchange.cut()
             exchange.done.set()
 
-    def _whole(self, exchange: "_Exchange", url: str, headers: Mapping[str, str], deadline: float) -> Answer:
+    def _whole(
+        self,
+        exchange: "_Exchange",
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        deadline: float,
+        data: bytes | None,
+    ) -> Answer:
         with requests.Session() as session:
             session.trust_env = False
-            session.headers.clear()
             session.headers.update({"User-Agent": f"AutoPyFactory/{__version__}", "Accept-Encoding": "identity"})
             session.headers.update({"Connection": "close", **headers})
             session.proxies = {"http": self._proxy, "https": self._proxy} if self._proxy else {}
@@ -102,49 +132,49 @@ class Http:
             for scheme in ("http://", "https://"):
                 session.mount(scheme, _Adapter(exchange.hold))
             # The caller's deadline comes first; this one ends a thread that waits for a connection.
-            with session.get(url, stream=True, allow_redirects=False, timeout=deadline + 1) as response:
+            with session.request(
+                method, url, data=data, stream=True, allow_redirects=False, timeout=deadline + 1
+            ) as response:
                 body = bytearray()
                 for piece in response.iter_content(_PIECE):
                     body += piece
                     if len(body) > self._max_bytes:
-                        raise SourceError(self._name, f"answer of {masked(url)} exceeds {self._max_bytes} bytes")
-                return Answer(response.status_code, response.headers, bytes(body))
+                        break
+                if len(body) > self._max_bytes and not self._cut:
+                    raise NoAnswer(f"the answer exceeds {self._max_bytes} bytes")
+                return Answer(response.status_code, response.headers, bytes(body[: self._max_bytes]))
 
-    def _outcome(self, exchange: "_Exchange", url: str) -> Answer:
-        error = exchange.error
-        if exchange.answer is not None:
-            return exchange.answer
-        if self._closed or error is None:
-            raise self._stopped()
-        if isinstance(error, RequestException | HTTPError | OSError):
-            raise SourceError(self._name, f"{self._where(error, url)}: {_why(error)}") from None
-        raise error
+    def _judged(self, outcome: Answer | BaseException | None) -> Answer:
+        # Once closed also an Answer is not believed: one without a length ends where its connection is cut.
+        if self._closed or outcome is None:
+            raise _stopped()
+        if isinstance(outcome, Answer):
+            return outcome
+        if isinstance(outcome, RequestException | HTTPError | OSError):
+            way = f"no way through http_proxy {mask(self._proxy)}: " if isinstance(outcome, ProxyError) else ""
+            raise NoAnswer(way + _why(outcome)) from None
+        raise outcome
 
-    def _where(self, error: BaseException, url: str) -> str:
-        if isinstance(error, ProxyError):
-            return f"no way through http_proxy {masked(self._proxy)}"
-        return f"no answer from {masked(url)}"
 
-    def _stopped(self) -> SourceError:
-        return SourceError(self._name, "the factory stops", stopped=True)
+def _stopped() -> NoAnswer:
+    return NoAnswer("the factory stops", stopped=True)
 
 
 class _Exchange:
-    """One GET under way: what came of it, and a grip on its connection for other threads."""
+    """One exchange under way: what came of it, and a grip on its connection for other threads."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
-        self.answer: Answer | None = None
-        self.error: BaseException | None = None
+        self.outcome: Answer | BaseException | None = None
         self._lock = threading.Lock()
         self._grip: socket.socket | None = None
         self._over = False
 
-    def run(self, whole: Callable[[], Answer]) -> None:
+    def run(self, work: Callable[[], Answer]) -> None:
         try:
-            self.answer = whole()
+            self.outcome = work()
         except BaseException as error:  # handed to the caller's thread, which knows what it means
-            self.error = error
+            self.outcome = error
         finally:
             self.done.set()
 
@@ -176,18 +206,17 @@ class _Adapter(HTTPAdapter):
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
-        pool.ConnectionCls = _held(pool.ConnectionCls, self._hold)
+        kind: Any = pool.ConnectionCls
+        hold = self._hold
+
+        class Held(kind):  # type: ignore[misc]  # http or https, as the pool needs it
+            def _new_conn(self) -> socket.socket:
+                connection: socket.socket = super()._new_conn()
+                hold(connection)
+                return connection
+
+        pool.ConnectionCls = Held
         return pool
-
-
-def _held(kind: Any, hold: Callable[[socket.socket], None]) -> type[HTTPConnection]:
-    class Held(kind):  # type: ignore[misc]  # http or https, as the pool needs it
-        def _new_conn(self) -> socket.socket:
-            connection: socket.socket = super()._new_conn()
-            hold(connection)
-            return connection
-
-    return Held
 
 
 def _why(error: BaseException) -> str:
