@@ -12,7 +12,7 @@ _MASK = "***"
 _NAME = r"[\w.-]*(?:password|passwd|passphrase|token|secret|private_?key)(?!\w*(?:file|path|dir)\b)[\w.-]*"
 _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S), _MASK),
-    (re.compile(r"(://)[^/\s:@]*:[^/\s]*@"), rf"\1{_MASK}@"),
+    (re.compile(r"(://)[^/\s]*@"), rf"\1{_MASK}@"),
     (re.compile(r"\b((?:bearer|basic)\s+)[\w.~+/=-]{8,}", re.I), rf"\1{_MASK}"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), _MASK),
     (re.compile(rf"\b({_NAME}=)(?:\"[^\"]*\"|'[^']*'|[^\s&;,]+)", re.I), rf"\1{_MASK}"),
@@ -23,21 +23,21 @@ _CHATTY = ("urllib3", "waitress", "werkzeug", "pebble")
 
 
 def mask(text: str) -> str:
-    """Replace what looks like a secret: passwords in URLs, bearer tokens, private keys, values of telling names."""
+    """Replace what looks like a secret: who asks in URLs, bearer tokens, private keys, values of telling names."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text
 
 
 class Formatter(logging.Formatter):
-    """Write `2026-11-22 18:00:00,123 INFO  QUEUE: message`, and a traceback whole below it.
+    """Write `2026-11-22 18:00:00,123 INFO  QUEUE message`, and a traceback whole below it.
 
     QUEUE is the record's `queue` (given by `extra` or a LoggerAdapter), else the last word of the logger's
     name. Control characters of the message are escaped: what a server sent cannot forge a line.
     """
 
     def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-5s %(queue)s: %(message)s")
+        super().__init__("%(asctime)s %(levelname)-5s %(queue)s %(message)s")
         self.converter = time.gmtime
 
     def formatMessage(self, record: logging.LogRecord) -> str:
