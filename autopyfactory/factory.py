@@ -19,7 +19,7 @@ from autopyfactory.config.models import Config, QueueConfig, Section
 from autopyfactory.cycle import Cycle, Standstill
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import Ledger
-from autopyfactory.model import CycleReport, EndedPilot, PilotState
+from autopyfactory.model import Blocked, CycleReport, EndedPilot, PilotState
 from autopyfactory.monitor import Monitor
 from autopyfactory.monitor.reporter import Reporter
 from autopyfactory.operate import Operator
@@ -64,7 +64,7 @@ class Factory:
         self._on_ended = on_ended
         self._ledger = Ledger(config.factory.state_dir / "submissions.jsonl", clock)
         self._disk = FreeSpace(clock)
-        self._board = Board(config.factory.max_per_factory)
+        self._board = Board(config.factory.max_per_factory, self._ledger.most_waiting)
         self._sources: dict[str, PilotSource] = {}
         self._wms: dict[str, Wms] = {}
         self._monitors: dict[str, Monitor] = {}
@@ -102,9 +102,9 @@ class Factory:
     def stop(self) -> None:
         """Stop all queues, give up what is under way after the grace, and close everything."""
         self._end(self._runners.values())
-        closing: list[Any] = [*self._sources.values(), *self._wms.values()]
-        for part in closing:
-            part.close()
+        parts: list[PilotSource | Wms] = [*self._sources.values(), *self._wms.values()]
+        for part in parts:
+            _close(part)
         if self._reporter is not None:
             self._reporter.stop(0.5)
 
@@ -140,9 +140,11 @@ class Factory:
 
     def _close_changed(self, config: Config) -> None:
         whole = self.config.factory != config.factory
+        used = {source_name(queue) for queue in config.queues.values()}
         for name in list(self._sources):
-            if whole or _placed(self.config, name) != _placed(config, name):
-                self._sources.pop(name).close()
+            # One that no queue asks any more would hold its last count against the budget for ever.
+            if whole or name not in used or _placed(self.config, name) != _placed(config, name):
+                _close(self._sources.pop(name))
         pairs: tuple[tuple[dict[str, Any], Mapping[str, Section], Mapping[str, Section]], ...] = (
             (self._wms, self.config.wms, config.wms),
             (self._monitors, self.config.monitors, config.monitors),
@@ -152,29 +154,33 @@ class Factory:
                 if whole or before.get(name) != now.get(name):
                     part = built.pop(name)
                     if built is not self._monitors:
-                        part.close()
+                        _close(part)
 
     def _connect(self, config: Config) -> None:
         """Build what is missing: monitors, sources and WMS that a queue uses."""
         used = [queue.options for queue in config.queues.values()]
         for name in {monitor for options in used for monitor in options.monitor}:
-            if name not in self._monitors:
-                section = config.monitors[name]
-                kind = plugins.load("autopyfactory.monitor", section.plugin)
-                self._monitors[name] = kind(name, section.options, config.factory, self._clock)
+            _build(self._monitors, name, partial(self._monitor, config, name))
         for name in {options.wms for options in used if options.wms}:
-            if name not in self._wms:
-                section = config.wms[name]
-                kind = plugins.load("autopyfactory.wms", section.plugin)
-                self._wms[name] = kind(name, section.options, self._clock)
+            _build(self._wms, name, partial(self._demand, config, name))
         for name in {source_name(queue) for queue in config.queues.values()}:
-            if name not in self._sources:
-                self._sources[name] = self._source(config, name)
+            _build(self._sources, name, partial(self._source, config, name))
         if self._reporter is not None:
             self._reporter.update(
                 self._monitors, {name: queue.options.monitor for name, queue in config.queues.items()}
             )
         self._board.configure(config.queues, self._sources.values(), config.factory.max_per_factory)
+
+    def _monitor(self, config: Config, name: str) -> Monitor:
+        section = config.monitors[name]
+        kind = plugins.load("autopyfactory.monitor", section.plugin)
+        monitor: Monitor = kind(name, section.options, config.factory, self._clock)
+        return monitor
+
+    def _demand(self, config: Config, name: str) -> Wms:
+        section = config.wms[name]
+        wms: Wms = plugins.load("autopyfactory.wms", section.plugin)(name, section.options, self._clock)
+        return wms
 
     def _source(self, config: Config, name: str) -> PilotSource:
         section = config.sources[name]
@@ -191,12 +197,21 @@ class Factory:
             max_age=options.max_age,
             deadline=options.deadline,
             rate=getattr(options, "max_submit_rate", None),
+            host=config.factory.host,
             on_ended=self._pilots_ended,
         )
 
     def _serve(self, queues: Iterable[QueueConfig], memories: Mapping[str, Any] | None = None) -> None:
         for queue in queues:
-            cycle = self._cycle(queue)
+            try:
+                cycle = self._cycle(queue)
+            except Exception as error:
+                log.exception("queue %s is out", queue.name, extra={"queue": queue.name})
+                with self._board.turn:
+                    self._board.blocked(queue.name)
+                reason = f"out until a reload, something it needs cannot be built: {error!r}"
+                self._tell(CycleReport(queue.name, self._clock.now(), blocked=Blocked(reason)))
+                continue
             cycle.memory = (memories or {}).get(queue.name, cycle.memory)
             spread = 0.0 if self._cycles else min(queue.options.interval, FIRST_DELAY)
             delay = random.uniform(0.0, spread)  # noqa: S311
@@ -206,13 +221,13 @@ class Factory:
 
     def _cycle(self, queue: QueueConfig) -> Cycle:
         source = self._sources[source_name(queue)]
-        urls = [self._monitors[name].pilot_url for name in queue.options.monitor]
+        urls = [self._monitors[name].pilot_url for name in queue.options.monitor if name in self._monitors]
         monitor_url = next((url for url in urls if url), "")
         endpoint = queue.options.endpoint or source.batch.endpoint
         return Cycle(
             queue,
             source,
-            self._wms.get(queue.options.wms),
+            self._wms[queue.options.wms] if queue.options.wms else None,
             self._board,
             self._ledger,
             self._clock,
@@ -254,6 +269,23 @@ class Factory:
         late = [runner.name for runner in ending if not runner.join(deadline - time.monotonic())]
         if late:
             log.warning("left behind in a call that does not end: %s", ", ".join(late))
+
+
+def _build(built: dict[str, Any], name: str, make: Callable[[], Any]) -> None:
+    """Add a part that is missing. One that cannot be built is left out, and the queues that need it with it."""
+    if name in built:
+        return
+    try:
+        built[name] = make()
+    except Exception:
+        log.exception("%s cannot be built", name)
+
+
+def _close(part: PilotSource | Wms) -> None:
+    try:
+        part.close()
+    except Exception:
+        log.exception("%s could not be closed", getattr(part, "name", part))
 
 
 def _placed(config: Config, name: str) -> tuple[int, Section] | None:

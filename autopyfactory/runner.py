@@ -60,7 +60,11 @@ class Runner:
         interval = self.cycle.queue.options.interval
         due = self._clock.now() + self._delay
         while self._left != 0 and not self._stopping.wait(max(0.0, due - self._clock.now())):
-            self._tick()
+            try:
+                self._tick()
+            except Exception:
+                # Whoever is told of a cycle may be broken; the next cycle goes on all the same.
+                log.exception("a bug in telling of this cycle", extra={"queue": self.name})
             if self._left is not None:
                 self._left -= 1
             due += interval * max(1, -(-(self._clock.now() - due) // interval))
@@ -80,7 +84,8 @@ class Runner:
     def _log(self, report: CycleReport, *, bug: bool = False) -> None:
         """Write the cycle's line; one that says the same as the last, and submitted nothing, only hourly."""
         now, said = self._clock.now(), likeness(report)
-        if not report.submitted and said == self._said and now < self._said_at + REPEAT:
+        would = report.dry_run and report.decision is not None and report.decision.count > 0
+        if not report.submitted and not would and said == self._said and now < self._said_at + REPEAT:
             return
         self._said, self._said_at = said, now
         level = logging.WARNING if report.error or (report.blocked and report.blocked.outage) else logging.INFO

@@ -30,6 +30,7 @@ class Bench:
     def restart(self) -> None:
         self.ledger = Ledger(self.path, self.clock)
         self.batch = PoolBatch("pool", self.pool, "here")
+        self.batch.heard = float("inf")
         self.source = PilotSource(
             "pool",
             self.batch,

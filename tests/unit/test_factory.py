@@ -1,0 +1,335 @@
+"""The factory as a whole, with plug-ins that hang, break and count: start, reload, stop."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from autopyfactory import plugins
+from autopyfactory.batch.source import PilotSource
+from autopyfactory.clock import Clock
+from autopyfactory.config.models import Config, FactoryOptions, QueueConfig, Section
+from autopyfactory.errors import ConfigError
+from autopyfactory.factory import Factory, FreeSpace
+from autopyfactory.model import CycleReport, PilotState
+from autopyfactory.operate import Operator, OperatorState
+from autopyfactory.runner import Runner
+from tests.unit import parts
+from tests.unit.parts import FAKES, Journal, PartOptions
+from tests.unit.world import ManualClock, make_queue
+
+WAIT = 20.0
+
+
+@pytest.fixture(autouse=True)
+def journal(monkeypatch: pytest.MonkeyPatch) -> Journal:
+    monkeypatch.setattr(plugins, "ALIASES", FAKES)
+    monkeypatch.setattr(parts, "JOURNAL", Journal())
+    monkeypatch.setattr("autopyfactory.factory.FIRST_DELAY", 0.0)
+    return parts.JOURNAL
+
+
+def queue(name: str, **options: Any) -> QueueConfig:
+    return make_queue(name, **{"backend": "fake", "wms": "w", "monitor": "m", "interval": 0.1, **options})
+
+
+def config(folder: Path, *queues: QueueConfig, colour: str = "", **factory: Any) -> Config:
+    options = FactoryOptions(
+        **{"id": "F", "host": "here", "state_dir": folder, "pilot_log_dir": folder, "min_free": 0, **factory}
+    )
+    sources = {
+        "local": Section("fake", "local", PartOptions(colour=colour), "fake"),
+        "other": Section("fake", "other", PartOptions(), "fake"),
+    }
+    wms = {"w": Section("wms", "w", PartOptions(), "fake")}
+    monitors = {"m": Section("monitor", "m", PartOptions(), "fake")}
+    return Config(Path("/etc/apf"), options, sources, wms, monitors, {}, {queue.name: queue for queue in queues})
+
+
+class Watch:
+    """Every report of a factory, and a way to wait for them."""
+
+    def __init__(self) -> None:
+        self.reports: dict[str, list[CycleReport]] = {}
+        self._changed = threading.Condition()
+
+    def __call__(self, report: CycleReport) -> None:
+        with self._changed:
+            self.reports.setdefault(report.queue, []).append(report)
+            self._changed.notify_all()
+
+    def until(self, true: Callable[[dict[str, list[CycleReport]]], object]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: true(self.reports), WAIT)
+
+    def cycles(self, *names: str, more: int = 1) -> None:
+        """Wait until each of the queues has done so many more cycles."""
+        with self._changed:
+            before = {name: len(self.reports.get(name, ())) for name in names}
+        self.until(lambda reports: all(len(reports.get(n, ())) >= before[n] + more for n in names))
+
+    def last(self, name: str) -> CycleReport:
+        with self._changed:
+            return self.reports[name][-1]
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+def start(tmp_path: Path, watch: Watch, journal: Journal) -> Iterator[Callable[..., Factory]]:
+    """Start factories that are stopped at the end."""
+    running: list[Factory] = []
+
+    def begin(given: Config, **words: Any) -> Factory:
+        factory = Factory(given, clock=Clock(), operator=Operator(tmp_path), on_report=watch, **words)
+        running.append(factory)
+        factory.start()
+        return factory
+
+    yield begin
+    journal.go.set()
+    for factory in running:
+        factory.stop()
+    lingering = [thread for thread in threading.enumerate() if thread.name.startswith("queue ")]
+    for thread in lingering:
+        thread.join(WAIT)
+    assert not any(thread.is_alive() for thread in lingering)
+
+
+def runners(factory: Factory) -> dict[str, Runner]:
+    return dict(factory._runners)
+
+
+def source(factory: Factory, name: str = "local") -> PilotSource:
+    return factory._sources[name]
+
+
+def test_fifty_queues_start_and_stop(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal
+) -> None:
+    names = [f"Q{k}" for k in range(50)]
+    factory = start(config(tmp_path, *(queue(name) for name in names)))
+    watch.cycles(*names, more=2)
+    assert dict(journal.submitted) == dict.fromkeys(names, 3)
+    assert sorted(journal.built) == ["local", "m", "w"], "one part for all queues"
+    assert journal.busy.acquire(timeout=WAIT), "the monitor was told of cycles and of pilots that ended"
+    began = time.monotonic()
+    factory.stop()
+    assert time.monotonic() - began < 3
+    assert set(journal.closed) >= {"local", "w"}
+    assert watch.last("Q0").endpoint == "endpoint of local"
+
+
+def test_a_stop_with_a_hung_submission_takes_the_grace(
+    tmp_path: Path,
+    start: Callable[..., Factory],
+    watch: Watch,
+    journal: Journal,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("autopyfactory.factory.GRACE", 0.3)
+    journal.hang.add("Q1")
+    factory = start(config(tmp_path, queue("Q0"), queue("Q1")))
+    assert journal.hangs.wait(WAIT)
+    watch.cycles("Q0", more=3)
+    began = time.monotonic()
+    factory.stop()
+    assert 0.3 <= time.monotonic() - began < 2
+    assert "left behind in a call that does not end: Q1" in caplog.text
+    again = Factory(factory.config, clock=Clock(), operator=Operator(tmp_path))
+    assert [entry.outcome.value for entry in again._ledger.of_queue("Q1")] == ["ambiguous"]
+
+
+def test_so_many_cycles(tmp_path: Path, start: Callable[..., Factory], watch: Watch) -> None:
+    factory = start(config(tmp_path, queue("Q0"), queue("Q1")), cycles=2)
+    assert factory.wait(WAIT)
+    assert [len(reports) for reports in watch.reports.values()] == [2, 2]
+
+
+def test_a_factory_without_end_is_never_done(tmp_path: Path, start: Callable[..., Factory]) -> None:
+    assert not start(config(tmp_path, queue("Q0"))).wait(0.01)
+
+
+def test_a_dry_run(tmp_path: Path, start: Callable[..., Factory], journal: Journal, watch: Watch) -> None:
+    factory = start(config(tmp_path, queue("Q0")), cycles=1, dry_run=True)
+    assert factory.wait(WAIT)
+    assert not journal.submitted
+    assert watch.last("Q0").dry_run
+
+
+def test_a_reload_leaves_the_others_alone(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal
+) -> None:
+    names = [f"Q{k}" for k in range(10)]
+    factory = start(config(tmp_path, *(queue(name) for name in names)))
+    watch.cycles(*names)
+    before, shared = runners(factory), source(factory)
+    memory = before["Q1"].cycle.memory
+    changed = [queue("Q1", weight=2), *(queue(name) for name in names[2:]), queue("NEW")]
+    text = factory.reload(config(tmp_path, *changed))
+    assert all(word in text for word in ("Q0", "Q1", "NEW"))
+    watch.cycles("Q1", "NEW", "Q9")
+    after = runners(factory)
+    assert after.keys() == {*names[1:], "NEW"}
+    assert {name for name in after if after[name] is before.get(name)} == set(names[2:])
+    assert after["Q1"].cycle.memory is memory
+    assert source(factory) is shared
+    assert not journal.closed
+    assert not before["Q0"]._thread.is_alive()
+
+
+def test_a_changed_source_restarts_its_queues(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal
+) -> None:
+    both = (queue("Q0"), queue("Q1", source="other"))
+    factory = start(config(tmp_path, *both))
+    watch.cycles("Q0", "Q1")
+    before, old = runners(factory), source(factory)
+    factory.reload(config(tmp_path, *both, colour="blue"))
+    watch.cycles("Q0", "Q1")
+    after = runners(factory)
+    assert after["Q0"] is not before["Q0"]
+    assert after["Q1"] is before["Q1"]
+    assert source(factory) is not old
+    assert journal.closed == ["local"]
+    assert journal.submitted == {"Q0": 3, "Q1": 3}, "what was submitted through the old one still counts"
+
+
+def test_another_factory_section_restarts_everything(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal
+) -> None:
+    factory = start(config(tmp_path, queue("Q0")))
+    watch.cycles("Q0")
+    before = runners(factory)
+    factory.reload(config(tmp_path, queue("Q0"), admin_email="new@example.org"))
+    watch.cycles("Q0")
+    assert runners(factory)["Q0"] is not before["Q0"]
+    assert {"local", "w"} <= set(journal.closed)
+    assert journal.built.count("m") == 2
+
+
+def test_a_source_that_no_queue_uses_any_more_is_closed(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal
+) -> None:
+    factory = start(config(tmp_path, queue("Q0"), max_per_factory=4))
+    watch.until(lambda _: journal.submitted["Q0"] == 3)
+    factory.reload(config(tmp_path, queue("Q1", source="other"), max_per_factory=4))
+    watch.until(lambda _: journal.submitted["Q1"] == 3)
+    assert journal.closed == ["local"]
+
+
+def test_a_broken_queue_does_not_stop_the_others(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal
+) -> None:
+    journal.broken |= {"Q1", "other"}
+    start(config(tmp_path, queue("Q0"), queue("Q1"), queue("Q2", source="other")))
+    watch.cycles("Q0", "Q1", more=2)
+    watch.until(lambda _: journal.submitted["Q0"] == 3)
+    blocked = watch.last("Q1").blocked
+    assert blocked is not None
+    assert "a bug in this cycle: ZeroDivisionError" in blocked.reason
+    blocked = watch.last("Q2").blocked
+    assert blocked is not None
+    assert "cannot be built" in blocked.reason
+
+
+def test_a_part_that_could_not_be_built_is_tried_again_by_a_reload(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal
+) -> None:
+    journal.broken |= {"local", "w", "m"}
+    same = config(tmp_path, queue("Q0"), queue("Q1", wms="", rules={"fixed": 1}), queue("Q2", source="other"))
+    factory = start(same)
+    assert runners(factory) == {}
+    journal.broken.clear()
+    factory.reload(same)
+    watch.until(lambda _: journal.submitted["Q0"] and journal.submitted["Q2"])
+    assert runners(factory).keys() == {"Q0", "Q1", "Q2"}
+
+
+def test_a_part_that_cannot_be_closed_does_not_keep_the_others_open(
+    tmp_path: Path, start: Callable[..., Factory], journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal.broken.add("close local")
+    start(config(tmp_path, queue("Q0"))).stop()
+    assert {"local", "w"} <= set(journal.closed)
+    assert "could not be closed" in caplog.text
+
+
+def test_an_operators_pause_and_drain(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal
+) -> None:
+    operator = Operator(tmp_path)
+    operator.set("Q0", OperatorState("drain", "me", Clock().now(), "old nodes"))
+    start(config(tmp_path, queue("Q0"), queue("Q1")))
+    watch.cycles("Q0", "Q1", more=2)
+    blocked = watch.last("Q0").blocked
+    assert blocked is not None
+    assert blocked.reason.startswith("draining by me")
+    assert blocked.reason.endswith("old nodes; no pilot is left")
+    assert journal.submitted == {"Q1": 3}
+
+
+def test_a_full_disk_blocks(tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal) -> None:
+    start(config(tmp_path, queue("Q0"), min_free="1000TB"))
+    watch.cycles("Q0")
+    blocked = watch.last("Q0").blocked
+    assert blocked is not None
+    assert "min_free is 1000000000 MB: make room there" in blocked.reason
+    assert not journal.submitted
+
+
+def test_a_twin_at_one_source_blocks_all(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal
+) -> None:
+    factory = start(config(tmp_path, queue("Q0"), queue("Q1", source="other")))
+    watch.cycles("Q0", "Q1")
+    source(factory).twin = "local shows pilots of this factory's id from host there that it did not submit"
+    blocked = factory._standstill("Q1")
+    assert blocked is not None
+    assert "from host there" in blocked.reason
+    assert "stop one of the two factories" in blocked.reason
+
+
+def test_halt_removes_pilots(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    factory = start(config(tmp_path, queue("Q0"), queue("Q1")))
+    watch.cycles("Q0", "Q1")
+    factory.halt(frozenset({PilotState.PENDING}))
+    assert journal.removed == ["Q0"]
+    assert "the pilots of Q1 stay: local: will not" in caplog.text
+
+
+def test_a_ledger_that_cannot_be_kept_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "submissions.jsonl").mkdir()
+    with pytest.raises(ConfigError, match="cannot keep what is submitted"):
+        Factory(config(tmp_path), clock=Clock(), operator=Operator(tmp_path))
+
+
+def test_free_space_is_looked_at_now_and_then() -> None:
+    clock, free, looks = ManualClock(), {"a": 5e9, "b": 50e6}, []
+
+    def usage(folder: str) -> Any:
+        looks.append(folder)
+        if folder not in free:
+            raise FileNotFoundError(2, "No such file or directory")
+        return SimpleNamespace(free=free[folder])
+
+    space = FreeSpace(clock, usage)
+    lacking = "b has 50 MB free, min_free is 100 MB: make room there"
+    assert space.lacking(["a", "b"], 100_000_000) == lacking
+    free["b"] = 1e9
+    assert space.lacking(["a", "b"], 100_000_000) == lacking
+    clock.at += 11
+    assert space.lacking(["a", "b"], 100_000_000) == ""
+    clock.at += 11
+    assert space.lacking(["a", "c"], 1) == "c: cannot tell the free space: No such file or directory"
+    assert len(looks) == 6
