@@ -148,7 +148,8 @@ def test_start_status_reload_stop(service: Service, user: str) -> None:
     code, said = service("reload")
     assert code == 6
     assert f"{service.base}/apf.conf:" in said
-    assert service.pid == pid
+    code, said = service("restart")
+    assert (code, service.pid) == (6, pid), said
     service.configure()
 
     code, said = service("restart")
