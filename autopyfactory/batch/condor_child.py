@@ -124,6 +124,8 @@ def _explain(text: str) -> tuple[str, bool]:
     limit = _LIMITS.get(line.rsplit(" ", 1)[-1]) if line.startswith("expected next ProcId") else None
     if limit:
         line = f"the schedd takes no more jobs: {limit}"
+    if line.startswith("Unable to locate local daemon"):
+        line = "no schedd runs on this host, or HTCondor's configuration is not found (start it, or set CONDOR_CONFIG)"
     return _PREFIX.sub("", line), uncertain
 
 
