@@ -93,7 +93,7 @@ class Http:
             if self._closed:
                 raise _stopped()
             self._open.add(exchange)
-        work = partial(self._whole, exchange, method, url, headers, deadline, body)
+        work = partial(self._whole, exchange, requests.Request(method, url, headers, data=body), deadline)
         thread = threading.Thread(target=exchange.run, args=(work,), name=f"{self._name} {method}", daemon=True)
         try:
             thread.start()
@@ -114,27 +114,18 @@ class Http:
             exchange.cut()
             exchange.done.set()
 
-    def _whole(
-        self,
-        exchange: "_Exchange",
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        deadline: float,
-        data: bytes | None,
-    ) -> Answer:
+    def _whole(self, exchange: "_Exchange", request: requests.Request, deadline: float) -> Answer:
         with requests.Session() as session:
             session.trust_env = False
             session.headers.update({"User-Agent": f"AutoPyFactory/{__version__}", "Accept-Encoding": "identity"})
-            session.headers.update({"Connection": "close", **headers})
+            session.headers["Connection"] = "close"
             session.proxies = {"http": self._proxy, "https": self._proxy} if self._proxy else {}
             session.verify = str(self._ca) if self._ca else True
             for scheme in ("http://", "https://"):
                 session.mount(scheme, _Adapter(exchange.hold))
             # The caller's deadline comes first; this one ends a thread that waits for a connection.
-            with session.request(
-                method, url, data=data, stream=True, allow_redirects=False, timeout=deadline + 1
-            ) as response:
+            prepared = session.prepare_request(request)
+            with session.send(prepared, stream=True, allow_redirects=False, timeout=deadline + 1) as response:
                 body = bytearray()
                 for piece in response.iter_content(_PIECE):
                     body += piece

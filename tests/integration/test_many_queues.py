@@ -55,7 +55,7 @@ def test_five_hundred_queues(testbed: Path, user: str, workdir: Path, daemon: Ca
         factory.wait_for(r" submitted 1: ", 60, since=since, count=QUEUES // 2)
         first: dict[str, int] = {}
         for line in factory.lines(r" submitted [1-9]", since=since):
-            match = re.search(r"(SITE_\d+):? submitted (\d+):", line)
+            match = re.search(r"(SITE_\d+) submitted (\d+):", line)
             assert match
             first.setdefault(match[1], int(match[2]))
         assert set(first.values()) == {1}, "a queue came back with more than one pilot"

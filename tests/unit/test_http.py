@@ -204,7 +204,7 @@ def sent(
     thread.start()
     try:
         here = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        http = Http("src", proxy=here if beyond_proxy else "")
+        http = Http("src", proxy=here.replace("//", "//apf:secret@") if beyond_proxy else "")
         http.call(method, beyond_proxy or f"{here}/x", headers, 5, body)
     finally:
         thread.join(10)
@@ -280,10 +280,10 @@ def test_nobody_listens() -> None:
         Http("src").get(url, {}, 5)
 
 
-def test_a_proxy_is_given_the_whole_address() -> None:
+def test_a_proxy_is_given_the_whole_address_and_its_password() -> None:
     lines, _ = sent("GET", {}, beyond_proxy="http://nowhere.invalid/x")
     assert lines[0] == "GET http://nowhere.invalid/x HTTP/1.1"
-    assert "Host: nowhere.invalid" in lines
+    assert {"Host: nowhere.invalid", "Proxy-Authorization: Basic YXBmOnNlY3JldA=="} <= set(lines)
 
 
 def test_tls_where_there_is_none() -> None:
