@@ -11,7 +11,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Container
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -60,7 +60,12 @@ class Entry:
     settled: float = 0.0
 
 
-_READER = TypeAdapter(Entry)
+_FORMAT = TypeAdapter(Entry)
+
+
+def _line(entry: Entry) -> str:
+    # Not by dump_json, which would leave characters as they are at which a reader divides lines.
+    return f"{json.dumps(_FORMAT.dump_python(entry))}\n"
 
 
 class Ledger:
@@ -171,7 +176,7 @@ class Ledger:
         """Add a line, on a line of its own also where a full disk has cut the last one short."""
         start, self._torn = "\n" if self._torn else "", True
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{start}{json.dumps(asdict(entry))}\n")
+            file.write(f"{start}{_line(entry)}")
         self._torn = False
         self._lines += 1
 
@@ -187,7 +192,7 @@ class Ledger:
         found: dict[str, Entry] = {}
         for line in filter(None, lines):
             try:
-                entry = _READER.validate_json(line)
+                entry = _FORMAT.validate_json(line)
             except ValueError:
                 log.warning("%s: skipped a broken line: %.60s", self._path, line)
                 continue
@@ -213,7 +218,6 @@ class Ledger:
     def _write(self) -> None:
         """Write the file anew with what is remembered."""
         fresh = self._path.with_suffix(".new")
-        text = "".join(json.dumps(asdict(entry)) + "\n" for entry in self._entries.values())
-        fresh.write_text(text, encoding="utf-8")
+        fresh.write_text("".join(map(_line, self._entries.values())), encoding="utf-8")
         fresh.replace(self._path)
         self._lines = len(self._entries)

@@ -8,6 +8,7 @@ that we did not submit mean that a twin is running.
 import logging
 import threading
 from bisect import bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -39,12 +40,11 @@ class Tally:
 
 def tally(groups: Sequence[PilotGroup]) -> Tally:
     """Add up the groups of a poll."""
-    states: dict[str, dict[str, int]] = {}
+    states: defaultdict[str, Counter[str]] = defaultdict(Counter)
     shown: dict[str, int] = {}
     hosts: dict[str, str] = {}
     for group in groups:
-        counts = states.setdefault(group.queue, dict.fromkeys(PilotState, 0))
-        counts[group.state] += group.count
+        states[group.queue][group.state] += group.count
         shown[group.submission] = shown.get(group.submission, 0) + group.count
         hosts[group.submission] = group.host
     by_queue = {queue: PilotCounts(**counts) for queue, counts in states.items()}
