@@ -54,6 +54,7 @@ class Board:
         self._recorded = recorded
         self._sources: tuple[PilotSource, ...] = ()
         self._standings: dict[str, Standing] = {}
+        self._by_wmsqueue: dict[tuple[str, str], list[str]] = {}
 
     def configure(
         self, queues: Mapping[str, QueueConfig], sources: Iterable[PilotSource], max_per_factory: int | None
@@ -63,24 +64,22 @@ class Board:
             self._maximum = max_per_factory
             self._sources = tuple(sources)
             old = self._standings
-            self._standings = {}
+            self._standings, self._by_wmsqueue = {}, {}
             for name, queue in queues.items():
                 before = old.get(name)
                 waiting = before.claim.waiting if before else self._recorded(name)
                 claim = claim_of(queue, waiting, active=before is None or before.claim.active)
                 wish = before.wish if before else None
                 self._standings[name] = Standing(queue.options.wms, queue.options.wmsqueue, claim, wish)
+                self._by_wmsqueue.setdefault((queue.options.wms, queue.options.wmsqueue), []).append(name)
 
     def siblings(self, queue: str) -> list[Claim]:
         """Return the claims of all other queues on the same wmsqueue."""
         me = self._standings.get(queue)
         if me is None:
             return []
-        return [
-            other.claim
-            for name, other in self._standings.items()
-            if name != queue and (other.wms, other.wmsqueue) == (me.wms, me.wmsqueue)
-        ]
+        names = self._by_wmsqueue[me.wms, me.wmsqueue]
+        return [self._standings[name].claim for name in names if name != queue]
 
     def budget(self, queue: str) -> Budget | None:
         """Return what `max_per_factory` leaves over all sources; None when it is not set."""

@@ -16,7 +16,7 @@ from autopyfactory.batch import Batch
 from autopyfactory.clock import Clock, utc
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import Entry, Ledger, Outcome
-from autopyfactory.model import EndedPilot, PilotCounts, PilotGroup, PilotReport, PilotState, Snapshot
+from autopyfactory.model import EndedPilot, PilotCounts, PilotGroup, PilotReport, Snapshot
 from autopyfactory.snapshot import Shared
 
 log = logging.getLogger(__name__)
