@@ -31,17 +31,17 @@ COLUMNS = (
 
 STORY = "PanDA has jobs; the factory submits pilots; the pilots fetch jobs and run them."
 
-WIDE = 110
-"""Columns of the terminal from which a decision needs two lines, not three."""
+LINES = 3
+"""Lines of a queue; on 80 columns a decision needs them, so that the table does not jump."""
 
 
-def table(rows: list[Row], last_line: str, width: int) -> Group:
+def table(rows: list[Row], last_line: str) -> Group:
     """Return the live table; its height stays the same from picture to picture."""
-    grid = Table(box=box.HORIZONTALS, expand=True, show_edge=False, padding=0, border_style="dim")
-    grid.add_column("queue\n", no_wrap=True, header_style="bold")
+    grid = Table(box=box.HORIZONTALS, expand=True, show_edge=False, padding=0, border_style="dim", header_style="")
+    grid.add_column(_spanned("queue\n", "bold"), no_wrap=True)
     for name, _style in COLUMNS:
-        grid.add_column(name, justify="right", no_wrap=True, header_style="bold")
-    grid.add_column(" last decision,\n and why", ratio=1, header_style="bold")
+        grid.add_column(_spanned(name, "bold"), justify="right", no_wrap=True)
+    grid.add_column(_spanned(" last decision,\n and why", "bold"), ratio=1)
     for row in rows:
         pilots = row.report.pilots if row.report else None
         figures: tuple[int | None, ...] = (
@@ -51,7 +51,7 @@ def table(rows: list[Row], last_line: str, width: int) -> Group:
             row.jobs.finished,
         )
         cells = (_figure(value, style) for value, (_name, style) in zip(figures, COLUMNS, strict=True))
-        why = Align(decision(row), height=2 if width >= WIDE else 3, vertical="top", pad=False)
+        why = Align(decision(row), height=LINES, vertical="top", pad=False)
         grid.add_row(Text.assemble((row.queue, "bold"), "\n", (row.note, "dim")), *cells, _indented(why))
     title = Text("AutoPyFactory demo\n", style="bold")
     return Group(title, grid, Rule(style="dim"), Text(STORY, style="dim"), Text(last_line))
@@ -71,7 +71,12 @@ def decision(row: Row) -> Text:
 
 
 def _figure(value: int | None, style: str) -> Text:
-    return Text("?", style="red") if value is None else Text(str(value), style=style if value else "dim")
+    return _spanned("?", "red") if value is None else _spanned(str(value), style if value else "dim")
+
+
+def _spanned(text: str, style: str) -> Text:
+    """Return a text whose padding has no style: as a picture (SVG) it would lose its place else."""
+    return Text.assemble((text, style))
 
 
 def _indented(cell: Align) -> Table:
@@ -116,12 +121,12 @@ def show(world: Demo, seconds: float, ending: threading.Event, console: Console)
     if not console.is_terminal:
         console.print(f"a factory works for {seconds:.0f} s; its last state follows")
         ending.wait(seconds)
-        console.print(table(world.rows(), "", console.width))
+        console.print(table(world.rows(), ""))
         return
     with Live(console=console, auto_refresh=False) as live:
         for tick in range(int(seconds / REFRESH), 0, -1):
             left = f"ends in {tick * REFRESH:.0f} s, or with Ctrl-C"
-            live.update(table(world.rows(), left, console.width), refresh=True)
+            live.update(table(world.rows(), left), refresh=True)
             if ending.wait(REFRESH):
                 break
-        live.update(table(world.rows(), "ending the pilots ...", console.width), refresh=True)
+        live.update(table(world.rows(), "ending the pilots ..."), refresh=True)

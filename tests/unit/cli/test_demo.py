@@ -36,7 +36,7 @@ def rows() -> list[Row]:
 def drawn(width: int, shown: list[Row]) -> list[str]:
     out = io.StringIO()
     console = Console(file=out, width=width)
-    console.print(table(shown, "ends in 9 s, or with Ctrl-C", width))
+    console.print(table(shown, "ends in 9 s, or with Ctrl-C"))
     return out.getvalue().splitlines()
 
 
