@@ -49,4 +49,7 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="autopyfactory")
 def main() -> None:
-    """Keep the right number of pilot jobs on every batch queue and grid site."""
+    """Keep the right number of pilot jobs on every batch queue and grid site.
+
+    A first look: 'autopyfactory demo'. Each command explains itself with -h.
+    """

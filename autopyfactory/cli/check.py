@@ -13,7 +13,7 @@ from autopyfactory.config.models import Config
 from autopyfactory.errors import ConfigError
 
 
-@click.command()
+@click.command(short_help="Check the configuration and print every problem.")
 @conf_option
 def check(conf: Path) -> None:
     """Check the configuration and print every problem, one per line.

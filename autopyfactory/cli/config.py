@@ -17,7 +17,7 @@ from autopyfactory.config.sentences import declared
 _SECRET = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
 
 
-@click.command()
+@click.command(short_help="Print what is in force, each value with its file and line.")
 @conf_option
 @click.argument("queue", required=False)
 def config(conf: Path, queue: str | None) -> None:

@@ -42,21 +42,27 @@ def _naming(command: Command) -> Command:
     return click.argument("queues", nargs=-1, metavar="[QUEUE]...")(command)
 
 
-@click.command()
+@click.command(short_help="Submit no more pilots for a while.")
 @_stopping
 def pause(queues: tuple[str, ...], everything: bool, conf: Path, lasts: float | None, why: str) -> None:
-    """Submit no more pilots for a while."""
+    """Submit no more pilots for a while; those there go on.
+
+    Works also while the factory is down: it is written into state_dir.
+    """
     _stop("pause", queues, everything, conf, lasts, why)
 
 
-@click.command()
+@click.command(short_help="As pause, and say when the last pilot has ended.")
 @_stopping
 def drain(queues: tuple[str, ...], everything: bool, conf: Path, lasts: float | None, why: str) -> None:
-    """Submit no more pilots and say in the log when the last one has ended."""
+    """Submit no more pilots and say in the log when the last one has ended; those there go on.
+
+    Works also while the factory is down: it is written into state_dir.
+    """
     _stop("drain", queues, everything, conf, lasts, why)
 
 
-@click.command()
+@click.command(short_help="Let queues run again.")
 @_naming
 def resume(queues: tuple[str, ...], everything: bool, conf: Path) -> None:
     """Let queues run again; by name also while all others are paused."""

@@ -34,7 +34,7 @@ This page is printed by `autopyfactory reference` from the declarations that `au
 """
 
 
-@click.command()
+@click.command(short_help="Print the reference page of all options.")
 def reference() -> None:
     """Print the reference of all options as Markdown."""
     click.echo(page(Catalogue(names=lambda group: sorted(ALIASES[group]))), nl=False)

@@ -15,7 +15,7 @@ from autopyfactory.launch import Request, launch
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command()
+@click.command(short_help="Run the factory, in the foreground or as a daemon.")
 @conf_option
 @click.option("--once", is_flag=True, help="Do one cycle of every queue and end.")
 @click.option("--cycles", type=click.IntRange(min=1), metavar="N", help="Do N cycles of every queue and end.")
