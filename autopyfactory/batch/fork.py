@@ -35,6 +35,9 @@ INHERITED = ("PATH", "LANG", "LC_ALL", "TZ")
 REMEMBER = 600.0
 """Seconds that a submission can be asked for after all its pilots have ended."""
 
+NO_START = "could not "
+"""How the fault of a pilot begins that this host could not start."""
+
 _TICK = 0.25
 
 
@@ -124,6 +127,7 @@ class ForkHost:
         self._slots = Slots(options.slots)
         self._news: list[EndedPilot] = []
         self._trouble = ""
+        self._fault = ""
 
     @property
     def endpoint(self) -> str:
@@ -272,11 +276,17 @@ class ForkHost:
             self._files.finish(pilot.cid, "lost: its guard process was killed or the host went down")
         end = self._files.end(pilot.cid) or {}
         self._slots.leave(pilot)
-        pilot.ended = EndedPilot(
-            pilot.cid, pilot.record.queue, pilot.record.submission, end.get("rc"), end.get("fault", "")
-        )
+        fault = end.get("fault", "")
+        pilot.ended = EndedPilot(pilot.cid, pilot.record.queue, pilot.record.submission, end.get("rc"), fault)
+        self._tell_once(fault if fault.startswith(NO_START) else "", pilot)
         if pilot.record.factory == self._context.factory.id:
             self._news.append(pilot.ended)
+
+    def _tell_once(self, fault: str, pilot: Pilot) -> None:
+        """Log why pilots cannot start here; it stands in the .log of each, the factory's says it on change."""
+        if fault and fault != self._fault:
+            log.warning("%s: pilot %s %s", self.name, pilot.cid, fault, extra={"queue": pilot.record.queue})
+        self._fault = fault
 
     def _remove(self, pilot: Pilot) -> None:
         # Its guard need not be the one we started: one of an earlier factory may have claimed it first.
