@@ -72,14 +72,24 @@ class EndedPilot:
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why an endpoint gets probes only: in a word (`unreachable`, `silent`), and since when."""
+
+    word: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class PilotReport:
     """What one poll of a batch source said about all pilots of this factory.
 
-    `ended` holds pilots that were first seen as ended by this poll, each once in the life of the process.
+    `ended` holds pilots that were first seen as ended by this poll, each once in the life of the process;
+    `troubles` the endpoints behind the source that do not work, as the tag APF_ENDPOINT names them.
     """
 
     groups: tuple[PilotGroup, ...] = ()
     ended: tuple[EndedPilot, ...] = ()
+    troubles: Mapping[str, Trouble] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,19 @@ A class may have one method more, for what only it can judge of a queue's sectio
               credentials: Mapping[str, CredentialOptions]) -> list[str]: ...
 
 It is called when the configuration is read, opens no connection, and returns one text per problem, best
-as `option: what is wrong, and what to do`; each takes the queue out. `options` are those of every queue,
-`backend` those of the class's own `QueueOptions`. What there is to submit to stands in `rows`.
+as `option: what is wrong, and what to do`; each takes the queue out, but one that begins with `warning: `.
+`options` are those of every queue, `backend` those of the class's own `QueueOptions`.
+
+And two for the command line, `autopyfactory backends` and `autopyfactory render`:
+
+    @classmethod
+    def lacking(cls, type: str, subtype: str) -> str: ...
+
+    def describe(self, order: Order) -> str: ...
+
+`lacking` says what this host has not that the row needs, "" when it can be used now. `describe` returns what
+`submit` would hand to the batch system, as text: a submit description, or command line and script; it submits
+nothing and writes no file. What there is to submit to stands in `rows`.
 """
 
 from collections.abc import Mapping
@@ -33,7 +44,8 @@ class Order:
 
     `id` is unique for ever and becomes the tag APF_SUBMISSION. `log_dir` is
     `<pilot_log_dir>/YYYY-MM-DD/<queue>`, `log_url` the URL of the same folder or "". `monitor_url` is
-    the pilot's APFMON or "". `proxy` is the path of the X.509 proxy that travels, if any.
+    the pilot's APFMON or "". `proxy` is the path of the X.509 proxy that travels, `token` that of the token
+    that authenticates us to a CE, if any.
     """
 
     id: str
@@ -46,6 +58,7 @@ class Order:
     log_url: str = ""
     monitor_url: str = ""
     proxy: Path | None = None
+    token: Path | None = None
     arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 

@@ -46,11 +46,12 @@ def make_order(
         log_dir=factory.pilot_log_dir / place,
         log_url=f"{factory.pilot_log_url.rstrip('/')}/{place}" if factory.pilot_log_url else "",
         monitor_url=monitor_url,
-        proxy=proxy_of(options.proxy, config.credentials),
+        proxy=credential_file(options.proxy, config.credentials),
+        token=credential_file(options.token, config.credentials),
     )
 
 
-def proxy_of(names: Sequence[str], credentials: Mapping[str, CredentialOptions]) -> Path | None:
-    """Return the first proxy of the list whose file is there, else the first of all; None for an empty list."""
+def credential_file(names: Sequence[str], credentials: Mapping[str, CredentialOptions]) -> Path | None:
+    """Return the first credential of the list whose file is there, else the first of all; None for an empty list."""
     files = [credentials[name].file if name in credentials else Path(name) for name in names]
     return next((file for file in files if file.is_file()), files[0] if files else None)

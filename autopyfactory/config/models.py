@@ -26,6 +26,7 @@ from autopyfactory.config.fields import (
     Options,
     Size,
     Words,
+    words,
 )
 from autopyfactory.config.problems import Problem
 from autopyfactory.sched.options import RuleOptions
@@ -80,7 +81,7 @@ class QueueOptions(Options):
     type: str = Field("", description="type of the backend")
     subtype: str = Field("", description="subtype of the backend")
     source: str = Field("", description="name of the [schedd NAME] or [fork NAME] section; empty: the local one")
-    endpoint: str = Field("", description="CE it submits to; empty: the source itself")
+    endpoint: str = Field("", description="CE it submits to, or several by commas; empty: the source itself")
     monitor: Words = Field((), description="[monitor NAME] sections that are told")
     interval: Duration = Field(60.0, ge=0.1, description="time between two cycles")
     rules: Words = Field(("ready",), description="the makers of the decision, in order")
@@ -99,6 +100,11 @@ class QueueOptions(Options):
     proxy: Words = Field((), description="X.509 proxy for the pilot: credential sections in order, or a path")
     token: Words = Field((), description="token that authenticates us to a CE: credential sections, or a path")
     submit_user: str = Field("", description="account the pilots run as, where the backend can choose")
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Return the endpoints that are named, none for the source itself."""
+        return tuple(dict.fromkeys(words(self.endpoint)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from autopyfactory.config.sections import Main, located, unknown
 from autopyfactory.config.sentences import build, declared
 from autopyfactory.sched.options import RuleOptions
 
+_WARNING = "warning: "
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@/+-]{0,127}")
 
 
@@ -147,8 +148,11 @@ class Judge:
             texts = [f"backend: the check of '{options.backend}' failed: {type(error).__name__}: {error}"]
         known = self._catalogue.queue_names
         for text in texts:
-            option, _, said = text.partition(": ")
-            yield Fault(option, said) if option in known else Fault("", text)
+            warning = text.startswith(_WARNING)
+            option, _, said = text.removeprefix(_WARNING).partition(": ")
+            if option not in known:
+                option, said = "", text.removeprefix(_WARNING)
+            yield Fault(option, said, warning=warning)
 
     def _located(self, block: Block, fault: Fault, enabled: bool) -> Problem:
         inherited = fault.option not in block.entries and fault.option in self._defaults.entries

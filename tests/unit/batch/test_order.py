@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from autopyfactory.batch.order import folder_name, make_order, proxy_of, shape_of
+from autopyfactory.batch.order import credential_file, folder_name, make_order, shape_of
 from autopyfactory.batch.wrapper import wrapper_path
 from autopyfactory.config.models import Config, CredentialOptions, FactoryOptions
 from autopyfactory.model import Shape
@@ -69,7 +69,7 @@ def test_the_first_proxy_that_is_there(tmp_path: Path) -> None:
         "gone": CredentialOptions(file=tmp_path / "gone"),
         "there": CredentialOptions(file=there),
     }
-    assert proxy_of(("gone", "there"), credentials) == there
-    assert proxy_of((str(there), "gone"), credentials) == there
-    assert proxy_of(("gone",), credentials) == tmp_path / "gone"
-    assert proxy_of((), credentials) is None
+    assert credential_file(("gone", "there"), credentials) == there
+    assert credential_file((str(there), "gone"), credentials) == there
+    assert credential_file(("gone",), credentials) == tmp_path / "gone"
+    assert credential_file((), credentials) is None
