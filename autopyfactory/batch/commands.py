@@ -1,0 +1,304 @@
+"""Batch systems that are driven by their own commands: Slurm, Torque, LSF, Grid Engine.
+
+`CommandBatch` is the contract `Batch` for all of them: it runs the commands, makes the cids, remembers and
+counts. What one system is like stands in its own module, as an implementation of `Commands`:
+
+    class Slurm(CommandBatch):
+        source_kind = "slurm"
+        programs = ("sbatch", "squeue", "scancel")
+        SourceOptions = SlurmOptions            # of CommandOptions
+        QueueOptions = SlurmQueueOptions        # of CommandQueueOptions
+
+        def commands(self, options: CommandOptions) -> Commands:
+            return SlurmCommands(...)
+
+One call submits one pilot, so that each carries its own tags and is recorded as soon as it is accepted.
+"""
+
+import logging
+import shlex
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
+
+from autopyfactory.batch import Context, Order
+from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions, judge, own_account
+from autopyfactory.batch.commands_pilots import Pilots
+from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
+from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable
+from autopyfactory.batch.script import pilot_script, read_wrapper
+from autopyfactory.config.fields import Options
+from autopyfactory.config.models import CredentialOptions, FactoryOptions
+from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
+from autopyfactory.errors import Ambiguous, Refused, SourceError
+from autopyfactory.model import PilotReport, PilotState, Submitted
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 200
+"""Ids in one command: a command line has its limits."""
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+class CommandBatch:
+    """One batch system by its commands. Safe from many threads; the lock is never held while a command runs."""
+
+    source_kind: ClassVar[str]
+    programs: ClassVar[tuple[str, ...]]
+    SourceOptions: ClassVar[type[Options]] = CommandOptions
+    QueueOptions: ClassVar[type[Options]] = CommandQueueOptions
+
+    @classmethod
+    def check(
+        cls,
+        options: QueueOptionsOfAll,
+        backend: Options,
+        factory: FactoryOptions,
+        credentials: Mapping[str, CredentialOptions],
+    ) -> list[str]:
+        """Return what is wrong with a queue's account, and warn of files that nodes cannot see."""
+        return list(judge(options, factory))
+
+    def __init__(self, name: str, options: CommandOptions, context: Context, *, run: Run | None = None) -> None:
+        self._source = f"{self.source_kind} {name}"
+        self._options = options
+        self._context = context
+        self._clock = context.clock
+        self._run = run or Runner()
+        self._commands = self.commands(options)
+        folder = context.factory.state_dir.absolute() / self.source_kind / quote(name, safe="")
+        self._pilots = Pilots(context.factory.id, folder)
+        self._lock = threading.Lock()
+        self._loaded = False
+        self._last_base = 0
+        self._said: dict[str, str] = {}
+
+    def commands(self, options: CommandOptions) -> Commands:
+        """Return what this system has to know; each system's class gives its own."""
+        raise NotImplementedError
+
+    @classmethod
+    def lacking(cls, type: str, subtype: str) -> str:
+        """Say which of the system's commands this host has not on its PATH."""
+        absent = [program for program in cls.programs if shutil.which(program) is None]
+        return f"no {', '.join(absent)} on the PATH" if absent else ""
+
+    def describe(self, order: Order) -> str:
+        """Return the command line and the script of the order's first pilot. Raises Refused."""
+        job = self._job(order, f"{self._base()}.0", read_wrapper(order.executable))
+        if self._commands.needs_file:
+            job = replace(job, file=Path(f"{job.cid}.sh"))
+        line = shlex.join(self._as(self._account(order), self._commands.submit(job)))
+        return f"{line}{'' if job.file else ' <<SCRIPT'}\n\n{job.script}"
+
+    @property
+    def endpoint(self) -> str:
+        """Return this host's name: its commands find the system."""
+        return self._context.factory.host
+
+    def poll(self) -> PilotReport:
+        """List all pilots with one command, a second one only for those listed no more. Raises SourceError."""
+        began = self._clock.now()
+        seen = self._list(self._options.deadline)
+        with self._book() as pilots:
+            lacking = pilots.listed(seen, began, self._clock.now())
+        ends = self._history(lacking, began + self._options.deadline) if lacking else {}
+        with self._book() as pilots:
+            pilots.told(ends, self._clock.now())
+            return PilotReport(tuple(pilots.groups()), pilots.news())
+
+    def submit(self, order: Order) -> Submitted:
+        """Submit the pilots of the order one by one, as many as half the deadline allows to begin.
+
+        Raises Refused, with the cids accepted before, or Ambiguous.
+        """
+        began = self._clock.now()
+        user = self._account(order)
+        wrapper = read_wrapper(order.executable)
+        self._make_folder(order, shared=bool(user))
+        base = self._base()
+        cids: list[str] = []
+        for number in range(order.count):
+            spent = self._clock.now() - began
+            if cids and spent > self._options.deadline / 2:
+                self._once("slow", f"took {len(cids)} of {order.count} pilots in {spent:.0f} s, the rest comes later")
+                break
+            cid = f"{base}.{number}"
+            try:
+                self._submit_one(order, cid, wrapper, user, self._options.deadline - spent)
+            except Refused as refusal:
+                raise Refused(f"{self._source}: {refusal.reason}", cids=cids) from None
+            except Ambiguous as unclear:
+                raise Ambiguous(f"{self._source}: {unclear.reason}") from None
+            cids.append(cid)
+        return Submitted(order.id, tuple(cids))
+
+    def ended(self, submissions: frozenset[str]) -> frozenset[str]:
+        """Return those whose pilots have all ended, as listings and history told. Raises SourceError."""
+        with self._book() as pilots:
+            return pilots.over(submissions)
+
+    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
+        """Remove this factory's pilots of the queue that are in one of the states. Raises SourceError."""
+        began = self._clock.now()
+        seen = self._list(self._options.deadline)
+        with self._book() as pilots:
+            pilots.listed(seen, began, self._clock.now())
+            chosen = pilots.chosen(queue, states)
+        count = 0
+        for user, ids in chosen.items():
+            for part in _parts(ids):
+                answer = self._ask(self._as(user, self._commands.remove(part)), self._options.deadline)
+                with self._belief():
+                    count += self._commands.removed(answer, part)
+        return count
+
+    def close(self) -> None:
+        """Kill the commands under way; who waits gets SourceError(stopped), a submission Ambiguous."""
+        self._run.close()
+
+    @contextmanager
+    def _book(self) -> Iterator[Pilots]:
+        """Hold the pilots' record, read at its first use."""
+        with self._lock:
+            try:
+                if not self._loaded:
+                    self._pilots.load(self._clock.now())
+                    self._loaded = True
+                yield self._pilots
+            except OSError as error:
+                raise SourceError(self._source, f"cannot keep the record of its pilots: {error}") from error
+
+    @contextmanager
+    def _belief(self) -> Iterator[None]:
+        try:
+            yield
+        except Unbelievable as error:
+            raise SourceError(self._source, error.reason) from None
+
+    def _ask(self, argv: Sequence[str], deadline: float) -> Answer:
+        try:
+            return self._run(argv, deadline)
+        except (NotStarted, Silent) as error:
+            raise SourceError(self._source, error.reason, stopped=error.stopped) from None
+
+    def _list(self, deadline: float) -> Sequence[Seen]:
+        answer = self._ask(self._as("", self._commands.status()), deadline)
+        with self._belief():
+            seen = self._commands.listed(answer)
+        strange = sorted({one.word for one in seen if one.state is PilotState.UNKNOWN})
+        self._once("state", f"states that we do not know, counted as unknown: {', '.join(strange)}" if strange else "")
+        return seen
+
+    def _history(self, ids: Sequence[str], end: float) -> dict[str, End]:
+        """Ask for ends; without an answer the pilots are gone all the same, with an unknown exit code."""
+        ends: dict[str, End] = {}
+        for part in _parts(ids):
+            argv = self._commands.history(part)
+            left = end - self._clock.now()
+            if argv is None or left <= 0:
+                break
+            try:
+                answer = self._ask(self._as("", argv), left)
+                with self._belief():
+                    ends |= self._commands.told(answer)
+            except SourceError as error:
+                if error.stopped:
+                    raise
+                self._once("history", f"exit codes of pilots listed no more are not known: {error.reason}")
+                break
+        return ends
+
+    def _submit_one(self, order: Order, cid: str, wrapper: str, user: str, deadline: float) -> None:
+        job = self._job(order, cid, wrapper)
+        with self._file(job.script) as file:
+            argv = self._as(user, self._commands.submit(replace(job, file=file)))
+            try:
+                answer = self._run(argv, deadline, "" if file else job.script)
+            except NotStarted as error:
+                raise Refused(f"{error.reason}, nothing was submitted") from None
+            except Silent as error:
+                raise Ambiguous(error.reason) from None
+        if user and answer.rc and answer.stderr.startswith("sudo:"):
+            raise Refused(f"sudo does not let {own_account()} run {argv[4]} as {user}, see sudoers: {answer.said()}")
+        id_ = self._commands.submitted(answer)
+        try:
+            with self._book() as pilots:
+                pilots.accepted(id_, job.tags, user, self._clock.now())
+        except SourceError as error:
+            # It is in the listing, by its tags.
+            self._once("record", error.reason)
+
+    def _job(self, order: Order, cid: str, wrapper: str) -> Job:
+        factory = self._context.factory
+        tags = Tags(factory.id, order.queue.name, order.id, cid, factory.host, order.endpoint, order.shape.tag())
+        return Job(order, tags, pilot_script(self._context, order, cid, wrapper))
+
+    @contextmanager
+    def _file(self, script: str) -> Iterator[Path | None]:
+        """Lend the script as a file that every account can read, where the system needs one."""
+        if not self._commands.needs_file:
+            yield None
+            return
+        try:
+            with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="apf-", suffix=".sh") as file:
+                file.write(script)
+                file.flush()
+                path = Path(file.name)
+                path.chmod(0o644)
+                yield path
+        except OSError as error:
+            raise Refused(f"cannot write the script of a pilot: {error}") from None
+
+    def _account(self, order: Order) -> str:
+        """Return the account that a pilot is submitted as by sudo, "" for our own."""
+        user = order.queue.options.submit_user
+        if user and user not in self._context.factory.submit_users:
+            raise Refused(f"submit_user '{user}' is not allowed, add it to submit_users in [factory]")
+        return "" if user == own_account() else user
+
+    def _as(self, user: str, argv: Sequence[str]) -> list[str]:
+        """Return a command with its full path, run by sudo where it is another account's."""
+        folder = self._options.bin_dir
+        path = str(folder / argv[0]) if folder else shutil.which(argv[0]) or argv[0]
+        return ["sudo", "-n", "-u", user, path, *argv[1:]] if user else [path, *argv[1:]]
+
+    @staticmethod
+    def _make_folder(order: Order, *, shared: bool) -> None:
+        """Make the folder of the pilots' output; another account writes into it as into /tmp."""
+        try:
+            order.log_dir.mkdir(parents=True, exist_ok=True)
+            if shared:
+                order.log_dir.chmod(0o1777)
+        except OSError as error:
+            raise Refused(f"cannot make the log folder {order.log_dir}: {error.strerror}") from None
+
+    def _base(self) -> str:
+        """Return the beginning of a submission's cids, never the same twice: from the time in milliseconds."""
+        with self._lock:
+            self._last_base = max(int(self._clock.now() * 1000), self._last_base + 1)
+            number, digits = self._last_base, ""
+        while number:
+            number, digit = divmod(number, 36)
+            digits = _DIGITS[digit] + digits
+        position = self._context.position
+        return f"{position}-{digits}" if position else digits
+
+    def _once(self, topic: str, text: str) -> None:
+        """Log a text when it is another one than the last on the topic."""
+        if text and self._said.get(topic) != text:
+            log.warning("%s: %s", self._source, text)
+        self._said[topic] = text
+
+
+def _parts(ids: Iterable[str]) -> Iterator[list[str]]:
+    listed = list(ids)
+    for start in range(0, len(listed), AT_ONCE):
+        yield listed[start : start + AT_ONCE]

@@ -1,0 +1,87 @@
+"""The options that all command-line batch systems share, and what can be wrong with them."""
+
+import os
+import pwd
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import Field
+
+from autopyfactory.config.fields import AbsolutePath, CommandLine, Duration, Options, Rate
+from autopyfactory.config.models import FactoryOptions, QueueOptions
+
+SHARED = frozenset(
+    {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb3", "afs", "panfs", "pvfs2", "orangefs", "wekafs"}
+)
+"""Types of file systems that nodes may see too; with `fuse.` before it anything may be one."""
+
+
+class CommandOptions(Options):
+    """`[slurm NAME]`, `[torque NAME]`, ... of autopyfactory.conf."""
+
+    interval: Duration = Field(30.0, gt=0, description="time between two counts of the pilots")
+    max_age: Duration = Field(300.0, gt=0, description="older counts of pilots are not believed")
+    deadline: Duration = Field(20.0, gt=0, description="the most that one command, or one submission, may take")
+    max_submit_rate: Rate | None = Field(None, gt=0, description="pilots a second, at most; unset: as fast as it takes")
+    bin_dir: AbsolutePath | None = Field(None, description="folder of its commands; unset: they are on the PATH")
+
+
+class CommandQueueOptions(Options):
+    """What such a backend adds to a queue."""
+
+    account: str = Field("", description="account or project that is charged")
+    extra_arguments: CommandLine = Field("", description="further arguments of the submit command")
+
+
+def judge(options: QueueOptions, factory: FactoryOptions, mounts: Path = Path("/proc/mounts")) -> Iterator[str]:
+    """Say what is wrong with the account of a queue's pilots, and warn of files that nodes cannot see."""
+    user = options.submit_user
+    if user and user not in factory.submit_users:
+        yield f"submit_user: '{user}' is not allowed, add it to submit_users in [factory]"
+    elif user and not _exists(user):
+        yield f"submit_user: there is no account '{user}' on this host, create it or name another one"
+    if kind := _own(factory.pilot_log_dir, mounts):
+        where = f"pilot_log_dir {factory.pilot_log_dir} is on a file system of this host alone ({kind})"
+        yield f"warning: {where}, other nodes cannot write the output of pilots there: put it on a shared one"
+    for name in options.proxy:
+        if name.startswith("/") and (kind := _own(Path(name), mounts)):
+            where = f"{name} is on a file system of this host alone ({kind})"
+            yield f"warning: proxy: {where}, other nodes cannot read it: put it on a shared one"
+
+
+def _own(path: Path, mounts: Path) -> str:
+    """Return the type of a file system that surely only this host sees, else ""."""
+    kind = file_system(path, mounts)
+    return "" if kind in SHARED or kind.startswith("fuse.") else kind
+
+
+def file_system(path: Path, mounts: Path) -> str:
+    """Return the type of the file system of an absolute path, "" where that is not known; touches no mount."""
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    best, kind = -1, ""
+    for line in lines:
+        words = line.split()
+        # The kernel writes blanks in names as octal numbers.
+        place = Path(words[1].replace("\\040", " ")) if len(words) > 2 else None
+        if place is not None and path.is_relative_to(place) and len(place.parts) >= best:
+            best, kind = len(place.parts), words[2]
+    return kind
+
+
+def own_account() -> str:
+    """Return the name of the account that this process runs as, "" where the host has no name for it."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return ""
+
+
+def _exists(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True

@@ -1,0 +1,118 @@
+"""From listings to counts: which pilots of one source are in which state, and which have ended."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from autopyfactory.batch.commands_record import Pilot, Record
+from autopyfactory.batch.commands_words import End, Seen, Tags
+from autopyfactory.model import EndedPilot, PilotGroup, PilotState
+
+PATIENCE = 2
+"""Good listings in a row without a pilot, after which it counts as gone: one of them may have been cut short."""
+
+VANISHED = "vanished: it was accepted, and no listing ever showed it"
+
+
+class Pilots:
+    """All pilots of one factory in one system. Not safe from many threads. Raises OSError for its record."""
+
+    def __init__(self, factory: str, folder: Path) -> None:
+        self._factory = factory
+        self._record = Record(folder)
+        self._listed: frozenset[str] = frozenset()
+        self._news: list[EndedPilot] = []
+
+    def load(self, now: float) -> None:
+        """Read the record of earlier runs."""
+        self._record.load(now)
+
+    def accepted(self, id_: str, tags: Tags, user: str, at: float) -> None:
+        """Keep a pilot that the system has just accepted."""
+        self._record.add(Pilot(id_, tags, at, user))
+
+    def listed(self, seen: Iterable[Seen], began: float, now: float) -> list[str]:
+        """Take in a good listing that began at `began`; return the ids of the pilots that it lacks."""
+        ids: set[str] = set()
+        for one in seen:
+            pilot = self._known(one, now)
+            if pilot is not None:
+                ids.add(one.id)
+                self._see(pilot, one, now)
+        self._listed = frozenset(ids)
+        lacking = [pilot for pilot in self._alive() if pilot.accepted < began and pilot.id not in ids]
+        for pilot in lacking:
+            pilot.missed += 1
+        self._record.forget(now, self._listed)
+        return [pilot.id for pilot in lacking]
+
+    def told(self, ends: Mapping[str, End], now: float) -> None:
+        """Take in the ends of pilots that are listed no more; who is told of nowhere is gone after a while."""
+        for pilot in list(self._alive()):
+            end = ends.get(pilot.id) if pilot.missed else None
+            if end is None and pilot.missed >= PATIENCE:
+                end = End(fault="" if pilot.state else VANISHED)
+            if end is not None:
+                self._finish(pilot, end, now)
+
+    def groups(self) -> Iterator[PilotGroup]:
+        """Return the living pilots that a listing has shown, by submission and state."""
+        counts = Counter((pilot.tags.submission, pilot.state) for pilot in self._alive() if pilot.state)
+        tags = {pilot.tags.submission: pilot.tags for pilot in self._alive()}
+        for (submission, state), count in counts.items():
+            one = tags[submission]
+            if state is not None:
+                yield PilotGroup(submission, one.queue, state, count, one.host, one.endpoint, one.shape)
+
+    def news(self) -> tuple[EndedPilot, ...]:
+        """Return the pilots that have ended since the last question."""
+        news, self._news = tuple(self._news), []
+        return news
+
+    def over(self, submissions: frozenset[str]) -> frozenset[str]:
+        """Return those of the submissions whose pilots have all ended."""
+        known = {pilot.tags.submission for pilot in self._record.pilots.values()}
+        alive = {pilot.tags.submission for pilot in self._alive()}
+        return (submissions & known) - alive
+
+    def chosen(self, queue: str, states: frozenset[PilotState]) -> dict[str, list[str]]:
+        """Return the ids of the queue's pilots in these states, by the account they run as ("": our own)."""
+        found: dict[str, list[str]] = {}
+        for pilot in self._alive():
+            if pilot.tags.queue == queue and pilot.state in states:
+                found.setdefault(pilot.user, []).append(pilot.id)
+        return found
+
+    def _alive(self) -> Sequence[Pilot]:
+        return [pilot for pilot in self._record.pilots.values() if pilot.end is None]
+
+    def _known(self, one: Seen, now: float) -> Pilot | None:
+        """Return the pilot of a listed job, None for a foreign one.
+
+        A job of a recorded id without tags is ours: something at the site took them away. With other tags it
+        is another job, whose system has begun to count from 1 again.
+        """
+        pilot = self._record.pilots.get(one.id)
+        if one.tags is None or (pilot is not None and one.tags.cid == pilot.tags.cid):
+            return pilot
+        if pilot is not None and pilot.end is None:
+            self._finish(pilot, End(), now)
+        if one.tags.factory != self._factory:
+            return None
+        self._record.add(Pilot(one.id, one.tags, now, one.user))
+        return self._record.pilots[one.id]
+
+    def _see(self, pilot: Pilot, one: Seen, now: float) -> None:
+        pilot.missed = 0
+        if isinstance(one.state, PilotState):
+            pilot.state = one.state
+            pilot.end = None
+        elif pilot.end is None:
+            pilot.state = pilot.state or PilotState.FINISHING
+            self._finish(pilot, one.state, now)
+
+    def _finish(self, pilot: Pilot, end: End, now: float) -> None:
+        self._record.finish(pilot, end, now)
+        tags = pilot.tags
+        if tags.factory == self._factory:
+            self._news.append(EndedPilot(tags.cid, tags.queue, tags.submission, end.exit_code, end.fault))

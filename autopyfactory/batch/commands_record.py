@@ -1,0 +1,105 @@
+"""What a command-line backend remembers of its pilots, for what the system's listing cannot show.
+
+One file per source, `<state_dir>/<system>/<source>/pilots.jsonl`: a line when a pilot is accepted or first
+seen, another when it has ended. A lost file costs no pilot: the tags in the listing bring it back.
+"""
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from autopyfactory.batch.commands_words import End, Tags
+from autopyfactory.model import PilotState
+
+log = logging.getLogger(__name__)
+
+REMEMBER = 1800.0
+"""Seconds that an ended pilot can be asked for after its end, longer while the listing still shows it."""
+
+_SPARE_LINES = 1000
+
+
+@dataclass(slots=True)
+class Pilot:
+    """One pilot. `state` None: no listing has shown it yet; `missed` counts the good listings without it."""
+
+    id: str
+    tags: Tags
+    accepted: float
+    user: str = ""
+    state: PilotState | None = None
+    end: End | None = None
+    ended: float = 0.0
+    missed: int = 0
+
+
+class Record:
+    """The pilots of one source, by the system's id, in memory and in a file. Not safe from many threads.
+
+    Raises OSError as the file system does.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "pilots.jsonl"
+        self._lines = 0
+        self.pilots: dict[str, Pilot] = {}
+
+    def load(self, now: float) -> None:
+        """Read the file, drop what ended long ago and write it anew."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
+        for line in text.splitlines():
+            try:
+                self._read(json.loads(line))
+            except (ValueError, KeyError, TypeError):
+                log.warning("%s: skipped a broken line: %.60s", self._path, line)
+        self.forget(now, frozenset())
+        self._write()
+
+    def add(self, pilot: Pilot) -> None:
+        """Keep a pilot; one of the same id and name that a listing brought first stays."""
+        known = self.pilots.get(pilot.id)
+        if known is not None and known.tags.cid == pilot.tags.cid:
+            known.user = known.user or pilot.user
+            return
+        self.pilots[pilot.id] = pilot
+        self._append(_paper(pilot))
+
+    def finish(self, pilot: Pilot, end: End, at: float) -> None:
+        """Keep how a pilot ended."""
+        pilot.end, pilot.ended = end, at
+        self._append({"id": pilot.id, "ended": at, **asdict(end)})
+
+    def forget(self, now: float, listed: frozenset[str]) -> None:
+        """Drop pilots that ended long ago and are not listed any more."""
+        old = [id_ for id_, one in self.pilots.items() if one.end and one.ended < now - REMEMBER and id_ not in listed]
+        for id_ in old:
+            del self.pilots[id_]
+        if self._lines > 4 * len(self.pilots) + _SPARE_LINES:
+            self._write()
+
+    def _read(self, paper: dict[str, Any]) -> None:
+        if "ended" in paper:
+            pilot = self.pilots[paper["id"]]
+            pilot.end, pilot.ended = End(paper["exit_code"], paper["fault"]), paper["ended"]
+        else:
+            self.pilots[paper["id"]] = Pilot(paper["id"], Tags(**paper["tags"]), paper["accepted"], paper["user"])
+
+    def _append(self, paper: dict[str, Any]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{json.dumps(paper)}\n")
+        self._lines += 1
+
+    def _write(self) -> None:
+        papers = [_paper(pilot) for pilot in self.pilots.values()]
+        papers += [{"id": p.id, "ended": p.ended, **asdict(p.end)} for p in self.pilots.values() if p.end]
+        fresh = self._path.with_suffix(".new")
+        fresh.write_text("".join(f"{json.dumps(paper)}\n" for paper in papers), encoding="utf-8")
+        fresh.replace(self._path)
+        self._lines = len(papers)
+
+
+def _paper(pilot: Pilot) -> dict[str, Any]:
+    return {"id": pilot.id, "tags": asdict(pilot.tags), "accepted": pilot.accepted, "user": pilot.user}
