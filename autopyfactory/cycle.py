@@ -4,15 +4,15 @@ Observing asks the shared sources, which ask the outside world when it is time. 
 what was observed into the state that the rules read, or into the reason why there can be no decision.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import TypeVar
 
 from autopyfactory.batch import Order
-from autopyfactory.batch.source import PilotSource, Tally
+from autopyfactory.batch.source import PilotSource, Tally, least_loaded
 from autopyfactory.board import Board, claim_of
-from autopyfactory.clock import Clock
+from autopyfactory.clock import Clock, utc
 from autopyfactory.config.models import QueueConfig
 from autopyfactory.errors import Ambiguous, FactoryError, Refused, SourceError
 from autopyfactory.ledger import Ledger, Outcome
@@ -62,13 +62,18 @@ class Memory:
 
     ramp: int | None = None
     last_submission: float = field(default=float("-inf"))
+    endpoint: str = ""
+    """Where the next pilots go; "" where the queue names no endpoint."""
+    sent: Mapping[str, int] = field(default_factory=dict)
+    """The last submission, by endpoint."""
 
 
 class Cycle:
     """The cycle of one queue, with all that it works with. Used by one thread at a time.
 
     `standstill` tells what stands against any submission (an operator, a full disk). `make_order` turns
-    (submission id, count, time) into an order.
+    (submission id, count, time) into an order. `endpoints` are those that the queue names; each submission
+    goes to one of them.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class Cycle:
         standstill: Callable[[str], Standstill | None] = lambda queue: None,
         dry_run: bool = False,
         endpoint: str = "",
+        endpoints: Sequence[str] = (),
     ) -> None:
         self.queue = queue
         self._source = source
@@ -95,6 +101,7 @@ class Cycle:
         self._standstill = standstill
         self._dry_run = dry_run
         self._endpoint = endpoint
+        self._endpoints = tuple(endpoints)
         self._chain = chain(queue.options.rules, queue.rules)
         self._needs = needs(self._chain)
         self.memory = Memory()
@@ -192,7 +199,15 @@ class Cycle:
             ramp=self.memory.ramp,
             probe_due=pilots.waiting == 0 and quiet,
             budget=self._board.budget(self.queue.name),
+            trouble=self._choose_endpoint(observed.pilots),
         )
+
+    def _choose_endpoint(self, pilots: Snapshot[Tally]) -> str:
+        """Choose where the next pilots go and return what is wrong there, or ""."""
+        sent = self.memory.sent if self.memory.last_submission >= pilots.began else {}
+        self.memory.endpoint = least_loaded(self._endpoints, self.queue.name, pilots.value, sent)
+        trouble = pilots.value.troubles.get(self.memory.endpoint)
+        return f"{self.memory.endpoint} is {trouble.word} since {utc(trouble.since):%H:%M:%S}" if trouble else ""
 
     def _left(self, observed: Observed, pilots: PilotCounts) -> int:
         if not isinstance(observed.jobs, Snapshot):
@@ -223,7 +238,10 @@ class Cycle:
         try:
             if stopping.wait(self._source.turn(count)):
                 return report
-            done = self._source.batch.submit(self._make_order(submission, count, report.at))
+            order = self._make_order(submission, count, report.at)
+            endpoint = self.memory.endpoint or order.endpoint
+            self.memory.sent = {endpoint: count}
+            done = self._source.batch.submit(replace(order, endpoint=endpoint))
             outcome, cids = (Outcome.ACCEPTED if done.cids else Outcome.SETTLED), done.cids
         except Refused as refusal:
             outcome, cids = (Outcome.ACCEPTED if refusal.cids else Outcome.SETTLED), refusal.cids

@@ -223,7 +223,8 @@ class Factory:
         source = self._sources[source_name(queue)]
         urls = [self._monitors[name].pilot_url for name in queue.options.monitor if name in self._monitors]
         monitor_url = next((url for url in urls if url), "")
-        endpoint = queue.options.endpoint or source.batch.endpoint
+        endpoints = queue.options.endpoints
+        endpoint = ", ".join(endpoints) or source.batch.endpoint
         return Cycle(
             queue,
             source,
@@ -235,6 +236,7 @@ class Factory:
             standstill=self._standstill,
             dry_run=self._dry_run,
             endpoint=endpoint,
+            endpoints=endpoints,
         )
 
     def _standstill(self, queue: str) -> Standstill | None:

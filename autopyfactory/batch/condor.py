@@ -8,7 +8,7 @@ The bindings hold the interpreter's lock during network calls, so all of them ru
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import ClassVar, ParamSpec, TypeVar
@@ -16,38 +16,31 @@ from typing import ClassVar, ParamSpec, TypeVar
 from pydantic import Field, model_validator
 
 from autopyfactory.batch import Context, Order, condor_child
-from autopyfactory.batch.condor_child import SPOOLING, Ad, ScheddSaid, Survey, Target, Tidied
+from autopyfactory.batch.condor_child import Ad, ScheddSaid, Survey, Target, Tidied, of_factory
+from autopyfactory.batch.condor_check import lacking, problems, refusal
 from autopyfactory.batch.condor_ends import Ends
 from autopyfactory.batch.condor_process import CallLost, KillableChild, NoAnswer, NotRun
-from autopyfactory.batch.condor_submit import cid_prefix, class_ad_string, render
+from autopyfactory.batch.condor_rows import CondorQueueOptions
+from autopyfactory.batch.condor_states import (
+    REMOVABLE,
+    STATES,
+    Watch,
+    at_ces,
+    is_coming,
+    pilot_groups,
+    troubles,
+    unreachable,
+)
+from autopyfactory.batch.condor_submit import cid_prefix, render, written
+from autopyfactory.batch.condor_text import class_ad_string
 from autopyfactory.config.fields import Boolean, Duration, Options, Rate
+from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
 from autopyfactory.errors import Ambiguous, Refused, SourceError
 from autopyfactory.model import PilotGroup, PilotReport, PilotState, Submitted
 
 P = ParamSpec("P")
 R = TypeVar("R")
 log = logging.getLogger(__name__)
-
-STATES = {
-    1: PilotState.PENDING,
-    2: PilotState.RUNNING,
-    3: PilotState.FINISHING,
-    4: PilotState.FINISHING,
-    5: PilotState.HELD,
-    6: PilotState.RUNNING,
-    7: PilotState.SUSPENDED,
-}
-"""The factory's word for each JobStatus (3 removed, 4 completed, 6 transferring output)."""
-
-_INPUT_COMING = f"JobStatus == 5 && HoldReasonCode =?= {SPOOLING}"
-REMOVABLE = {
-    PilotState.PENDING: f"JobStatus == 1 || ({_INPUT_COMING})",
-    PilotState.RUNNING: "JobStatus == 2 || JobStatus == 6",
-    PilotState.SUSPENDED: "JobStatus == 7",
-    PilotState.HELD: f"JobStatus == 5 && HoldReasonCode =!= {SPOOLING}",
-    PilotState.UNKNOWN: "JobStatus < 1 || JobStatus > 7",
-}
-"""What a schedd calls the pilots in a state that can be removed."""
 
 _REMEMBERED = 20_000
 _ASKED_AT_ONCE = 100
@@ -75,10 +68,6 @@ class ScheddOptions(Options):
         return self
 
 
-class CondorQueueOptions(Options):
-    """What the condor backend adds to a queue: nothing for type vanilla."""
-
-
 class CondorSchedd:
     """One schedd. Safe from many threads; its calls run one after the other in its child process."""
 
@@ -103,6 +92,28 @@ class CondorSchedd:
         self._tidying = False
         self._accepted: OrderedDict[str, int] = OrderedDict()
         self._said: dict[str, str] = {}
+        self._watch = Watch()
+        self._version = ""
+
+    @classmethod
+    def check(
+        cls,
+        options: QueueOptions,
+        backend: CondorQueueOptions,
+        _factory: FactoryOptions,
+        credentials: Mapping[str, CredentialOptions],
+    ) -> list[str]:
+        """Return what is wrong with a queue's section, for its row of the table."""
+        return list(problems(options, backend, credentials))
+
+    @classmethod
+    def lacking(cls, type: str, subtype: str) -> str:
+        """Return what this host has not that a row needs."""
+        return lacking(type, subtype)
+
+    def describe(self, order: Order) -> str:
+        """Return the submit description as condor_submit would read it."""
+        return written(render(self._context, order, spool=self._spool), order.count)
 
     @property
     def endpoint(self) -> str:
@@ -114,16 +125,21 @@ class CondorSchedd:
         began = self._context.clock.now()
         survey = self._ask(self._options.deadline, condor_child.survey, self._target, self._factory)
         self._note_versions(survey)
-        groups = tuple(self._group(ad) for ad in survey.groups)
+        groups = pilot_groups(survey)
+        self._warn_of_unknown(groups, survey.groups)
         left = self._options.deadline - (self._context.clock.now() - began)
         self._look_for_ends(survey.groups, max(1.0, left))
-        if any(_is_coming(ad) for ad in survey.groups):
+        if any(is_coming(ad) for ad in survey.groups):
             self._tidy()
-        return PilotReport(groups, self._ends.take())
+        ces = at_ces(survey.groups)
+        silent = self._watch.look(began, [group for group in groups if group.submission in ces])
+        return PilotReport(groups, self._ends.take(), troubles(unreachable(survey.groups), silent))
 
     def submit(self, order: Order) -> Submitted:
         """Submit all pilots of the order as one cluster. Raises Refused or Ambiguous."""
         description = render(self._context, order, spool=self._spool)
+        if why := refusal(order.queue, self._version):
+            raise Refused(f"{self._source}: {why}")
         try:
             order.log_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -172,7 +188,7 @@ class CondorSchedd:
         chosen = [f"({REMOVABLE[state]})" for state in sorted(states) if state in REMOVABLE]
         if not chosen:
             return 0
-        tags = f"APF_FACTORY == {class_ad_string(self._factory)} && APF_QUEUE == {class_ad_string(queue)}"
+        tags = f"{of_factory(self._factory)} && APF_QUEUE == {class_ad_string(queue)}"
         constraint = f"{tags} && ({' || '.join(chosen)})"
         return self._ask(self._options.deadline, condor_child.remove, self._target, constraint)
 
@@ -188,23 +204,15 @@ class CondorSchedd:
         except ScheddSaid as error:
             raise SourceError(self._source, error.reason) from None
 
-    def _group(self, ad: Ad) -> PilotGroup:
-        status = ad.get("JobStatus", 0)
-        state = PilotState.PENDING if _is_coming(ad) else STATES.get(int(status), PilotState.UNKNOWN)
-        if state is PilotState.UNKNOWN:
-            self._once("status", f"it knows a JobStatus {status} that we do not, counted as unknown")
-        return PilotGroup(
-            submission=str(ad.get("APF_SUBMISSION", "")),
-            queue=str(ad.get("APF_QUEUE", "")),
-            state=state,
-            count=int(ad.get("JobCount", 0)),
-            host=str(ad.get("APF_HOST", "")),
-            endpoint=str(ad.get("APF_ENDPOINT", "")),
-            shape=str(ad.get("APF_SHAPE", "")),
-        )
+    def _warn_of_unknown(self, groups: Iterable[PilotGroup], ads: Iterable[Ad]) -> None:
+        if any(group.state is PilotState.UNKNOWN for group in groups):
+            strange = sorted({str(ad.get("JobStatus")) for ad in ads if ad.get("JobStatus") not in STATES})
+            words = ", ".join(strange)
+            self._once("status", f"it knows a JobStatus {words} that we do not, counted as unknown")
 
     def _note_versions(self, survey: Survey) -> None:
         self._once("version", f"HTCondor {survey.schedd}, bindings {survey.bindings}", logging.INFO)
+        self._version = survey.schedd
         if not survey.trusted:
             self._once("grouping", "its grouped answer is empty though it has our pilots; they are counted one by one")
 
@@ -265,7 +273,3 @@ class CondorSchedd:
         self._once(
             "spool", f"{done.errors[0]} (fetching the output of pilots; it is tried again)" if done.errors else ""
         )
-
-
-def _is_coming(ad: Ad) -> bool:
-    return ad.get("JobStatus") == 5 and ad.get("HoldReasonCode") == SPOOLING

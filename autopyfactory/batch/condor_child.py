@@ -10,7 +10,7 @@ import re
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from importlib import import_module
@@ -23,11 +23,17 @@ R = TypeVar("R")
 Ad = dict[str, str | int | float | bool]
 
 TAGS = ("APF_FACTORY", "APF_HOST", "APF_QUEUE", "APF_ENDPOINT", "APF_SHAPE", "APF_SUBMISSION")
-GROUP_KEYS = (*TAGS, "JobStatus", "HoldReasonCode")
+GROUP_KEYS = (*TAGS, "JobStatus", "HoldReasonCode", "JobUniverse", "GridResourceUnavailableTime", "SubmitterId")
 ENDED_KEYS = ("ClusterId", "ProcId", "ExitCode", "ExitBySignal", "ExitSignal", "StageInFinish", *TAGS)
+
+GRID = 9
+"""JobUniverse of a job that goes on to a CE."""
 
 SPOOLING = 16
 """HoldReasonCode of a job whose input is still on its way to the schedd: no fault."""
+
+UNSENT = f"JobUniverse == {GRID} && JobStatus == 1 && GridJobId =?= undefined"
+"""What a schedd calls the pilots that it has taken and not yet handed to their CE."""
 
 _STANDARD_CONFIGS = ("/etc/condor/condor_config", "/usr/local/etc/condor_config")
 _PREFIX = re.compile(r"^(Failed to create job ad, errmsg=Submit:-?\d+:|Unable to commit transaction, SCHEDD:\d+:)")
@@ -53,12 +59,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All jobs of a factory in groups, each with its JobCount; `trusted` is false when they had to be counted here."""
+    """All jobs of a factory in groups, each with its JobCount; `trusted` is false when they had to be counted here.
+
+    `unsent` are idle grid jobs by submission that have not reached their CE: these have no GridJobId.
+    """
 
     groups: tuple[Ad, ...]
     schedd: str = ""
     bindings: str = ""
     trusted: bool = True
+    unsent: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +166,13 @@ def _ad(classad: Any, keys: Sequence[str]) -> Ad:
     return {key: value for key, value in values.items() if type(value) in (str, int, float, bool)}
 
 
-def _of(factory: str) -> str:
-    return f'APF_FACTORY == "{factory}"'
+def of_factory(factory: str) -> str:
+    """Return the constraint that chooses a factory's jobs.
+
+    A job that another schedd has sent here as to a CE carries our tags too, and SubmitterId: it is the copy
+    of a pilot that is counted there.
+    """
+    return f'APF_FACTORY == "{factory}" && SubmitterId =?= undefined'
 
 
 @_plain
@@ -170,15 +185,27 @@ def survey(target: Target, factory: str) -> Survey:
     bindings = _bindings()
 
     def question(schedd: Any) -> Survey:
-        grouped = schedd.query(_of(factory), list(GROUP_KEYS), opts=bindings.QueryOpt.GroupBy)
+        grouped = schedd.query(of_factory(factory), list(GROUP_KEYS), opts=bindings.QueryOpt.GroupBy)
         groups = tuple(_ad(group, (*GROUP_KEYS, "JobCount")) for group in grouped)
-        trusted = bool(groups) or not schedd.query(_of(factory), ["ClusterId"], limit=1)
+        trusted = bool(groups) or not schedd.query(of_factory(factory), ["ClusterId"], limit=1)
         if not trusted:
-            jobs = schedd.query(_of(factory), list(GROUP_KEYS))
+            jobs = schedd.query(of_factory(factory), list(GROUP_KEYS))
             groups = tuple(_ad(job, GROUP_KEYS) | {"JobCount": 1} for job in jobs)
-        return Survey(groups, _version(schedd._version), _version(bindings.version()), trusted)
+        unsent = _unsent(schedd, factory) if any(may_be_unsent(group) for group in groups) else {}
+        return Survey(groups, _version(schedd._version), _version(bindings.version()), trusted, unsent)
 
     return _ask(target, question)
+
+
+def may_be_unsent(group: Ad) -> bool:
+    """Tell whether the jobs of a group may be waiting for their CE to take them."""
+    return group.get("JobUniverse") == GRID and group.get("JobStatus") == 1
+
+
+def _unsent(schedd: Any, factory: str) -> Mapping[str, int]:
+    """Count by submission; a group key GridJobId would make a group of every job."""
+    constraint = f"{of_factory(factory)} && {UNSENT}"
+    return dict(Counter(str(job["APF_SUBMISSION"]) for job in schedd.query(constraint, ["APF_SUBMISSION"])))
 
 
 def _version(text: str) -> str:
@@ -189,7 +216,7 @@ def _version(text: str) -> str:
 @_plain
 def completed(target: Target, factory: str) -> tuple[Ad, ...]:
     """Return the completed jobs of a factory that are still listed."""
-    constraint = f"{_of(factory)} && JobStatus == 4"
+    constraint = f"{of_factory(factory)} && JobStatus == 4"
     jobs = _ask(target, lambda schedd: schedd.query(constraint, list(ENDED_KEYS)))
     return tuple(_ad(job, ENDED_KEYS) for job in jobs)
 
@@ -236,7 +263,7 @@ def tidy(target: Target, factory: str, seconds: float, patience: float) -> Tidie
 
     def each(schedd: Any, constraint: str, deal: Callable[[str], object]) -> tuple[Ad, ...]:
         done: list[Ad] = []
-        for job in schedd.query(f"{_of(factory)} && {constraint}", list(ENDED_KEYS)):
+        for job in schedd.query(f"{of_factory(factory)} && {constraint}", list(ENDED_KEYS)):
             if time.monotonic() > end:
                 break
             ad = _ad(job, ENDED_KEYS)
@@ -273,7 +300,7 @@ def alive_and_ended(
     it is in the order of leaving the queue, where a foreign job may have ended days before ours.
     """
     wanted = ", ".join(f'"{submission}"' for submission in submissions)
-    constraint = f"{_of(factory)} && member(APF_SUBMISSION, {{{wanted}}})"
+    constraint = f"{of_factory(factory)} && member(APF_SUBMISSION, {{{wanted}}})"
     keys = ["APF_SUBMISSION", "JobStatus"]
 
     def question(schedd: Any) -> tuple[dict[str, int], dict[str, int]]:

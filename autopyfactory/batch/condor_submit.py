@@ -1,26 +1,23 @@
 """From an order to HTCondor's submit description: pure text, no bindings.
 
-Quoting follows the manual of condor_submit ("new" syntax of arguments and environment) and what a schedd
-was seen to do with `$`.
+What depends on where the pilots go stands in `condor_rows`.
 """
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from autopyfactory.batch import Context, Order, pilot_environment, pilot_tags
 from autopyfactory.batch.condor_child import TAGS
+from autopyfactory.batch.condor_rows import CondorQueueOptions, CondorRow, Wish, find, grid_resource
+from autopyfactory.batch.condor_text import class_ad_string, protected, quoted
 from autopyfactory.errors import Refused
-from autopyfactory.model import Shape
 
 KEEP_COMPLETED = 600
 """Seconds for which a completed pilot stays listed, so that no poll misses its end."""
 
-UNIVERSES = {"": "vanilla", "vanilla": "vanilla"}
-"""Universe by the queue's `type`."""
-
 _MACRO = "$(Cluster).$(Process)"
-# Stands for the pilot's number while the rest is quoted: no option can hold a control character.
+# Stand for the pilot's number and the macro Dir while the rest is quoted: no option can hold a control character.
 _NUMBER = "\x1a"
+_DIR = "\x1c"
 
 
 def cid_prefix(position: int) -> str:
@@ -32,83 +29,92 @@ def render(context: Context, order: Order, *, spool: bool = False) -> dict[str, 
     """Return the submit description of an order; the queue's own `submit.X` come last and override.
 
     With `spool` the output files are named relative to the folder, for the schedd's list of renamed files
-    cannot hold every path. Raises Refused for text that no submit description can carry.
+    cannot hold every path. Raises Refused for text that no submit description can carry, and for a queue
+    that names no row or an endpoint that its row cannot take.
     """
     cid = cid_prefix(context.position) + _NUMBER
-    universe = UNIVERSES.get(order.queue.options.type)
-    if universe is None:
-        raise Refused(f"backend condor has no type '{order.queue.options.type}', known: vanilla")
-    folder = "" if spool else f"{_text(str(order.log_dir))}/"
+    row, options = _row(order)
     description = {
-        "universe": universe,
-        "executable": _text(str(order.executable)),
-        "initialdir": _text(str(order.log_dir)),
-        "output": f"{folder}{cid}.out",
-        "error": f"{folder}{cid}.err",
-        "log": f"{folder}{cid}.log",
-        "environment": _words(f"{k}={v}" for k, v in _environment(context, order, cid).items()),
+        **_universe(row, order, options),
+        "executable": protected(str(order.executable)),
+        **_files(row, order, cid, spool),
+        "environment": quoted(f"{k}={v}" for k, v in pilot_environment(context, order, cid, job_id=_NUMBER).items()),
         "stream_output": "False",
         "stream_error": "False",
         "transfer_executable": "True",
-        "+TransferOutput": '""',
         **_arguments(order.arguments),
-        **_transfer(spool),
+        **_transfer(row, spool),
         **_notification(context.factory.admin_email),
-        **_requests(order.shape),
-        **_proxy(order.proxy),
+        **_protected(row.asks(Wish(order.shape, order.queue.options.batchqueue, options))),
+        **_credentials(row, order),
+        **row.lines,
         **_attributes(context, order, cid),
     }
-    rendered = {name: value.replace(_NUMBER, _MACRO) for name, value in description.items()}
+    rendered = {name: value.replace(_NUMBER, _MACRO).replace(_DIR, "$(Dir)") for name, value in description.items()}
     return _override(rendered, order.queue.submit)
 
 
-def class_ad_string(value: str) -> str:
-    """Write a string as the submit language and the constraints of queries read it ("old" ClassAd syntax).
+def _row(order: Order) -> tuple[CondorRow, CondorQueueOptions]:
+    backend = order.queue.backend
+    options = backend if isinstance(backend, CondorQueueOptions) else CondorQueueOptions()
+    row = find(order.queue.options, options)
+    if row is None:
+        words = f"{order.queue.options.type} {order.queue.options.subtype}".strip()
+        raise Refused(f"backend condor has no row '{words}'")
+    return row, options
 
-    There a backslash is just one, but before a quotation mark.
-    """
-    escaped = value.replace('"', '\\"')
-    return f'"{escaped}"'
+
+def _universe(row: CondorRow, order: Order, options: CondorQueueOptions) -> dict[str, str]:
+    if not row.resource:
+        return {"universe": "vanilla"}
+    # Without an endpoint the order names the schedd itself.
+    endpoint = order.endpoint if order.queue.options.endpoint else ""
+    try:
+        resource = grid_resource(row, endpoint, order.queue.options.batchqueue, options)
+    except (ValueError, KeyError) as error:
+        raise Refused(f"endpoint: {error}") from None
+    return {"universe": "grid", "grid_resource": protected(resource)}
 
 
-def _environment(context: Context, order: Order, cid: str) -> dict[str, str]:
-    return pilot_environment(context, order, cid, job_id=_NUMBER)
+def _files(row: CondorRow, order: Order, cid: str, spool: bool) -> dict[str, str]:
+    folder = protected(str(order.log_dir))
+    if row.classic and not spool:
+        start, lines = f"{_DIR}/", {"Dir": f"{folder}/"}
+    else:
+        start, lines = "" if spool else f"{folder}/", {"initialdir": folder}
+    named = (("output", "out"), ("error", "err"), ("log", "log"))
+    return lines | {name: f"{start}{cid}.{suffix}" for name, suffix in named}
 
 
 def _arguments(arguments: Iterable[str]) -> dict[str, str]:
     words = list(arguments)
-    return {"arguments": _words(words)} if words else {}
+    return {"arguments": quoted(words)} if words else {}
 
 
-def _transfer(spool: bool) -> dict[str, str]:
+def _transfer(row: CondorRow, spool: bool) -> dict[str, str]:
+    if row.classic:
+        return {}
+    both = {"should_transfer_files": "YES", "when_to_transfer_output": "ON_EXIT"}
     if spool:
-        return {"should_transfer_files": "YES", "when_to_transfer_output": "ON_EXIT"}
-    return {
-        "should_transfer_files": "IF_NEEDED",
-        "leave_in_queue": f"JobStatus == 4 && time() - EnteredCurrentStatus < {KEEP_COMPLETED}",
-    }
+        return both
+    keep = {"leave_in_queue": f"JobStatus == 4 && time() - EnteredCurrentStatus < {KEEP_COMPLETED}"}
+    return keep | (both if row.resource else {"should_transfer_files": "IF_NEEDED"})
 
 
 def _notification(admin_email: str) -> dict[str, str]:
     if admin_email:
-        return {"notification": "Error", "notify_user": _text(admin_email)}
+        return {"notification": "Error", "notify_user": protected(admin_email)}
     return {"notification": "Never"}
 
 
-def _requests(shape: Shape) -> dict[str, str]:
-    requests = {"request_cpus": str(shape.cores)}
-    if shape.memory_mb is not None:
-        requests["request_memory"] = str(shape.memory_mb)
-    if shape.walltime_s is not None:
-        # Counted from the start of this run; 2 running, 6 transferring output, 7 suspended.
-        requests["periodic_remove"] = (
-            f"(JobStatus == 2 || JobStatus == 6 || JobStatus == 7) && time() - JobCurrentStartDate > {shape.walltime_s}"
-        )
-    return requests
-
-
-def _proxy(proxy: Path | None) -> dict[str, str]:
-    return {"x509userproxy": _text(str(proxy))} if proxy else {}
+def _credentials(row: CondorRow, order: Order) -> dict[str, str]:
+    """The token authenticates us to the CE, the proxy is delegated to the pilot."""
+    lines = {}
+    if order.proxy and "proxy" in row.credentials:
+        lines["x509userproxy"] = protected(str(order.proxy))
+    if order.token and "token" in row.credentials:
+        lines |= {"use_scitokens": "True", "scitokens_file": protected(str(order.token))}
+    return lines
 
 
 def _attributes(context: Context, order: Order, cid: str) -> dict[str, str]:
@@ -120,7 +126,11 @@ def _attributes(context: Context, order: Order, cid: str) -> dict[str, str]:
     if order.log_url:
         for name, suffix in (("APF_LOGURL", "log"), ("APF_OUTURL", "out"), ("APF_ERRURL", "err")):
             values[name] = f"{order.log_url}/{cid}.{suffix}"
-    return {f"+{name}": class_ad_string(_text(value)) for name, value in values.items()}
+    return {f"+{name}": class_ad_string(protected(value)) for name, value in values.items()}
+
+
+def _protected(lines: Mapping[str, str]) -> dict[str, str]:
+    return {name: protected(value) for name, value in lines.items()}
 
 
 def _override(description: dict[str, str], own: Mapping[str, str]) -> dict[str, str]:
@@ -133,13 +143,6 @@ def _override(description: dict[str, str], own: Mapping[str, str]) -> dict[str, 
     return kept | dict(own)
 
 
-def _words(words: Iterable[str]) -> str:
-    quoted = (_text(word).replace('"', '""').replace("'", "''") for word in words)
-    return '"' + " ".join(f"'{word}'" for word in quoted) + '"'
-
-
-def _text(value: str) -> str:
-    """Protect `$` from the submit language, which expands `$(X)`, and `$$(X)` once more when a pilot starts."""
-    if "$(DOLLAR)" in value or any(character in value for character in "\n\r\0"):
-        raise Refused(f"no submit description can carry {value!r}: it has a line break or $(DOLLAR)")
-    return value.replace("$$", "\x1b").replace("$", "$(DOLLAR)").replace("\x1b", "$$(DOLLARDOLLAR)")
+def written(description: Mapping[str, str], count: int) -> str:
+    """Return a description as condor_submit would read it from a file."""
+    return "".join(f"{name} = {value}\n" for name, value in description.items()) + f"queue {count}\n"

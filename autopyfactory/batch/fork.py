@@ -7,6 +7,7 @@ cores running. Running ones belong to a guard process each (`fork_shim`), so the
 import logging
 import os
 import pwd
+import shlex
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -226,6 +227,12 @@ class ForkHost:
             )
         if order.proxy is not None:
             raise Refused("the fork backend hands no proxy to its pilots, remove the option proxy")
+
+    def describe(self, order: Order) -> str:
+        """Return the command line of a pilot with all its environment."""
+        paper = self._paper(order)
+        environment = [f"{name}={value}" for name, value in paper["environment"].items()]
+        return " \\\n  ".join(map(shlex.quote, ["env", "-i", *environment, *paper["argv"]]))
 
     def _paper(self, order: Order) -> dict[str, Any]:
         factory = self._context.factory

@@ -16,7 +16,7 @@ from autopyfactory.batch import Batch
 from autopyfactory.clock import Clock, utc
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import Entry, Ledger, Outcome
-from autopyfactory.model import EndedPilot, PilotCounts, PilotGroup, PilotReport, Snapshot
+from autopyfactory.model import EndedPilot, PilotCounts, PilotGroup, PilotReport, PilotState, Snapshot, Trouble
 from autopyfactory.snapshot import Shared
 
 log = logging.getLogger(__name__)
@@ -28,27 +28,52 @@ DOUBT = 3600.0
 """Seconds after which pilots that were accepted and never shown are given up, with an error."""
 
 
+_WAITING = frozenset({PilotState.UNSENT, PilotState.PENDING})
+
+
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """A poll's answer, added up: pilots by queue, pilots by submission, the host of each submission."""
+    """A poll's answer, added up: pilots by queue, pilots by submission, the host of each submission.
+
+    `waiting_at` are pilots that have not started, by queue and endpoint.
+    """
 
     by_queue: Mapping[str, PilotCounts] = field(default_factory=dict)
     shown: Mapping[str, int] = field(default_factory=dict)
     hosts: Mapping[str, str] = field(default_factory=dict)
     in_flight: int = 0
+    waiting_at: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    troubles: Mapping[str, Trouble] = field(default_factory=dict)
 
 
-def tally(groups: Sequence[PilotGroup]) -> Tally:
+def tally(groups: Sequence[PilotGroup], troubles: Mapping[str, Trouble] | None = None) -> Tally:
     """Add up the groups of a poll."""
     states: defaultdict[str, Counter[str]] = defaultdict(Counter)
     shown: dict[str, int] = {}
     hosts: dict[str, str] = {}
+    waiting_at: Counter[tuple[str, str]] = Counter()
     for group in groups:
         states[group.queue][group.state] += group.count
         shown[group.submission] = shown.get(group.submission, 0) + group.count
         hosts[group.submission] = group.host
+        if group.state in _WAITING:
+            waiting_at[group.queue, group.endpoint] += group.count
     by_queue = {queue: PilotCounts(**counts) for queue, counts in states.items()}
-    return Tally(by_queue, shown, hosts, sum(counts.in_flight for counts in by_queue.values()))
+    in_flight = sum(counts.in_flight for counts in by_queue.values())
+    return Tally(by_queue, shown, hosts, in_flight, waiting_at, troubles or {})
+
+
+def least_loaded(endpoints: Sequence[str], queue: str, answer: Tally, sent: Mapping[str, int]) -> str:
+    """Return the endpoint that a queue's next pilots go to: one that works, with the fewest pilots waiting there.
+
+    `sent` are those that the answer cannot show yet. "" where the queue names no endpoint.
+    """
+
+    def load(endpoint: str) -> tuple[bool, int]:
+        waiting = answer.waiting_at.get((queue, endpoint), 0) + sent.get(endpoint, 0)
+        return endpoint in answer.troubles, waiting
+
+    return min(endpoints, key=load, default="")
 
 
 class PilotSource:
@@ -176,7 +201,7 @@ class PilotSource:
         began = self._clock.now()
         report: PilotReport = self.batch.poll()
         self._ended += report.ended
-        return Snapshot(tally(report.groups), self.name, began, began)
+        return Snapshot(tally(report.groups, report.troubles), self.name, began, began)
 
     def _compare(self, snapshot: Snapshot[Tally]) -> None:
         """Compare a good answer with what was submitted; called before any queue sees the answer."""

@@ -16,6 +16,8 @@ COMMANDS = {
     "run": "autopyfactory.cli.run:run",
     "check": "autopyfactory.cli.check:check",
     "config": "autopyfactory.cli.config:config",
+    "render": "autopyfactory.cli.render:render",
+    "backends": "autopyfactory.cli.backends:backends",
     "reference": "autopyfactory.cli.reference:reference",
     "pause": "autopyfactory.cli.operate:pause",
     "resume": "autopyfactory.cli.operate:resume",

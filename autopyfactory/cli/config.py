@@ -6,12 +6,11 @@ from pathlib import Path
 
 import click
 
-from autopyfactory.cli.options import conf_option
+from autopyfactory.cli.options import conf_option, known_queue
 from autopyfactory.config import load
 from autopyfactory.config.compare import options_of, sections, values
 from autopyfactory.config.fields import Options, mask, without_password, write
 from autopyfactory.config.models import Config, QueueConfig
-from autopyfactory.config.problems import suggest
 from autopyfactory.config.sentences import declared
 
 _SECRET = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
@@ -35,22 +34,13 @@ def config(conf: Path, queue: str | None) -> None:
             _print(loaded, head, [*plugin, *_of_model(options)])
         names = list(loaded.queues)
     else:
-        names = [_known(loaded, queue)]
+        names = [known_queue(loaded, queue).name]
     if loaded.out:
         click.echo(f"left out: {', '.join(sorted(loaded.out))}; 'autopyfactory check' says why", err=True)
     found = {**loaded.queues, **loaded.disabled}
     for name in names:
         if (at := found[name]) is not None:
             _print(loaded, name, _of_queue(at))
-
-
-def _known(loaded: Config, queue: str) -> str:
-    if loaded.queues.get(queue) or loaded.disabled.get(queue):
-        return queue
-    if queue in loaded.out or queue in loaded.disabled:
-        raise click.UsageError(f"the section [{queue}] has mistakes, 'autopyfactory check' tells them")
-    hint = suggest(queue, [*loaded.queues, *loaded.disabled, *loaded.out])
-    raise click.UsageError(f"there is no queue '{queue}'{hint}")
 
 
 def _print(loaded: Config, head: str, rows: Iterable[tuple[str, str]]) -> None:

@@ -43,6 +43,14 @@ def _max_held(ask: Ask, state: QueueState) -> Outcome | None:
     return _at_most(ask, 1 if state.probe_due else 0, why, held=held, maxheld=most)
 
 
+def _endpoint(ask: Ask, state: QueueState) -> Outcome | None:
+    """Lower n to one probe at a time while the endpoint does not work; pilots that wait there are probes enough."""
+    if not state.trouble:
+        return None
+    why = f"{state.trouble}: one probe every {state.options.max_held_probe:.0f} s while none waits"
+    return _at_most(ask, 1 if state.probe_due else 0, why)
+
+
 def _max_pilots(ask: Ask, state: QueueState) -> Outcome:
     """Lower n to the option minus all that is in flight."""
     most, flying = state.options.max_pilots, state.pilots.in_flight
@@ -71,6 +79,7 @@ LIMITS = (
     Rule("max_per_cycle", Kind.LIMIT, _max_per_cycle, option="max_per_cycle"),
     Rule("max_pending", Kind.LIMIT, _max_pending, option="max_pending"),
     Rule("max_held", Kind.LIMIT, _max_held, option="max_held"),
+    Rule("endpoint", Kind.LIMIT, _endpoint),
     Rule("max_pilots", Kind.LIMIT, _max_pilots, option="max_pilots"),
     Rule("max_per_factory", Kind.LIMIT, _max_per_factory),
 )

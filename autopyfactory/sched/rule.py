@@ -56,7 +56,8 @@ class QueueState:
 
     `left` are pilots that left pending after the time the demand figures speak of. `ramp` is the most
     that may be submitted while a queue comes back from an outage; None: no ramp. `probe_due` says
-    that no pilot waits and the last submission is long enough ago to try one.
+    that no pilot waits and the last submission is long enough ago to try one. `trouble` tells what is
+    wrong with the endpoint that pilots would go to, "" when nothing is.
     """
 
     queue: str
@@ -68,6 +69,7 @@ class QueueState:
     ramp: int | None = None
     probe_due: bool = True
     budget: Budget | None = None
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)

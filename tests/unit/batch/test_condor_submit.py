@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autopyfactory.batch import Context, Order
-from autopyfactory.batch.condor import CondorQueueOptions
-from autopyfactory.batch.condor_submit import class_ad_string, render
+from autopyfactory.batch.condor_rows import CondorQueueOptions
+from autopyfactory.batch.condor_submit import render
+from autopyfactory.batch.condor_text import class_ad_string
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import FactoryOptions, QueueConfig, QueueOptions
 from autopyfactory.errors import Refused
@@ -161,7 +162,7 @@ def test_a_queue_cannot_hide_its_pilots(name: str) -> None:
 
 
 def test_an_unknown_type_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(Refused, match="has no type 'grid', known: vanilla"):
+    with pytest.raises(Refused, match="has no row .grid."):
         render(context(), replace(ORDER, queue=queue("grid")))
 
 

@@ -1,0 +1,133 @@
+"""What a schedd's groups of jobs mean: pilots in the factory's words, and CEs that do not work."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from autopyfactory.batch.condor_child import GRID, SPOOLING, UNSENT, Ad, Survey, may_be_unsent
+from autopyfactory.model import PilotGroup, PilotState, Trouble
+
+STATES = {
+    1: PilotState.PENDING,
+    2: PilotState.RUNNING,
+    3: PilotState.FINISHING,
+    4: PilotState.FINISHING,
+    5: PilotState.HELD,
+    6: PilotState.RUNNING,
+    7: PilotState.SUSPENDED,
+}
+"""The factory's word for each JobStatus (3 removed, 4 completed, 6 transferring output)."""
+
+_INPUT_COMING = f"JobStatus == 5 && HoldReasonCode =?= {SPOOLING}"
+REMOVABLE = {
+    PilotState.UNSENT: UNSENT,
+    PilotState.PENDING: f"(JobStatus == 1 && !({UNSENT})) || ({_INPUT_COMING})",
+    PilotState.RUNNING: "JobStatus == 2 || JobStatus == 6",
+    PilotState.SUSPENDED: "JobStatus == 7",
+    PilotState.HELD: f"JobStatus == 5 && HoldReasonCode =!= {SPOOLING}",
+    PilotState.UNKNOWN: "JobStatus < 1 || JobStatus > 7",
+}
+"""What a schedd calls the pilots in a state that can be removed."""
+
+_ALIVE = frozenset({1, 2})
+
+SILENT_AFTER = 1800.0
+"""Seconds without any news of an endpoint's pilots, some of them waiting, after which it counts as silent."""
+
+
+def is_coming(ad: Ad) -> bool:
+    """Tell whether the input of a group is still on its way to the schedd."""
+    return ad.get("JobStatus") == 5 and ad.get("HoldReasonCode") == SPOOLING
+
+
+def pilot_groups(survey: Survey) -> tuple[PilotGroup, ...]:
+    """Return a survey's groups as pilots; idle ones that have not reached their CE are unsent."""
+    left = dict(survey.unsent)
+    groups: list[PilotGroup] = []
+    for ad in survey.groups:
+        state = PilotState.PENDING if is_coming(ad) else STATES.get(int(ad.get("JobStatus", 0)), PilotState.UNKNOWN)
+        group = _group(ad, state, int(ad.get("JobCount", 0)))
+        unsent = min(left.get(group.submission, 0), group.count) if may_be_unsent(ad) else 0
+        if unsent:
+            left[group.submission] -= unsent
+            groups.append(_group(ad, PilotState.UNSENT, unsent))
+        if group.count > unsent:
+            groups.append(_group(ad, state, group.count - unsent))
+    return tuple(groups)
+
+
+def _group(ad: Ad, state: PilotState, count: int) -> PilotGroup:
+    return PilotGroup(
+        submission=str(ad.get("APF_SUBMISSION", "")),
+        queue=str(ad.get("APF_QUEUE", "")),
+        state=state,
+        count=count,
+        host=str(ad.get("APF_HOST", "")),
+        endpoint=str(ad.get("APF_ENDPOINT", "")),
+        shape=str(ad.get("APF_SHAPE", "")),
+    )
+
+
+def unreachable(ads: Iterable[Ad]) -> dict[str, float]:
+    """Return since when the gridmanager reaches the CE of pilots that are not at their end, by endpoint.
+
+    Every job of a dead CE has the attribute; no other sign is ever set, and none of them is held.
+    """
+    since: dict[str, float] = {}
+    for ad in ads:
+        time = ad.get("GridResourceUnavailableTime")
+        if time is not None and ad.get("JobStatus") in _ALIVE:
+            endpoint = str(ad.get("APF_ENDPOINT", ""))
+            since[endpoint] = min(float(time), since.get(endpoint, float(time)))
+    return since
+
+
+def at_ces(ads: Iterable[Ad]) -> frozenset[str]:
+    """Return the submissions that go on to a CE."""
+    return frozenset(str(ad.get("APF_SUBMISSION", "")) for ad in ads if ad.get("JobUniverse") == GRID)
+
+
+Places = Mapping[str, Mapping[PilotState, int]]
+
+
+class Watch:
+    """Notice CEs that neither refuse nor answer: nothing moves there while pilots wait.
+
+    A movement is a change within a submission that was already known; a new one says nothing of the CE.
+    """
+
+    def __init__(self, patience: float = SILENT_AFTER) -> None:
+        self._patience = patience
+        self._moved: dict[str, float] = {}
+        self._last: dict[str, Places] = {}
+
+    def look(self, at: float, groups: Iterable[PilotGroup]) -> dict[str, float]:
+        """Return since when each silent endpoint has not moved; `groups` are all pilots at CEs."""
+        now = dict(_by_endpoint(groups))
+        for endpoint, places in now.items():
+            before = self._last.get(endpoint)
+            if before is None or not _waits(places) or _moved(before, places):
+                self._moved[endpoint] = at
+        self._moved = {endpoint: self._moved[endpoint] for endpoint in now}
+        self._last = now
+        return {endpoint: since for endpoint, since in self._moved.items() if at - since >= self._patience}
+
+
+def _by_endpoint(groups: Iterable[PilotGroup]) -> Iterator[tuple[str, Places]]:
+    found: dict[str, dict[str, dict[PilotState, int]]] = {}
+    for group in groups:
+        places = found.setdefault(group.endpoint, {}).setdefault(group.submission, {})
+        places[group.state] = places.get(group.state, 0) + group.count
+    yield from found.items()
+
+
+def _waits(places: Places) -> bool:
+    return any(states.get(PilotState.UNSENT, 0) + states.get(PilotState.PENDING, 0) for states in places.values())
+
+
+def _moved(before: Places, now: Places) -> bool:
+    return any(now.get(submission) != states for submission, states in before.items())
+
+
+def troubles(dead: Mapping[str, float], silent: Mapping[str, float]) -> dict[str, Trouble]:
+    """Return what is wrong with endpoints, by endpoint; a dead one is not called silent too."""
+    found = {endpoint: Trouble("silent", since) for endpoint, since in silent.items()}
+    return found | {endpoint: Trouble("unreachable", since) for endpoint, since in dead.items()}

@@ -1,0 +1,74 @@
+"""`autopyfactory render`: exactly what a queue would submit, and nothing submitted."""
+
+from pathlib import Path
+
+import click
+
+from autopyfactory.batch import Batch, Context
+from autopyfactory.batch.order import make_order
+from autopyfactory.cli.options import conf_option, known_queue
+from autopyfactory.clock import Clock, utc
+from autopyfactory.config import load
+from autopyfactory.config.catalogue import MONITOR, Catalogue
+from autopyfactory.config.models import Config, QueueConfig
+from autopyfactory.errors import Refused
+
+
+@click.command(short_help="Print what a queue would submit; nothing is submitted.")
+@conf_option
+@click.option("--count", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="So many pilots.")
+@click.argument("queue")
+def render(conf: Path, count: int, queue: str) -> None:
+    """Print the submit description, or command line and script, that QUEUE would submit now.
+
+    Nothing is submitted and no connection is opened. Only the id of the submission is not a real one. A
+    queue with several endpoints is shown with its first; one that is disabled is shown too.
+    """
+    config = load(conf)
+    try:
+        click.echo(rendered(config, known_queue(config, queue), count, Clock()), nl=False)
+    except Refused as error:
+        raise click.ClickException(f"{queue} cannot submit: {error.reason}") from None
+
+
+def rendered(config: Config, queue: QueueConfig, count: int, clock: Clock) -> str:
+    """Return what the queue's backend would hand over for `count` pilots. Raises Refused."""
+    batch = _batch(config, queue, clock)
+    describe = getattr(batch, "describe", None)
+    if describe is None:
+        raise Refused(f"the backend '{queue.options.backend}' cannot show what it submits")
+    now = clock.now()
+    order = make_order(
+        config,
+        queue,
+        f"{utc(now):%Y%m%dT%H%M%S}-rendered",
+        count,
+        now,
+        endpoint=next(iter(queue.options.endpoints), batch.endpoint),
+        monitor_url=_monitor_url(config, queue, clock),
+    )
+    try:
+        return str(describe(order)).rstrip("\n") + "\n"
+    finally:
+        batch.close()
+
+
+def _batch(config: Config, queue: QueueConfig, clock: Clock) -> Batch:
+    """Make the object that the factory would make; the source of a disabled queue may have no section."""
+    section = config.sources.get(queue.options.source)
+    kind = Catalogue().kind_of(queue.options)
+    options = section.options if section else kind.SourceOptions()
+    position = list(config.sources).index(queue.options.source) if section else 0
+    batch: Batch = kind(
+        section.name if section else queue.options.source, options, Context(config.factory, clock, position)
+    )
+    return batch
+
+
+def _monitor_url(config: Config, queue: QueueConfig, clock: Clock) -> str:
+    for name in queue.options.monitor:
+        section = config.monitors[name]
+        monitor = Catalogue().find(MONITOR, section.plugin)(name, section.options, config.factory, clock)
+        if monitor.pilot_url:
+            return str(monitor.pilot_url)
+    return ""
