@@ -9,6 +9,7 @@ ALIASES: dict[str, dict[str, str]] = {
     "autopyfactory.batch": {
         "condor": "autopyfactory.batch.condor:CondorSchedd",
         "fork": "autopyfactory.batch.fork:ForkHost",
+        "slurm": "autopyfactory.batch.slurm:Slurm",
     },
     "autopyfactory.wms": {
         "panda": "autopyfactory.wms.panda:Panda",

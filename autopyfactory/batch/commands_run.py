@@ -69,7 +69,8 @@ class Runner:
                 raise Silent("closed", stopped=True)
             if process.poll() is None or talk.cut:
                 reason = "says more than can be read" if talk.cut else f"no answer within {deadline:g} s"
-                raise Silent(f"{argv[0]}: {reason}")
+                last = talk.text(process.stderr).strip().splitlines()[-1:]
+                raise Silent(f"{argv[0]}: {reason}" + "".join(f"; it said: {line[:200]}" for line in last))
             return Answer(process.returncode, talk.text(process.stdout), talk.text(process.stderr))
         finally:
             self._end(process)

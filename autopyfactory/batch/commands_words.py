@@ -118,8 +118,10 @@ class Seen:
 class Commands(Protocol):
     """What one batch system has to know. Nothing here runs a command, waits or raises OSError."""
 
-    needs_file: bool
-    """True: the script is a file named in the argv (`Job.file`, readable by all); False: it is fed on stdin."""
+    @property
+    def needs_file(self) -> bool:
+        """Tell whether the script is a file named in the argv (`Job.file`, readable by all), else it is on stdin."""
+        ...
 
     def submit(self, job: Job) -> list[str]:
         """Return the command that submits one pilot. Raises Refused for what the system cannot carry."""

@@ -6,7 +6,7 @@ import click
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from autopyfactory.batch.rows import ROWS
+from autopyfactory.batch.rows import ROWS, written
 from autopyfactory.config.catalogue import BATCH, MONITOR, WMS, Broken, Catalogue, rule_of
 from autopyfactory.config.fields import Options, kind, write
 from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
@@ -50,14 +50,16 @@ def page(catalogue: Catalogue) -> str:
             if not isinstance(plugin, Broken):
                 parts += _section(f"`[{word} NAME]` with `plugin = {name}`", plugin.Options)
     for word, backend in catalogue.source_kinds.items():
-        parts += _section(f"`[{word} NAME]`, for the backend `{backend}`", catalogue.find(BATCH, backend).SourceOptions)
+        parts += _section(
+            f"`[{word} NAME]`, for queues with `{written(backend)}`", catalogue.find(BATCH, backend).SourceOptions
+        )
     parts += _section("`[credential NAME]`", CredentialOptions)
     parts.append("## Queues\n")
     parts += _section("All queues", QueueOptions)
     parts.append("### What a queue can submit to\n")
     parts.append("\n".join(_table(("backend", "type", "subtype", "goes to"), ROWS)) + "\n")
     for name, plugin in catalogue.usable.items():
-        parts += _section(f"Queues with `backend = {name}`", plugin.QueueOptions)
+        parts += _section(f"Queues with `{written(name)}`", plugin.QueueOptions)
     parts += ["### Rules, gates and limits\n", _RULES, "\n".join(_rules()) + "\n"]
     return "\n".join(parts)
 

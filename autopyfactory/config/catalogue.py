@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from autopyfactory import plugins
+from autopyfactory.batch.rows import plugin
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import QueueOptions
 from autopyfactory.config.sentences import declared
@@ -73,17 +74,21 @@ class Catalogue:
 
     @cached_property
     def backends(self) -> dict[str, Any]:
-        """Return all backends by name, Broken ones included."""
+        """Return the plug-ins of all backends by name, Broken ones included."""
         return {name: self.find(BATCH, name) for name in self.names(BATCH)}
 
     @cached_property
     def usable(self) -> dict[str, Any]:
-        """Return the backends that can be used."""
+        """Return those that can be used."""
         return {name: kind for name, kind in self.backends.items() if not isinstance(kind, Broken)}
+
+    def kind_of(self, options: QueueOptions) -> Any:
+        """Return the plug-in class that a queue submits through, None where there is none that can be used."""
+        return self.usable.get(plugin(options.backend, options.type))
 
     @cached_property
     def source_kinds(self) -> dict[str, str]:
-        """Return the backend of each kind of source section."""
+        """Return the plug-in of each kind of source section."""
         return {kind.source_kind: name for name, kind in self.usable.items()}
 
     @cached_property

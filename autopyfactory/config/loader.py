@@ -56,7 +56,8 @@ def load(path: Path, catalogue: Catalogue | None = None) -> Config:
 def _add_local_sources(main: Main, catalogue: Catalogue, queues: list[QueueConfig]) -> None:
     """Add a section with default options for each backend whose queues name none, in the catalogue's order."""
     for backend, kind in catalogue.usable.items():
-        unnamed = [q for q in queues if q.options.backend == backend and q.options.enabled and not q.options.source]
+        served = [q.options for q in queues if catalogue.kind_of(q.options) is kind]
+        unnamed = [options for options in served if options.enabled and not options.source]
         if unnamed and not main.source(kind.source_kind, LOCAL):
             main.add_source(Section(kind.source_kind, LOCAL, source_options(kind)(), backend))
 
@@ -66,7 +67,7 @@ def _placed(verdict: Verdict, main: Main, catalogue: Catalogue) -> QueueConfig |
     if verdict.queue is None:
         return None
     options = verdict.queue.options
-    kind = catalogue.usable[options.backend].source_kind
+    kind = catalogue.kind_of(options).source_kind
     name = options.source or LOCAL
     return replace(verdict.queue, options=options.model_copy(update={"source": main.source(kind, name) or name}))
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from autopyfactory.batch.rows import plugin, written
 from autopyfactory.config import references as judge
 from autopyfactory.config.catalogue import Catalogue, source_options
 from autopyfactory.config.fields import Options, boolean
@@ -105,9 +106,9 @@ class Judge:
             yield Fault("", "is no name for a queue, use up to 128 letters, digits and _.@/+-, a letter or digit first")
 
     def _backend(self, options: QueueOptions, texts: _Texts) -> tuple[Options | None, list[Fault]]:
-        kind = self._catalogue.usable.get(options.backend)
+        kind = self._catalogue.kind_of(options)
         if kind is None:
-            known = options.backend in self._catalogue.backends
+            known = plugin(options.backend, options.type) in self._catalogue.backends
             return None, [] if known else list(self._strangers(options, texts, frozenset()))
         mine = declared(kind.QueueOptions)
         built, faults = build(kind.QueueOptions, {name: text for name, text in texts.rest.items() if name in mine})
@@ -134,7 +135,8 @@ class Judge:
                 if fault := unknown(name, self._catalogue.queue_names | mine, texts.helpers):
                     yield fault
             elif owner is not None and name in texts.own:
-                said = f"is never read: it belongs to the backend '{owner}', this queue's is '{options.backend}'"
+                mine_is = written(plugin(options.backend, options.type))
+                said = f"is never read: it belongs to queues with {written(owner)}, this one has {mine_is}"
                 yield Fault(name, said, warning=True)
 
     def _hook(self, kind: Any, options: QueueOptions, backend: Options | None) -> Iterator[Fault]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from autopyfactory.batch.rows import ROWS
+from autopyfactory.batch.rows import BY_TYPE, ROWS, plugin, written
 from autopyfactory.config.catalogue import Catalogue, rule_of
 from autopyfactory.config.compare import values as values_of
 from autopyfactory.config.models import QueueOptions
@@ -161,10 +161,13 @@ def source(options: QueueOptions, kind: str, main: Main) -> Iterator[Fault]:
 
 def backend(options: QueueOptions, catalogue: Catalogue) -> Iterator[Fault]:
     """Judge the backend's name."""
-    known = sorted({*catalogue.backends, *(row.backend for row in ROWS)})
-    if options.backend not in catalogue.backends:
+    types = {row.type for row in ROWS if row.backend == BY_TYPE}
+    known = sorted({*catalogue.backends, *(row.backend for row in ROWS)} - types)
+    name = plugin(options.backend, options.type)
+    if options.backend in types:
+        yield Fault("backend", f"'{options.backend}' is a type, write {written(options.backend)}")
+    elif options.backend not in known:
         hint = suggest(options.backend, known)
         yield Fault("backend", f"'{options.backend}' is no backend{hint} (known: {', '.join(known)})")
-    elif options.backend not in catalogue.usable:
-        reason = catalogue.backends[options.backend].reason
-        yield Fault("backend", f"'{options.backend}' cannot be imported, install what it needs: {reason}")
+    elif name in catalogue.backends and name not in catalogue.usable:
+        yield Fault("backend", f"'{name}' cannot be imported, install what it needs: {catalogue.backends[name].reason}")

@@ -123,7 +123,7 @@ def test_what_a_queue_must_say(files: Files, base: str, problem: str) -> None:
         ("share = 0", "6: [Q] share: warning: is 0, so the queue has no part of any demand"),
         ("weight = 0", "6: [Q] weight: warning: is 0"),
         ("fixed = 3", "6: [Q] fixed: warning: is never read, for the rule 'fixed' is not in rules"),
-        ("allow_same_user = yes", "6: [Q] allow_same_user: warning: is never read: it belongs to the backend 'fork'"),
+        ("allow_same_user = yes", "6: [Q] allow_same_user: warning: is never read: it belongs to queues with backend = fork"),
     ],
 )
 def test_what_is_worth_a_warning(files: Files, extra: str, problem: str) -> None:
