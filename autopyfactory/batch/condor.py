@@ -16,8 +16,8 @@ from typing import ClassVar, ParamSpec, TypeVar
 from pydantic import Field, model_validator
 
 from autopyfactory.batch import Context, Order, condor_child
-from autopyfactory.batch.condor_child import Ad, ScheddSaid, Survey, Target, Tidied, of_factory
 from autopyfactory.batch.condor_check import lacking, problems, refusal
+from autopyfactory.batch.condor_child import Ad, ScheddSaid, Survey, Target, Tidied, of_factory
 from autopyfactory.batch.condor_ends import Ends
 from autopyfactory.batch.condor_process import CallLost, KillableChild, NoAnswer, NotRun
 from autopyfactory.batch.condor_rows import CondorQueueOptions
@@ -33,10 +33,12 @@ from autopyfactory.batch.condor_states import (
 )
 from autopyfactory.batch.condor_submit import cid_prefix, render, written
 from autopyfactory.batch.condor_text import class_ad_string
+from autopyfactory.clock import utc
 from autopyfactory.config.fields import Boolean, Duration, Options, Rate
-from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
+from autopyfactory.config.models import CredentialOptions, FactoryOptions
+from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
 from autopyfactory.errors import Ambiguous, Refused, SourceError
-from autopyfactory.model import PilotGroup, PilotReport, PilotState, Submitted
+from autopyfactory.model import PilotGroup, PilotReport, PilotState, Submitted, Trouble
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,6 +60,9 @@ class ScheddOptions(Options):
     max_submit_rate: Rate | None = Field(None, gt=0, description="pilots a second, at most; unset: as fast as it takes")
     spool: Boolean | None = Field(None, description="send input and fetch output; unset: only where name is set")
     spool_timeout: Duration = Field(600.0, gt=0, description="a pilot whose input takes longer is removed")
+    silent_after: Duration = Field(
+        1800.0, gt=0, description="a CE gets probes only when nothing has moved there for so long while pilots wait"
+    )
     config: Path | None = Field(None, description="CONDOR_CONFIG for this schedd; empty: HTCondor's own search")
     token_dir: Path | None = Field(None, description="folder of the tokens that authenticate us to it")
 
@@ -92,13 +97,14 @@ class CondorSchedd:
         self._tidying = False
         self._accepted: OrderedDict[str, int] = OrderedDict()
         self._said: dict[str, str] = {}
-        self._watch = Watch()
+        self._watch = Watch(options.silent_after)
+        self._troubles: Mapping[str, Trouble] = {}
         self._version = ""
 
     @classmethod
     def check(
         cls,
-        options: QueueOptions,
+        options: QueueOptionsOfAll,
         backend: CondorQueueOptions,
         _factory: FactoryOptions,
         credentials: Mapping[str, CredentialOptions],
@@ -133,7 +139,9 @@ class CondorSchedd:
             self._tidy()
         ces = at_ces(survey.groups)
         silent = self._watch.look(began, [group for group in groups if group.submission in ces])
-        return PilotReport(groups, self._ends.take(), troubles(unreachable(survey.groups), silent))
+        found = troubles(unreachable(survey.groups), silent)
+        self._tell_of_endpoints(found)
+        return PilotReport(groups, self._ends.take(), found)
 
     def submit(self, order: Order) -> Submitted:
         """Submit all pilots of the order as one cluster. Raises Refused or Ambiguous."""
@@ -209,6 +217,16 @@ class CondorSchedd:
             strange = sorted({str(ad.get("JobStatus")) for ad in ads if ad.get("JobStatus") not in STATES})
             words = ", ".join(strange)
             self._once("status", f"it knows a JobStatus {words} that we do not, counted as unknown")
+
+    def _tell_of_endpoints(self, found: Mapping[str, Trouble]) -> None:
+        """Log what has changed."""
+        for endpoint, trouble in found.items():
+            if self._troubles.get(endpoint) != trouble:
+                since = f"{utc(trouble.since):%Y-%m-%d %H:%M:%S}"
+                log.warning("%s: endpoint %s is %s since %s UTC", self._source, endpoint, trouble.word, since)
+        for endpoint in self._troubles.keys() - found.keys():
+            log.info("%s: endpoint %s is no longer in trouble", self._source, endpoint)
+        self._troubles = found
 
     def _note_versions(self, survey: Survey) -> None:
         self._once("version", f"HTCondor {survey.schedd}, bindings {survey.bindings}", logging.INFO)

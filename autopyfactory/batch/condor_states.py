@@ -29,9 +29,6 @@ REMOVABLE = {
 
 _ALIVE = frozenset({1, 2})
 
-SILENT_AFTER = 1800.0
-"""Seconds without any news of an endpoint's pilots, some of them waiting, after which it counts as silent."""
-
 
 def is_coming(ad: Ad) -> bool:
     """Tell whether the input of a group is still on its way to the schedd."""
@@ -89,12 +86,12 @@ Places = Mapping[str, Mapping[PilotState, int]]
 
 
 class Watch:
-    """Notice CEs that neither refuse nor answer: nothing moves there while pilots wait.
+    """Notice CEs that neither refuse nor answer: for `patience` seconds nothing moves there while pilots wait.
 
     A movement is a change within a submission that was already known; a new one says nothing of the CE.
     """
 
-    def __init__(self, patience: float = SILENT_AFTER) -> None:
+    def __init__(self, patience: float) -> None:
         self._patience = patience
         self._moved: dict[str, float] = {}
         self._last: dict[str, Places] = {}

@@ -1,6 +1,7 @@
 """Limits: the rules that only lower a number, in the order in which they act.
 
-n is the number so far. `max_per_factory` comes last, so that a queue is dealt only what it can use.
+n is the number so far. `endpoint` comes first, so that a CE that does not work is always the reason that is
+shown, and `max_per_factory` last, so that a queue is dealt only what it can use.
 """
 
 from autopyfactory.sched.rule import Ask, Kind, Outcome, QueueState, Rule
@@ -75,11 +76,11 @@ def _max_per_factory(ask: Ask, state: QueueState) -> Outcome | None:
 
 
 LIMITS = (
+    Rule("endpoint", Kind.LIMIT, _endpoint),
     Rule("ramp", Kind.LIMIT, _ramp),
     Rule("max_per_cycle", Kind.LIMIT, _max_per_cycle, option="max_per_cycle"),
     Rule("max_pending", Kind.LIMIT, _max_pending, option="max_pending"),
     Rule("max_held", Kind.LIMIT, _max_held, option="max_held"),
-    Rule("endpoint", Kind.LIMIT, _endpoint),
     Rule("max_pilots", Kind.LIMIT, _max_pilots, option="max_pilots"),
     Rule("max_per_factory", Kind.LIMIT, _max_per_factory),
 )

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 _MARK = "APF_TESTBED_POOL"
+_MB_PER_CPU = 256
 
 _CONFIG = """
 RELEASE_DIR = {prefix}/usr
@@ -53,9 +54,9 @@ ALLOW_WRITE = *
 ALLOW_DAEMON = {user}@{domain}
 ALLOW_NEGOTIATOR = {user}@{domain}
 ALLOW_ADMINISTRATOR = {user}@{domain}
-NUM_CPUS = {slots}
+NUM_CPUS = {cpus}
 MEMORY = {memory}
-SLOT_TYPE_1 = cpus=1,mem=256,disk=auto
+SLOT_TYPE_1 = cpus={slot_cpus},mem={slot_memory},disk=auto
 NUM_SLOTS_TYPE_1 = {slots}
 START = True
 RUNBENCHMARKS = False
@@ -77,6 +78,19 @@ ENABLE_USERLOG_FSYNC = False
 """
 
 
+GRID = """
+GRIDMANAGER_JOB_PROBE_INTERVAL = 2
+CONDOR_JOB_POLL_INTERVAL = 2
+C_GAHP_CONTACT_SCHEDD_DELAY = 1
+GRIDMANAGER_CONTACT_SCHEDD_DELAY = 1
+C_GAHP_LOG = $(LOG)/gahp/CGAHPLog.$(USERNAME)
+C_GAHP_LOCK = $(LOG)/gahp/CGAHPLock.$(USERNAME)
+C_GAHP_WORKER_THREAD_LOG = $(LOG)/gahp/CGAHPWorkerLog.$(USERNAME)
+C_GAHP_WORKER_THREAD_LOCK = $(LOG)/gahp/CGAHPWorkerLock.$(USERNAME)
+"""
+"""What a pool needs as `extra` to hand jobs on to CEs quickly."""
+
+
 class CondorPool:
     """Start a pool below `base` on entering, and end every process of it on leaving.
 
@@ -85,12 +99,21 @@ class CondorPool:
     """
 
     def __init__(
-        self, base: Path, user: str, prefix: Path, *, slots: int = 50, backoff: int = 3, extra: str = ""
+        self,
+        base: Path,
+        user: str,
+        prefix: Path,
+        *,
+        slots: int = 50,
+        slot_cpus: int = 1,
+        backoff: int = 3,
+        extra: str = "",
     ) -> None:
         self.base = base
         self.user = user
         self.prefix = prefix
         self.slots = slots
+        self._slot_cpus = slot_cpus
         self.config = base / "condor_config"
         self._backoff = backoff
         self._extra = extra
@@ -153,7 +176,7 @@ class CondorPool:
         self.stop()
 
     def _prepare(self) -> None:
-        for folder in (self.base, self.base / "local", self.base / "local/log"):
+        for folder in (self.base, self.base / "local", self.base / "local/log", self.base / "local/log/gahp"):
             folder.mkdir(parents=True, exist_ok=True)
             self._give(folder)
         self.config.write_text(
@@ -164,7 +187,10 @@ class CondorPool:
                 domain=self._domain,
                 user=self.user,
                 slots=self.slots,
-                memory=256 * self.slots,
+                cpus=self._slot_cpus * self.slots,
+                memory=_MB_PER_CPU * self._slot_cpus * self.slots,
+                slot_cpus=self._slot_cpus,
+                slot_memory=_MB_PER_CPU * self._slot_cpus,
                 backoff=self._backoff,
                 extra=self._extra,
             )

@@ -15,6 +15,7 @@ from typing import Any
 
 from autopyfactory.batch import Context, Order
 from autopyfactory.batch.condor import CondorSchedd, ScheddOptions
+from autopyfactory.batch.condor_rows import CondorQueueOptions
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import FactoryOptions, QueueConfig, QueueOptions
 from autopyfactory.errors import Ambiguous, FactoryError, Refused
@@ -72,7 +73,7 @@ class Driver:
         walltime_s: int | None = None,
     ) -> list[str]:
         config = QueueConfig(
-            queue, QueueOptions(backend="condor", type="vanilla"), ScheddOptions(), RuleOptions(), {}, submit or {}
+            queue, QueueOptions(backend="condor", type="vanilla"), CondorQueueOptions(), RuleOptions(), {}, submit or {}
         )
         taken = self._schedd.submit(
             Order(

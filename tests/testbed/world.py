@@ -152,7 +152,7 @@ class World:
 
     def condor(self, *words: str) -> list[dict[str, object]]:
         """Return the ads of `condor_q` or `condor_history` for this factory's pilots."""
-        attributes = "ClusterId,ProcId,JobStatus,APF_QUEUE,APF_SUBMISSION,APF_HOST,ExitCode"
+        attributes = "ClusterId,ProcId,JobStatus,JobUniverse,APF_QUEUE,APF_SUBMISSION,APF_HOST,ExitCode"
         out = self.pool.run([*words, "-constraint", f'APF_FACTORY == "{FACTORY}"', "-json", "-attributes", attributes])
         ads: list[dict[str, object]] = json.loads(out) if out.strip() else []
         return ads

@@ -10,14 +10,18 @@ import pytest
 from pydantic import ValidationError
 
 from autopyfactory.batch import condor_child
-from autopyfactory.batch.condor import STATES, CondorSchedd, ScheddOptions
+from autopyfactory.batch.condor import CondorSchedd, ScheddOptions
 from autopyfactory.batch.condor_child import Accepted, Ad, ScheddSaid, Survey, Target, Tidied
 from autopyfactory.batch.condor_process import KillableChild, NoAnswer, NotRun
+from autopyfactory.batch.condor_states import STATES
 from autopyfactory.errors import Ambiguous, Refused, SourceError
-from autopyfactory.model import EndedPilot, PilotGroup, PilotState
+from autopyfactory.model import EndedPilot, PilotGroup, PilotState, Trouble
+from tests.unit.batch.test_condor_rows import order as grid_order
 from tests.unit.batch.test_condor_submit import ORDER, context
 
 Answer = Any
+URL = "http://logs.test/2026-01-02/BNL_PROD/$(Cluster).$(Process)"
+LINKS = "".join(f'+APF_{word}URL = "{URL}.{word.lower()}"\n' for word in ("LOG", "OUT", "ERR"))
 TAGS: Ad = {
     "APF_QUEUE": "BNL_PROD",
     "APF_SUBMISSION": "s-1",
@@ -298,13 +302,14 @@ def test_remove_names_our_tags_and_states_only() -> None:
             "remove",
             (
                 Target(),
-                'APF_FACTORY == "fac-1" && APF_QUEUE == "Q1" && '
+                'APF_FACTORY == "fac-1" && SubmitterId =?= undefined && APF_QUEUE == "Q1" && '
                 "((JobStatus == 5 && HoldReasonCode =!= 16) || "
-                "(JobStatus == 1 || (JobStatus == 5 && HoldReasonCode =?= 16)))",
+                "((JobStatus == 1 && !(JobUniverse == 9 && JobStatus == 1 && GridJobId =?= undefined)) || "
+                "(JobStatus == 5 && HoldReasonCode =?= 16)))",
             ),
         )
     ]
-    assert source.remove("Q1", frozenset({PilotState.FINISHING, PilotState.UNSENT})) == 0
+    assert source.remove("Q1", frozenset({PilotState.FINISHING})) == 0
     assert source.remove("Q1", frozenset()) == 0
     assert child.asked("remove") == 1
 
@@ -331,3 +336,37 @@ def test_options() -> None:
 def test_what_the_child_runs_can_be_sent_to_it() -> None:
     for function in (condor_child.survey, condor_child.submit, condor_child.tidy, condor_child.remove):
         assert getattr(condor_child, function.__name__) is function
+
+
+def grid_ad(status: int, count: int, **more: str | int) -> Ad:
+    return ad(status, count, JobUniverse=9, **more)
+
+
+def test_pilots_on_their_way_to_a_ce_and_a_ce_that_is_dead(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    dead = Survey((grid_ad(1, 5, GridResourceUnavailableTime=1_700_000_000),), "25.14.1", unsent={"s-1": 5})
+    child = FakeChild(survey=dead)
+    source = schedd(child)
+    report = source.poll()
+    assert [(group.state, group.count) for group in report.groups] == [(PilotState.UNSENT, 5)]
+    assert report.troubles == {"ap1": Trouble("unreachable", 1_700_000_000.0)}
+    assert source.poll().troubles == report.troubles
+    child.answers["survey"] = Survey((grid_ad(1, 5),), "25.14.1")
+    assert source.poll().troubles == {}
+    assert [record.getMessage() for record in caplog.records if "endpoint" in record.getMessage()] == [
+        "schedd ap1: endpoint ap1 is unreachable since 2023-11-14 22:13:20 UTC",
+        "schedd ap1: endpoint ap1 is no longer in trouble",
+    ]
+
+
+def test_a_grid_type_that_the_schedd_no_longer_knows_is_refused_with_the_way_out() -> None:
+    child = FakeChild(survey=Survey((), "25.14.1"))
+    source = schedd(child)
+    source.poll()
+    with pytest.raises(Refused, match=r"HTCondor 25\.14 does not submit gt2: use backend = globus, or a schedd of 9"):
+        source.submit(grid_order("gt2", "gk.example.org"))
+    assert child.asked("submit") == 0
+
+
+def test_a_description_as_text() -> None:
+    assert schedd(FakeChild()).describe(ORDER).endswith('\n+APF_SUBMISSION = "s-1"\n' + LINKS + "queue 3\n")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from autopyfactory.batch.source import DOUBT, REMEMBER, PilotSource, Tally, tally
+from autopyfactory.batch.source import DOUBT, REMEMBER, PilotSource, Tally, least_loaded, tally
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import KEEP, Ledger, Outcome
-from autopyfactory.model import EndedPilot, PilotCounts, PilotGroup, PilotState, Snapshot, Submitted
+from autopyfactory.model import EndedPilot, PilotCounts, PilotGroup, PilotState, Snapshot, Submitted, Trouble
 from tests.unit.world import DEADLINE, POLL, FakeWms, ManualClock, Pool, PoolBatch, make_queue, order_of
 
 PENDING, RUNNING = PilotState.PENDING, PilotState.RUNNING
@@ -93,6 +93,23 @@ def test_tally() -> None:
     assert answer.hosts == {"s1": "here", "s2": "there", "s3": "here"}
     assert answer.in_flight == 9
     assert tally([]) == Tally()
+
+
+def test_the_next_pilots_go_where_the_fewest_wait_and_it_works() -> None:
+    answer = tally(
+        [
+            PilotGroup("s1", "Q", PENDING, 5, endpoint="a"),
+            PilotGroup("s2", "Q", PilotState.UNSENT, 2, endpoint="b"),
+            PilotGroup("s3", "Q", RUNNING, 9, endpoint="c"),
+            PilotGroup("s4", "R", PENDING, 9, endpoint="c"),
+        ],
+        {"c": Trouble("silent", 0.0)},
+    )
+    assert least_loaded("abc", "Q", answer, {}) == "b"
+    assert least_loaded("abc", "Q", answer, {"b": 4}) == "a"
+    assert least_loaded("c", "Q", answer, {}) == "c"
+    assert least_loaded("cb", "R", answer, {}) == "b"
+    assert least_loaded("", "Q", answer, {}) == ""
 
 
 def test_what_was_submitted_after_the_poll_waits_unseen(bench: Bench) -> None:

@@ -87,10 +87,13 @@ def test_what_takes_a_queue_out(files: Files, extra: str, problem: str) -> None:
     [
         ("wms = panda\nwmsqueue = Q\n", "1: [Q] backend: is missing, write 'backend = ...'"),
         ("backend = condr\n" + FIXED[17:], "2: [Q] backend: 'condr' is no backend, did you mean 'condor'?"),
-        ("backend = condor\nrules = fixed\nfixed = 1\n", "1: [Q] type: is missing, the backend 'condor' has vanilla"),
+        (
+            "backend = condor\nrules = fixed\nfixed = 1\n",
+            "1: [Q] type: is missing, the backend 'condor' has grid, vanilla",
+        ),
         (
             FIXED.replace("vanilla", "vanila"),
-            "3: [Q] type: 'vanila' is not known, the backend 'condor' has vanilla, did",
+            "3: [Q] type: 'vanila' is not known, the backend 'condor' has grid, vanilla, did",
         ),
         (FIXED.replace("condor", "fork"), "3: [Q] type: the backend 'fork' has no type, take 'vanilla' away"),
         (
@@ -123,7 +126,10 @@ def test_what_a_queue_must_say(files: Files, base: str, problem: str) -> None:
         ("share = 0", "6: [Q] share: warning: is 0, so the queue has no part of any demand"),
         ("weight = 0", "6: [Q] weight: warning: is 0"),
         ("fixed = 3", "6: [Q] fixed: warning: is never read, for the rule 'fixed' is not in rules"),
-        ("allow_same_user = yes", "6: [Q] allow_same_user: warning: is never read: it belongs to queues with backend = fork"),
+        (
+            "allow_same_user = yes",
+            "6: [Q] allow_same_user: warning: is never read: it belongs to queues with backend = fork",
+        ),
     ],
 )
 def test_what_is_worth_a_warning(files: Files, extra: str, problem: str) -> None:

@@ -162,6 +162,8 @@ def test_chain_sorts_makers_gates_limits() -> None:
         ({}, {"pilots": PilotCounts(held=11)}, 1),
         ({}, {"pilots": PilotCounts(held=11), "probe_due": False}, 0),
         ({"max_held": 0}, {"pilots": PilotCounts(held=1), "probe_due": False}, 0),
+        ({}, {"trouble": "ce1 is unreachable since 12:00:00"}, 1),
+        ({}, {"trouble": "ce1 is silent since 12:00:00", "probe_due": False}, 0),
         ({}, {"ramp": 1}, 1),
         ({}, {"ramp": 64}, 50),
         ({}, {"budget": Budget(100, 7)}, 7),

@@ -1,0 +1,86 @@
+from autopyfactory.batch.condor_child import Ad, Survey
+from autopyfactory.batch.condor_states import Watch, at_ces, pilot_groups, troubles, unreachable
+from autopyfactory.model import PilotGroup, PilotState, Trouble
+
+
+def ad(status: int, count: int, submission: str = "s1", **more: str | int) -> Ad:
+    tags: Ad = {"APF_SUBMISSION": submission, "APF_QUEUE": "Q", "APF_ENDPOINT": "ce1"}
+    return tags | {"JobUniverse": 9, "JobStatus": status, "JobCount": count} | more
+
+
+def states(survey: Survey) -> list[tuple[str, PilotState, int]]:
+    return [(group.submission, group.state, group.count) for group in pilot_groups(survey)]
+
+
+def test_idle_pilots_without_a_job_at_the_ce_are_unsent() -> None:
+    survey = Survey((ad(1, 5), ad(2, 4), ad(1, 3, "s2")), unsent={"s1": 2, "s2": 3})
+    assert states(survey) == [
+        ("s1", PilotState.UNSENT, 2),
+        ("s1", PilotState.PENDING, 3),
+        ("s1", PilotState.RUNNING, 4),
+        ("s2", PilotState.UNSENT, 3),
+    ]
+
+
+def test_unsent_ones_are_shared_by_the_groups_of_a_submission_and_never_more_than_there_are() -> None:
+    survey = Survey((ad(1, 2), ad(1, 2, GridResourceUnavailableTime=9)), unsent={"s1": 7})
+    assert states(survey) == [("s1", PilotState.UNSENT, 2), ("s1", PilotState.UNSENT, 2)]
+
+
+def test_pilots_of_a_pool_are_never_unsent() -> None:
+    assert states(Survey((ad(1, 2, JobUniverse=5),), unsent={"s1": 2})) == [("s1", PilotState.PENDING, 2)]
+
+
+def test_a_dead_ce_is_known_by_any_of_its_living_pilots() -> None:
+    ads = [
+        ad(1, 1, GridResourceUnavailableTime=70),
+        ad(2, 1, GridResourceUnavailableTime=60),
+        ad(3, 1, GridResourceUnavailableTime=10),
+        ad(1, 1, APF_ENDPOINT="ce2"),
+    ]
+    assert unreachable(ads) == {"ce1": 60.0}
+    assert troubles({"ce1": 60.0}, {"ce1": 1.0, "ce2": 2.0}) == {
+        "ce1": Trouble("unreachable", 60.0),
+        "ce2": Trouble("silent", 2.0),
+    }
+
+
+def test_submissions_at_ces() -> None:
+    assert at_ces([ad(1, 1), ad(1, 1, "s2", JobUniverse=5)]) == {"s1"}
+
+
+def pilots(endpoint: str = "ce1", **counts: int) -> list[PilotGroup]:
+    return [PilotGroup(name, "Q", PilotState.PENDING, count, endpoint=endpoint) for name, count in counts.items()]
+
+
+def test_a_ce_where_nothing_moves_is_silent_after_a_while() -> None:
+    watch = Watch(100)
+    assert watch.look(0, pilots(s1=3)) == {}
+    assert watch.look(99, pilots(s1=3)) == {}
+    assert watch.look(100, pilots(s1=3)) == {"ce1": 0}
+    assert watch.look(150, pilots(s1=3)) == {"ce1": 0}
+    assert watch.look(151, pilots(s1=2)) == {}
+    assert watch.look(251, pilots(s1=2)) == {"ce1": 151}
+
+
+def test_our_own_submissions_are_no_sign_of_life() -> None:
+    watch = Watch(100)
+    watch.look(0, pilots(s1=3))
+    watch.look(50, pilots(s1=3, s2=3))
+    assert watch.look(100, pilots(s1=3, s2=3, s3=1)) == {"ce1": 0}
+
+
+def test_a_ce_where_nothing_waits_is_not_silent() -> None:
+    watch = Watch(100)
+    running = [PilotGroup("s1", "Q", PilotState.RUNNING, 5, endpoint="ce1")]
+    assert watch.look(0, running) == watch.look(500, running) == {}
+    assert watch.look(501, [*running, *pilots(s2=1)]) == {}
+    assert watch.look(601, [*running, *pilots(s2=1)]) == {"ce1": 500}
+
+
+def test_endpoints_are_watched_apart_and_forgotten_with_their_pilots() -> None:
+    watch = Watch(100)
+    watch.look(0, [*pilots("a", s1=1), *pilots("b", s2=1)])
+    assert watch.look(100, [*pilots("a", s1=1), *pilots("b", s2=2)]) == {"a": 0}
+    assert watch.look(200, pilots("b", s2=2)) == {"b": 100}
+    assert watch.look(300, pilots("a", s1=1)) == {}
