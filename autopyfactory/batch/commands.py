@@ -109,6 +109,8 @@ class CommandBatch:
         seen = self._list(self._options.deadline)
         with self._book() as pilots:
             lacking = pilots.listed(seen, began, self._clock.now())
+            held = pilots.held()
+        self._once("held", f"held pilots: {'; '.join(held)}" if held else "")
         ends = self._history(lacking, began + self._options.deadline) if lacking else {}
         with self._book() as pilots:
             pilots.told(ends, self._clock.now())
@@ -227,7 +229,8 @@ class CommandBatch:
             except Silent as error:
                 raise Ambiguous(error.reason) from None
         if user and answer.rc and answer.stderr.startswith("sudo:"):
-            raise Refused(f"sudo does not let {own_account()} run {argv[4]} as {user}, see sudoers: {answer.said()}")
+            line = f"{own_account()} ALL=({user}) NOPASSWD: {argv[4]}"
+            raise Refused(f"sudo refuses, allow it by a line in /etc/sudoers.d: {line} ({answer.said()})")
         id_ = self._commands.submitted(answer)
         try:
             with self._book() as pilots:

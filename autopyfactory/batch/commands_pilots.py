@@ -64,6 +64,11 @@ class Pilots:
             if state is not None:
                 yield PilotGroup(submission, one.queue, state, count, one.host, one.endpoint, one.shape)
 
+    def held(self) -> list[str]:
+        """Return why pilots are held, by queue and the system's own words."""
+        counts = Counter((pilot.tags.queue, pilot.word) for pilot in self._alive() if pilot.state is PilotState.HELD)
+        return [f"{word}, {count} of queue {queue}" for (queue, word), count in sorted(counts.items())]
+
     def news(self) -> tuple[EndedPilot, ...]:
         """Return the pilots that have ended since the last question."""
         news, self._news = tuple(self._news), []
@@ -105,7 +110,7 @@ class Pilots:
     def _see(self, pilot: Pilot, one: Seen, now: float) -> None:
         pilot.missed = 0
         if isinstance(one.state, PilotState):
-            pilot.state = one.state
+            pilot.state, pilot.word = one.state, one.word
             pilot.end = None
         elif pilot.end is None:
             pilot.state = pilot.state or PilotState.FINISHING

@@ -30,6 +30,7 @@ class Pilot:
     accepted: float
     user: str = ""
     state: PilotState | None = None
+    word: str = ""
     end: End | None = None
     ended: float = 0.0
     missed: int = 0

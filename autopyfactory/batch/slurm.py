@@ -257,8 +257,10 @@ def _seen(job: Mapping[str, Any]) -> Seen:
         state = _end("LAUNCH_FAILED" if reason == "JobLaunchFailure" else end, _exit_code(job.get("exit_code")))
     elif state is PilotState.PENDING and reason in HOLDING:
         state = PilotState.HELD
+    # Slurm lists also what sbatch refused: such a job never had a node, and was never a pilot.
+    refused = end == "FAILED" and not job.get("nodes")
     word = "+".join(map(str, words)) + (f" ({reason})" if reason not in {"", "None"} else "")
-    return Seen(str(int(job["job_id"])), Tags.read(text), state, word, str(job.get("user_name") or ""))
+    return Seen(str(int(job["job_id"])), None if refused else Tags.read(text), state, word, str(job.get("user_name") or ""))
 
 
 def _end(state: str, code: int | None) -> End:
