@@ -260,7 +260,8 @@ def _seen(job: Mapping[str, Any]) -> Seen:
     # Slurm lists also what sbatch refused: such a job never had a node, and was never a pilot.
     refused = end == "FAILED" and not job.get("nodes")
     word = "+".join(map(str, words)) + (f" ({reason})" if reason not in {"", "None"} else "")
-    return Seen(str(int(job["job_id"])), None if refused else Tags.read(text), state, word, str(job.get("user_name") or ""))
+    tags = None if refused else Tags.read(text)
+    return Seen(str(int(job["job_id"])), tags, state, word, str(job.get("user_name") or ""))
 
 
 def _end(state: str, code: int | None) -> End:
