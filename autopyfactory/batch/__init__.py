@@ -12,7 +12,8 @@ A class may have one method more, for what only it can judge of a queue's sectio
               credentials: Mapping[str, CredentialOptions]) -> list[str]: ...
 
 It is called when the configuration is read, opens no connection, and returns one text per problem, best
-as `option: what is wrong, and what to do`; each takes the queue out, but one that begins with `warning: `.
+as `option: what is wrong, and what to do`; each takes the queue out, but one that begins with `warning: `
+(of an option it is told only where the section sets it itself).
 `options` are those of every queue, `backend` those of the class's own `QueueOptions`.
 
 And two for the command line, `autopyfactory backends` and `autopyfactory render`:

@@ -32,7 +32,7 @@ def problems(
         if given[option] and option not in (*row.required, *row.reads):
             yield f"warning: {option}: is never read, it does not belong to condor {name}"
     if why := retirement(row, options.subtype, bindings_version()):
-        yield f"warning: subtype: {why}"
+        yield f"warning: {why}"
 
 
 def _endpoints(row: CondorRow, name: str, options: QueueOptions) -> Iterator[str]:

@@ -22,7 +22,7 @@ class CondorQueueOptions(Options):
 
     remote_schedd: str = Field("", description="grid condor: name of the schedd behind endpoint, where it is no CE")
     lrms: str = Field("", description="grid cream: the batch system behind the CE, for example pbs")
-    arc_resources: str = Field("", description="grid arc: more elements of ADL's <Resources>, as XML")
+    arc_resources: str = Field("", description="grid arc: more elements of the job's Resources, as XML of ADL")
     arc_rte: str = Field("", description="grid arc: runtime environments, by commas, each with its options")
     ssh_key: AbsolutePath | None = Field(None, description="grid slurm, pbs, lsf, sge over ssh: the private key")
     globusrsl: str = Field("", description="grid gt2, gt5: the whole RSL, instead of the one made from the queue")

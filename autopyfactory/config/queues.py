@@ -122,7 +122,7 @@ class Judge:
                     Fault("source", f"is missing, write a section {head} for it: {fault.option} {fault.text}")
                 )
         if sound:
-            faults += self._hook(kind, options, built)
+            faults += self._hook(kind, options, built, texts.own)
         return built, faults
 
     def _strangers(self, options: QueueOptions, texts: _Texts, mine: frozenset[str]) -> Iterator[Fault]:
@@ -139,7 +139,7 @@ class Judge:
                 said = f"is never read: it belongs to queues with {written(owner)}, this one has {mine_is}"
                 yield Fault(name, said, warning=True)
 
-    def _hook(self, kind: Any, options: QueueOptions, backend: Options | None) -> Iterator[Fault]:
+    def _hook(self, kind: Any, options: QueueOptions, backend: Options | None, own: frozenset[str]) -> Iterator[Fault]:
         check = getattr(kind, "check", None)
         if check is None or self._main.factory is None:
             return
@@ -154,7 +154,9 @@ class Judge:
             option, _, said = text.removeprefix(_WARNING).partition(": ")
             if option not in known:
                 option, said = "", text.removeprefix(_WARNING)
-            yield Fault(option, said, warning=warning)
+            # What [DEFAULT] sets for other queues does no harm here.
+            if not warning or not option or option in own:
+                yield Fault(option, said, warning=warning)
 
     def _located(self, block: Block, fault: Fault, enabled: bool) -> Problem:
         inherited = fault.option not in block.entries and fault.option in self._defaults.entries

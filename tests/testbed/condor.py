@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -94,7 +94,7 @@ C_GAHP_WORKER_THREAD_LOCK = $(LOG)/gahp/CGAHPWorkerLock.$(USERNAME)
 class CondorPool:
     """Start a pool below `base` on entering, and end every process of it on leaving.
 
-    The daemons and jobs run as `user`; when that is another account than ours we must be root, and `base`
+    `environment` is added to that of the daemons and of what they start. The daemons and jobs run as `user`; when that is another account than ours we must be root, and `base`
     must be passable for it. A schedd or collector that is killed comes back after `backoff` seconds.
     """
 
@@ -108,6 +108,7 @@ class CondorPool:
         slot_cpus: int = 1,
         backoff: int = 3,
         extra: str = "",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.base = base
         self.user = user
@@ -117,6 +118,7 @@ class CondorPool:
         self.config = base / "condor_config"
         self._backoff = backoff
         self._extra = extra
+        self._more = environment or {}
         self._account = pwd.getpwnam(user)
         self._master: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
@@ -222,7 +224,7 @@ class CondorPool:
         with (self.base / "master.out").open("ab") as out:
             self._master = subprocess.Popen(
                 self.as_user([f"{self.prefix}/usr/sbin/condor_master", "-f"]),
-                env={**self.environment, _MARK: str(self.base)},
+                env={**self.environment, **self._blahp(), **self._more, _MARK: str(self.base)},
                 cwd=self.base,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -230,6 +232,14 @@ class CondorPool:
                 start_new_session=True,
             )
         self.wait_ready()
+
+    def _blahp(self) -> dict[str, str]:
+        """Return where the batch gahp finds its scripts: the paths of its own configuration are those of a package."""
+        text = (self.prefix / "etc/blah.config").read_text()
+        for folder in ("/usr/libexec", "/etc/blahp"):
+            text = text.replace(folder, f"{self.prefix}{folder}")
+        (self.base / "blah.config").write_text(text)
+        return {"BLAHPD_LOCATION": f"{self.prefix}/usr", "BLAHPD_CONFIG_LOCATION": str(self.base / "blah.config")}
 
     def wait_ready(self, timeout: float = 60) -> None:
         """Wait until the collector knows the schedd and every slot."""

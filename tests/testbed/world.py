@@ -69,12 +69,15 @@ class World:
         lease: float = 600.0,
         slots: int = 50,
         extra: str = "",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.workdir = workdir
         self.user = user
         self.panda = SimulatedPanda(jobs, lag=lag, lease=lease)
         self.squid = Squid(workdir / "squid", origin=int(self.panda.url.rpartition(":")[2]))
-        self.pool = CondorPool(workdir / "pool", user, testbed / "htcondor", slots=slots, extra=extra)
+        self.pool = CondorPool(
+            workdir / "pool", user, testbed / "htcondor", slots=slots, extra=extra, environment=environment
+        )
         self.apfmon = ApfmonServer()
         self._stack = ExitStack()
 

@@ -40,8 +40,8 @@ def test_a_refusal_names_the_schedd_or_else_the_bindings() -> None:
 
 def judged(subtype: str, endpoint: str = "", token: str = "", proxy: str = "", **options: str) -> list[str]:
     common = {"backend": "condor", "type": "grid" if subtype else "vanilla", "subtype": subtype}
-    values = QueueOptions(**common, endpoint=endpoint, token=token, proxy=proxy, batchqueue="q")  # type: ignore[arg-type]
-    return list(problems(values, CondorQueueOptions(**options), {}))  # type: ignore[arg-type]
+    values = QueueOptions(**common, endpoint=endpoint, token=token, proxy=proxy, batchqueue="q")
+    return list(problems(values, CondorQueueOptions(**options), {}))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_the_old_types_are_warned_of_and_need_a_proxy() -> None:
         "lrms: is missing, condor grid cream needs it: write 'lrms = ...'",
         "proxy: is missing, condor grid cream needs a proxy",
     ]
-    assert found[2].startswith("warning: subtype: HTCondor 2")
+    assert found[2].startswith("warning: HTCondor 2")
 
 
 @pytest.mark.skipif(find_spec("htcondor2") is None, reason="no bindings")

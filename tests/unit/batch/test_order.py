@@ -51,14 +51,16 @@ def test_the_folder_is_dated_in_utc() -> None:
 
 
 def test_an_order_that_names_all() -> None:
-    queue = make_queue("Q", executable="/opt/wrapper", arguments="-q X --note 'two words'", proxy="/tmp/x509")
+    queue = make_queue(
+        "Q", executable="/opt/wrapper", arguments="-q X --note 'two words'", proxy="/tmp/x509", token="/tmp/token"
+    )
     given = config(pilot_log_url="http://logs/")
     order = make_order(given, queue, "s1", 1, START, endpoint="ce", monitor_url="http://mon/api")
     assert order.log_url == "http://logs/2023-11-14/Q"
     assert order.executable == Path("/opt/wrapper")
     assert order.arguments == ("-q", "X", "--note", "two words")
     assert order.monitor_url == "http://mon/api"
-    assert order.proxy == Path("/tmp/x509")
+    assert (order.proxy, order.token) == (Path("/tmp/x509"), Path("/tmp/token"))
     assert replace(order, count=2).count == 2
 
 

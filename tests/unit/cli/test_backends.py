@@ -116,9 +116,12 @@ def test_what_cannot_be_rendered(conf: Callable[[str], Path], monkeypatch: pytes
 def test_an_order_shows_a_whole_submission(monkeypatch: pytest.MonkeyPatch, conf: Callable[[str], Path]) -> None:
     config = load(conf("type = vanilla\ncores = 8\n"))
     seen: list[Order] = []
-    monkeypatch.setattr(
-        "autopyfactory.batch.condor.CondorSchedd.describe", lambda self, order: seen.append(order) or "text"
-    )
+
+    def describe(_self: object, order: Order) -> str:
+        seen.append(order)
+        return "text"
+
+    monkeypatch.setattr("autopyfactory.batch.condor.CondorSchedd.describe", describe)
     assert rendered(config, config.queues["Q"], 4, Clock()) == "text\n"
     assert (seen[0].count, seen[0].shape.cores) == (4, 8)
     assert seen[0].id.endswith("-rendered")

@@ -65,6 +65,8 @@ class Fork:
     ) -> list[str]:
         if options.submit_user == "crash":
             raise RuntimeError("oh")
+        if options.submit_user == "warn":
+            return ["warning: submit_user: mind it", "warning: cores: never told", "warning: mind: this too"]
         if not options.submit_user:
             return ["needs an account: set submit_user"]
         return [] if options.submit_user in factory.submit_users else ["submit_user: is not in submit_users"]

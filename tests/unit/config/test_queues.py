@@ -224,6 +224,15 @@ def test_the_backend_has_a_word(files: Files) -> None:
     ]
 
 
+def test_the_backend_may_warn_of_what_the_section_sets_itself(files: Files) -> None:
+    base = "backend = fork\nrules = fixed\nfixed = 1\n"
+    assert files.queue("submit_user = warn", base=base) == [
+        "queues.conf:1: [Q]: warning: mind: this too",
+        "queues.conf:5: [Q] submit_user: warning: mind it",
+    ]
+    assert not files.load().out
+
+
 def test_a_backend_without_rows_takes_any_type(files: Files) -> None:
     files.write("autopyfactory.conf", MAIN + "[controller c]\nhost = h\n")
     assert files.queue("", base="backend = strict\ntype = new\nsource = c\nrules = fixed\nfixed = 1\n") == []
