@@ -94,8 +94,9 @@ C_GAHP_WORKER_THREAD_LOCK = $(LOG)/gahp/CGAHPWorkerLock.$(USERNAME)
 class CondorPool:
     """Start a pool below `base` on entering, and end every process of it on leaving.
 
-    `environment` is added to that of the daemons and of what they start. The daemons and jobs run as `user`; when that is another account than ours we must be root, and `base`
+    The daemons and jobs run as `user`; when that is another account than ours we must be root, and `base`
     must be passable for it. A schedd or collector that is killed comes back after `backoff` seconds.
+    `environment` is added to that of the daemons, and so of the gahps that they start.
     """
 
     def __init__(
