@@ -52,7 +52,7 @@ FAULTS = {
     "PREEMPTED": "had to make room for other jobs",
     "NODE_FAIL": "its node failed",
     "BOOT_FAIL": "its node did not start",
-    "LAUNCH_FAILED": "its node could not start it",
+    "LAUNCH_FAILED": "its node could not start it, or it was killed",
     "REVOKED": "another cluster of the federation took it",
 }
 """What each end of Slurm is as a pilot's fault."""

@@ -118,6 +118,15 @@ class SlurmCluster:
         """End slurmctld as a crash does."""
         self._end("slurmctld", signal.SIGKILL)
 
+    def forget(self) -> None:
+        """Let slurmctld forget all jobs that have ended, as MinJobAge does after minutes."""
+        for job in self.jobs():
+            assert job["end_time"], "a job still runs"
+        self._end("slurmctld", signal.SIGTERM)
+        for path in (self.base / "state").glob("job_state*"):
+            path.unlink()
+        self.start_controller()
+
     def suspend(self) -> None:
         """Stop slurmctld by SIGSTOP: it takes connections and never answers."""
         os.kill(self.pid("slurmctld"), signal.SIGSTOP)

@@ -72,7 +72,7 @@ def test_the_states_of_23_11() -> None:
         ({"job_state": "OUT_OF_MEMORY", "exit_code": 9}, End(-9, "used more memory than it asked for")),
         (
             {"job_state": "FAILED", "exit_code": 9, "state_reason": "JobLaunchFailure"},
-            End(-9, "its node could not start it"),
+            End(-9, "its node could not start it, or it was killed"),
         ),
         ({"job_state": ["FAILED"], "exit_code": {"set": True, "number": 1792}}, End(7)),
         ({"job_state": "FAILED"}, End(None)),

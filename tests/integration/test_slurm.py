@@ -1,0 +1,255 @@
+"""The daemon on a real Slurm: counts, caps, exit codes, removal, and a controller that dies, hangs and comes back."""
+
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autopyfactory.batch import Context, Order
+from autopyfactory.batch.commands_words import Tags
+from autopyfactory.batch.slurm import Slurm, SlurmOptions, SlurmQueueOptions
+from autopyfactory.clock import Clock
+from autopyfactory.config.models import FactoryOptions, QueueConfig, QueueOptions
+from autopyfactory.errors import Ambiguous, Refused, SourceError
+from autopyfactory.model import EndedPilot, PilotState, Shape
+from autopyfactory.sched.options import RuleOptions
+from autopyfactory.simulate.jobs import SimulatedQueue
+from autopyfactory.simulate.panda import SimulatedPanda
+from tests.testbed.apfmon import ApfmonServer
+from tests.testbed.daemon import Daemon
+from tests.testbed.slurm import SlurmCluster
+from tests.testbed.world import FACTORY, PILOT, Options, until, write_conf
+
+pytestmark = pytest.mark.xdist_group("slurm")
+
+ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"}
+CPUS = 6
+JOBS = 60
+
+
+@pytest.fixture
+def cluster(workdir: Path) -> Iterator[SlurmCluster]:
+    with SlurmCluster(workdir / "slurm", cpus=CPUS) as one:
+        yield one
+
+
+def pilots(cluster: SlurmCluster) -> list[tuple[Tags, Mapping[str, Any]]]:
+    """Return all pilots that Slurm knows, with their tags."""
+    found = [(Tags.read(str(job["comment"])), job) for job in cluster.jobs()]
+    return [(tags, job) for tags, job in found if tags is not None and tags.factory == FACTORY]
+
+
+def main(workdir: Path, user: str, panda: str, monitor: str) -> dict[str, Options]:
+    home = workdir / "factory"
+    for folder in (home, *(home / part for part in ("log", "state", "run", "pilots"))):
+        folder.mkdir(exist_ok=True)
+        shutil.chown(folder, user, user)
+    return {
+        "factory": {
+            "id": FACTORY,
+            **{f"{part}_dir": home / part for part in ("log", "state", "run")},
+            "pilot_log_dir": home / "pilots",
+            "pilot_log_url": "http://logs.example.org/pilots",
+        },
+        "wms panda": {"url": panda, "interval": "1s", "site_interval": "2s", "lag": "1s", "max_age": "8s"},
+        "monitor apfmon": {"url": monitor},
+        "slurm local": {"interval": "1s", "max_age": "8s", "deadline": "15s"},
+    }
+
+
+def queue(panda: str, **more: object) -> dict[str, Options]:
+    base = {
+        "backend": "batch",
+        "type": "slurm",
+        "batchqueue": "normal",
+        "wms": "panda",
+        "monitor": "apfmon",
+        "interval": "1s",
+        "rules": "ready",
+        "walltime": "5m",
+        "memory": "100MB",
+        "max_per_cycle": 4,
+        "arguments": f"-- {PILOT} --url {panda} --queue %(wmsqueue)s",
+    }
+    return {"DEFAULT": base | more}
+
+
+def test_a_queue_with_an_outage(cluster: SlurmCluster, user: str, workdir: Path, daemon: Callable[..., Daemon]) -> None:
+    """Every job is run, no cap is broken, a controller that dies in between stops submission and no more."""
+    limit = 10
+    with SimulatedPanda([SimulatedQueue("SITE", backlog=JOBS, duration=2.0)], lag=1.0) as panda, ApfmonServer() as mon:
+        sections = queue(panda.url, max_pending=5, max_pilots=limit) | {"SITE": {"wmsqueue": "SITE"}}
+        conf = write_conf(workdir / "factory" / "etc", main(workdir, user, panda.url, mon.url), sections, user=user)
+        factory = daemon(conf, environment=cluster.environment)
+        factory.start()
+        states: Counter[str] = Counter()
+        most = 0
+
+        def look() -> int:
+            nonlocal most
+            jobs = [str(job["job_state"]) for _, job in pilots(cluster)]
+            states.update(set(jobs))
+            most = max(most, sum(state not in ENDED for state in jobs))
+            return panda.totals()["SITE"].finished
+
+        until(lambda: look() >= 5, 60, "the first jobs finished")
+        cluster.kill_controller()
+        since = factory.mark()
+        factory.wait_for(r"slurm local: squeue: .*Failed while looking for jobs", 40, since=since)
+        factory.wait_for(r"blocked", 40, since=since)
+        cluster.start_controller()
+        factory.wait_for(r"slurm local answers again", 60, since=since)
+        # What began before the crash may have been accepted; after the source is blocked nothing is submitted.
+        between = factory.lines(r"SITE |answers again", since=since)
+        blocked = next(k for k, line in enumerate(between) if "SITE blocked" in line)
+        back = next(k for k, line in enumerate(between) if "answers again" in line)
+        assert not [line for line in between[blocked:back] if "SITE submitted" in line]
+        until(lambda: look() == JOBS, 90, "all jobs finished")
+        until(lambda: all(job["job_state"] in ENDED for _, job in pilots(cluster)), 60, "all pilots ended")
+        until(lambda: {job.state for job in mon.jobs.values()} <= {"done", "fault"}, 60, "the monitor has all ends")
+        factory.stop(within=9)
+        factory.assert_nothing_left()
+
+        assert most <= limit
+        assert states["RUNNING"]
+        assert panda.totals()["SITE"].failed == 0
+        assert {job["user_name"] for _, job in pilots(cluster)} == {user}
+        cids = [tags.cid for tags, _ in pilots(cluster)]
+        assert len(set(cids)) == len(cids)
+        assert {path.stem for path in (workdir / "factory" / "pilots").rglob("*.out")} >= set(cids)
+        # A slurmctld that is killed forgets what it accepted in its last seconds.
+        told = {name.partition(":")[2]: job.state for name, job in mon.jobs.items()}
+        assert told.keys() >= set(cids)
+        assert {cid for cid, state in told.items() if state == "fault"} == told.keys() - set(cids)
+        assert not factory.lines(" (ERROR|CRITICAL) ")
+
+
+def test_kill_9_and_a_start_again_count_what_is_there(
+    cluster: SlurmCluster, user: str, workdir: Path, daemon: Callable[..., Daemon]
+) -> None:
+    """A factory that lost its state finds its pilots by their tags, and does not submit beyond the cap."""
+    sections = queue("http://127.0.0.1:9", max_pilots=8, rules="fixed", fixed=4, wms="", monitor="") | {
+        "LONG": {"arguments": "-- /bin/sleep 600"}
+    }
+    conf = write_conf(workdir / "factory" / "etc", main(workdir, user, "http://x", "http://x"), sections, user=user)
+    factory = daemon(conf, environment=cluster.environment)
+    factory.start()
+    until(lambda: len(pilots(cluster)) == 8, 60, "eight pilots")
+    until(lambda: sum(job["job_state"] == "RUNNING" for _, job in pilots(cluster)) == CPUS, 30, "all CPUs are busy")
+    factory.kill()
+    shutil.rmtree(workdir / "factory" / "state" / "slurm")
+    since = factory.mark()
+    factory.start()
+    factory.wait_for(r"LONG submitted 0: .*pending=2 running=6 .*in_flight=8 ", 30, since=since)
+    assert len(pilots(cluster)) == 8
+    factory.stop(within=9)
+
+
+class Bench:
+    """The backend alone, as root, with orders of one line of shell."""
+
+    def __init__(self, home: Path, cluster: SlurmCluster, *, deadline: float = 20.0) -> None:
+        self.home = home
+        factory = FactoryOptions(id="F1", host="here", state_dir=home / "state", submit_users=("apftest",))
+        self.batch = Slurm("local", SlurmOptions(deadline=deadline, jobcomp=cluster.jobcomp), Context(factory, Clock()))
+        self.ended: dict[str, EndedPilot] = {}
+        self.wrapper = home / "wrapper.sh"
+        self.wrapper.write_text('#!/bin/sh\nexec /bin/sh -c "$1"\n')
+
+    def submit(self, script: str, count: int = 1, *, shape: Shape | None = None, **options: Any) -> tuple[str, ...]:
+        name = f"s{len(list(self.home.iterdir()))}-{script[:10]}"
+        section = QueueOptions(backend="batch", type="slurm", **{"batchqueue": "normal"} | options)
+        order = Order(
+            id=name,
+            queue=QueueConfig("Q", section, SlurmQueueOptions(), RuleOptions()),
+            endpoint="here",
+            shape=shape or Shape(),
+            count=count,
+            executable=self.wrapper,
+            log_dir=self.home / "logs",
+            arguments=(script,),
+        )
+        return self.batch.submit(order).cids
+
+    def counts(self) -> dict[str, int]:
+        report = self.batch.poll()
+        self.ended |= {end.cid: end for end in report.ended}
+        found: Counter[str] = Counter()
+        for group in report.groups:
+            found[str(group.state)] += group.count
+        return dict(found)
+
+
+@pytest.fixture
+def bench(workdir: Path, cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
+    return Bench(workdir, cluster)
+
+
+def test_ends_and_what_a_pilot_gets(bench: Bench, cluster: SlurmCluster) -> None:
+    zero, seven = bench.submit("exit 0")[0], bench.submit("exit 7")[0]
+    killed = bench.submit("kill -KILL $$")[0]
+    removed = bench.submit("sleep 600", shape=Shape(1, 2000, 601))[0]
+    until(lambda: bench.counts() == {"running": 1}, 30, "one runs, the others ended")
+    [job] = [job for job in cluster.jobs() if job["job_state"] == "RUNNING"]
+    assert (job["cpus"], job["time_limit"], "mem=1908M" in job["tres_req_str"]) == (1, 11, True)
+    assert bench.batch.remove("Q", frozenset({PilotState.RUNNING})) == 1
+    until(lambda: bench.counts() == {}, 30, "it is gone")
+    assert [bench.ended[cid].exit_code for cid in (zero, seven, killed)] == [0, 7, -9]
+    lost = "its node could not start it, or it was killed"
+    assert [bench.ended[cid].fault for cid in (zero, seven, killed, removed)] == ["", "", lost, "removed"]
+    assert (bench.home / "logs" / f"{zero}.out").exists()
+
+
+def test_the_end_of_a_forgotten_job_stands_in_the_jobcomp_file(bench: Bench, cluster: SlurmCluster) -> None:
+    [cid] = bench.submit("sleep 2; exit 5")
+    until(lambda: bench.counts() == {"running": 1}, 20, "it runs")
+    until(lambda: "ExitCode=5:0" in cluster.jobcomp.read_text(), 20, "it ended")
+    cluster.forget()
+    until(lambda: bench.counts() == {}, 20, "it is gone")
+    assert bench.ended[cid].exit_code == 5
+
+
+def test_what_slurm_refuses_and_what_it_never_starts(bench: Bench) -> None:
+    with pytest.raises(Refused, match=r"Invalid partition name.*correct batchqueue"):
+        bench.submit("exit 0", batchqueue="nosuch")
+    with pytest.raises(Refused, match=r"no node of the partition has so many cores"):
+        bench.submit("exit 0", shape=Shape(cores=1, memory_mb=900_000_000))
+    bench.submit("exit 0", batchqueue="short", shape=Shape(walltime_s=36000))
+    until(lambda: bench.counts() == {"held": 1}, 20, "Slurm has judged it")
+    assert bench.ended == {}
+
+
+def test_a_controller_that_hangs_took_the_job_all_the_same(bench: Bench, cluster: SlurmCluster) -> None:
+    cluster.suspend()
+    try:
+        with pytest.raises(Ambiguous, match="timed out"):
+            bench.submit("sleep 30")
+        with pytest.raises(SourceError, match="no answer of slurmctld"):
+            bench.counts()
+    finally:
+        cluster.resume()
+    until(lambda: bench.counts() == {"running": 1}, 20, "the pilot is there")
+    assert bench.ended == {}
+
+
+def test_pilots_of_another_account(bench: Bench, cluster: SlurmCluster, user: str) -> None:
+    """Root may run everything by sudo; the clients find the cluster by a file that sudo lets through."""
+    sudoers = Path("/etc/sudoers.d/autopyfactory-slurm-test")
+    sudoers.write_text('Defaults env_keep += "SLURM_CONF"\n')
+    try:
+        subprocess.run(["visudo", "-cqf", str(sudoers)], check=True, timeout=30)
+        [cid] = bench.submit("id -un; sleep 600", submit_user=user)
+        output = bench.home / "logs" / f"{cid}.out"
+        until(lambda: output.exists() and output.read_text() == f"{user}\n", 20, "it says who it is")
+        assert bench.counts() == {"running": 1}
+        assert [job["user_name"] for job in cluster.jobs()] == [user]
+        assert bench.batch.remove("Q", frozenset({PilotState.RUNNING})) == 1
+        until(lambda: bench.counts() == {}, 20, "it is gone")
+    finally:
+        sudoers.unlink()
+    assert list(bench.ended) == [cid]
