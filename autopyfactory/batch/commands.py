@@ -108,7 +108,8 @@ class CommandBatch:
         began = self._clock.now()
         seen = self._list(self._options.deadline)
         with self._book() as pilots:
-            lacking = pilots.listed(seen, began, self._clock.now())
+            pilots.shown(seen, self._clock.now())
+            lacking = pilots.lacking(began)
             held = pilots.held()
         self._once("held", f"held pilots: {'; '.join(held)}" if held else "")
         ends = self._history(lacking, began + self._options.deadline) if lacking else {}
@@ -149,15 +150,14 @@ class CommandBatch:
 
     def remove(self, queue: str, states: frozenset[PilotState]) -> int:
         """Remove this factory's pilots of the queue that are in one of the states. Raises SourceError."""
-        began = self._clock.now()
         seen = self._list(self._options.deadline)
         with self._book() as pilots:
-            pilots.listed(seen, began, self._clock.now())
+            pilots.shown(seen, self._clock.now())
             chosen = pilots.chosen(queue, states)
         count = 0
         for user, ids in chosen.items():
             for part in _parts(ids):
-                answer = self._ask(self._as(user, self._commands.remove(part)), self._options.deadline)
+                answer = self._ask(self._as(self._foreign(user), self._commands.remove(part)), self._options.deadline)
                 with self._belief():
                     count += self._commands.removed(answer, part)
         return count
@@ -265,7 +265,11 @@ class CommandBatch:
         user = order.queue.options.submit_user
         if user and user not in self._context.factory.submit_users:
             raise Refused(f"submit_user '{user}' is not allowed, add it to submit_users in [factory]")
-        return "" if user == own_account() else user
+        return self._foreign(user)
+
+    def _foreign(self, user: str) -> str:
+        """Return the account for sudo, "" for our own and for one that a listing named and nobody allowed."""
+        return user if user in self._context.factory.submit_users and user != own_account() else ""
 
     def _as(self, user: str, argv: Sequence[str]) -> list[str]:
         """Return a command with its full path, run by sudo where it is another account's."""

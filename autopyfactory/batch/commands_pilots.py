@@ -31,8 +31,8 @@ class Pilots:
         """Keep a pilot that the system has just accepted."""
         self._record.add(Pilot(id_, tags, at, user))
 
-    def listed(self, seen: Iterable[Seen], began: float, now: float) -> list[str]:
-        """Take in a good listing that began at `began`; return the ids of the pilots that it lacks."""
+    def shown(self, seen: Iterable[Seen], now: float) -> None:
+        """Take in what a good listing shows."""
         ids: set[str] = set()
         for one in seen:
             pilot = self._known(one, now)
@@ -40,10 +40,13 @@ class Pilots:
                 ids.add(one.id)
                 self._see(pilot, one, now)
         self._listed = frozenset(ids)
-        lacking = [pilot for pilot in self._alive() if pilot.accepted < began and pilot.id not in ids]
+        self._record.forget(now, self._listed)
+
+    def lacking(self, began: float) -> list[str]:
+        """Return the pilots that the last listing, which began at `began`, lacks, and count that against them."""
+        lacking = [pilot for pilot in self._alive() if pilot.accepted < began and pilot.id not in self._listed]
         for pilot in lacking:
             pilot.missed += 1
-        self._record.forget(now, self._listed)
         return [pilot.id for pilot in lacking]
 
     def told(self, ends: Mapping[str, End], now: float) -> None:
@@ -119,5 +122,6 @@ class Pilots:
     def _finish(self, pilot: Pilot, end: End, now: float) -> None:
         self._record.finish(pilot, end, now)
         tags = pilot.tags
-        if tags.factory == self._factory:
+        if tags.factory == self._factory and not pilot.told:
+            pilot.told = True
             self._news.append(EndedPilot(tags.cid, tags.queue, tags.submission, end.exit_code, end.fault))

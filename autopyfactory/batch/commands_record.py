@@ -23,7 +23,10 @@ _SPARE_LINES = 1000
 
 @dataclass(slots=True)
 class Pilot:
-    """One pilot. `state` None: no listing has shown it yet; `missed` counts the good listings without it."""
+    """One pilot. `state` None: no listing has shown it yet; `missed` counts the good listings without it.
+
+    `told`: its end has been reported, if a listing should show it alive again.
+    """
 
     id: str
     tags: Tags
@@ -34,6 +37,7 @@ class Pilot:
     end: End | None = None
     ended: float = 0.0
     missed: int = 0
+    told: bool = False
 
 
 class Record:
@@ -85,6 +89,7 @@ class Record:
         if "ended" in paper:
             pilot = self.pilots[paper["id"]]
             pilot.end, pilot.ended = End(paper["exit_code"], paper["fault"]), paper["ended"]
+            pilot.told = True
         else:
             self.pilots[paper["id"]] = Pilot(paper["id"], Tags(**paper["tags"]), paper["accepted"], paper["user"])
 

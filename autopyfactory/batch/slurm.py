@@ -100,7 +100,7 @@ UNCERTAIN = (
 )
 """Words of a failed sbatch whose job the controller may have taken all the same."""
 
-OURS = ("comment", "array", "wrap")
+OURS = ("comment", "array", "wrap", "clusters")
 """Options of sbatch that would hide the pilots from their own factory."""
 
 _MIB = 1024 * 1024
@@ -299,9 +299,9 @@ def _hiding(arguments: Sequence[str]) -> str:
     """Return the first argument that is one of ours, also where it is cut short as getopt allows."""
     for argument in arguments:
         name = argument.partition("=")[0].removeprefix("--")
-        if argument.startswith("--") and len(name) > 2 and any(ours.startswith(name) for ours in OURS):
+        if argument.startswith("--") and len(name) > 1 and any(ours.startswith(name) for ours in OURS):
             return argument
-    return next((argument for argument in arguments if re.match(r"-a", argument)), "")
+    return next((argument for argument in arguments if re.match(r"-[aM]", argument)), "")
 
 
 def _path(path: Path) -> str:

@@ -248,6 +248,29 @@ def test_an_account_that_is_not_allowed(bed: Bed) -> None:
     assert bed.slurm.calls == []
 
 
+def test_a_pilot_that_comes_back_is_counted_again_and_its_end_told_once(bed: Bed) -> None:
+    bed.batch.submit(bed.order())
+    jobs = dict(bed.slurm.jobs)
+    bed.poll()
+    bed.slurm.jobs.clear()
+    bed.poll()
+    assert len(bed.poll().ended) == 1
+    bed.slurm.jobs.update(jobs)
+    assert bed.counts() == {"pending": 1}
+    bed.slurm.set("COMPLETED")
+    assert bed.poll().ended == ()
+    assert bed.batch.ended(frozenset({"s1"})) == {"s1"}
+
+
+def test_the_lost_record_of_our_own_pilots_asks_no_sudo(bed: Bed) -> None:
+    bed.batch.submit(bed.order())
+    next((bed.home / "state/slurm/local").glob("*.jsonl")).unlink()
+    bed.restart()
+    bed.slurm.jobs[1]["user_name"] = "somebody"
+    assert bed.batch.remove("Q", frozenset(PilotState)) == 1
+    assert "sudo" not in bed.slurm.of("scancel")[0]
+
+
 def test_sudo_says_no(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = Answer(1, "", "sudo: a password is required\n")
     monkeypatch.setattr(bed.slurm, "_sbatch", lambda argv, stdin: answer)

@@ -226,7 +226,9 @@ def test_a_percent_sign_in_a_path_is_no_pattern(bed: Bed) -> None:
     assert any(word.startswith(f"--output={bed.home}/100%%j/") for word in bed.slurm.calls[-1])
 
 
-@pytest.mark.parametrize("argument", ["--comment=x", "--comm", "--array=0-3", "-a1-3", "--wrap", "--wrap=x"])
+@pytest.mark.parametrize(
+    "argument", ["--comment=x", "--comm", "--array=0-3", "-a1-3", "--wr", "--wrap=x", "--clusters=b", "-Mb"]
+)
 def test_arguments_that_would_hide_the_pilots(bed: Bed, argument: str) -> None:
     backend = SlurmQueueOptions(extra_arguments=argument)
     with pytest.raises(Refused, match="would hide the pilots"):
