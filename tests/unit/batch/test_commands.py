@@ -1,9 +1,12 @@
 """What all command-line batch systems share, by the example of Slurm: submission, counts, ends, faults."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from autopyfactory.batch.commands_options import file_system, judge
 from autopyfactory.batch.commands_pilots import VANISHED
@@ -356,3 +359,72 @@ def test_file_systems_of_this_host_alone(tmp_path: Path) -> None:
         "submit_user: 'nobody' is not allowed",
         "warning: proxy: /etc/proxy is on a file system of this host alone (ext4)",
     ]
+
+
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("submit"), st.integers(1, 3)),
+        st.tuples(st.just("refuse"), st.integers(0, 2)),
+        st.tuples(st.just("time out"), st.integers(0, 2)),
+        st.tuples(st.just("run"), st.integers(1, 9)),
+        st.tuples(st.just("end"), st.integers(1, 9)),
+        st.tuples(st.just("short listing"), st.integers(1, 9)),
+        st.tuples(st.sampled_from(["poll", "down", "restart", "restart without record"]), st.just(0)),
+    ),
+    max_size=25,
+)
+
+
+@settings(deadline=None)
+@given(EVENTS)
+def test_whatever_happens_no_living_pilot_is_missed_and_each_end_is_told_once(
+    tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, int]]
+) -> None:
+    bed = Bed(tmp_path_factory.mktemp("bed"))
+    told: list[str] = []
+
+    def poll() -> int:
+        report = bed.poll()
+        told.extend(end.cid for end in report.ended)
+        return sum(group.count for group in report.groups)
+
+    for number, (event, value) in enumerate(events):
+        alive = [id_ for id_, job in bed.slurm.jobs.items() if job["job_state"] in {"PENDING", "RUNNING"}]
+        match event:
+            case "submit" | "refuse" | "time out":
+                bed.slurm.fail = {"refuse": [""] * value + ["refuse no"], "time out": [""] * value + ["hang"]}.get(
+                    event, []
+                )
+                with suppress(Refused, Ambiguous):
+                    bed.batch.submit(bed.order(3 if event != "submit" else value, name=f"s{number}"))
+                bed.slurm.fail = []
+            case "run":
+                bed.slurm.set("RUNNING", ids=alive[:value])
+            case "end":
+                bed.slurm.set("COMPLETED", ids=alive[:value])
+            case "short listing":
+                poll()
+                jobs = dict(bed.slurm.jobs)
+                for id_ in list(jobs)[:value]:
+                    del bed.slurm.jobs[id_]
+                assert poll() >= len(alive)
+                bed.slurm.jobs.update(jobs)
+                poll()
+            case "down":
+                bed.slurm.state = "down"
+                with pytest.raises(SourceError):
+                    bed.poll()
+                bed.slurm.state = "up"
+            case "restart" | "restart without record":
+                poll()
+                if event != "restart":
+                    for file in (bed.home / "state/slurm/local").glob("*.jsonl"):
+                        file.unlink()
+                    told.clear()
+                bed.restart()
+        alive = [id_ for id_, job in bed.slurm.jobs.items() if job["job_state"] in {"PENDING", "RUNNING"}]
+        assert poll() == len(alive)
+        assert len(told) == len(set(told))
+    bed.slurm.set("COMPLETED")
+    assert poll() == 0
+    assert len(told) == len(set(told)) == len(bed.slurm.jobs)
