@@ -9,7 +9,9 @@ ALIASES: dict[str, dict[str, str]] = {
     "autopyfactory.batch": {
         "condor": "autopyfactory.batch.condor:CondorSchedd",
         "fork": "autopyfactory.batch.fork:ForkHost",
+        "lsf": "autopyfactory.batch.lsf:Lsf",
         "slurm": "autopyfactory.batch.slurm:Slurm",
+        "torque": "autopyfactory.batch.torque:Torque",
     },
     "autopyfactory.wms": {
         "panda": "autopyfactory.wms.panda:Panda",

@@ -1,0 +1,126 @@
+"""Torque or LSF for one test: stand-in commands that cannot be told from the real ones, over a server that runs jobs.
+
+with PretendedSystem(folder, "torque", user) as torque:
+    daemon(conf, environment=torque.environment)
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.testbed.standin.engine import Folder
+
+_HERE = Path(__file__).parent
+
+
+class PretendedSystem:
+    """One system of a kind (torque, lsf); `folder` is created and the user's. `conf`: see `engine.DEFAULTS`."""
+
+    def __init__(self, folder: Path, kind: str, user: str, **conf: object) -> None:
+        self.folder = folder
+        self._kind = kind
+        self._account = pwd.getpwnam(user)
+        self._conf = conf
+        self._state = Folder(folder)
+        self._server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def bin(self) -> Path:
+        """The folder of its commands."""
+        return self.folder / "bin"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a daemon needs in its environment to find the commands."""
+        return {"PATH": f"{self.bin}:/usr/local/bin:/usr/bin:/bin"}
+
+    def __enter__(self) -> Self:
+        # A copy, for the clone may lie where the user cannot go.
+        shutil.copytree(_HERE / "bin" / self._kind, self.bin)
+        shutil.copytree(_HERE / "standin", self.folder / "standin", ignore=shutil.ignore_patterns("__pycache__"))
+        self.configure(**self._conf)
+        self.own()
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.resume()
+        self.kill()
+        for job in self.jobs().values():
+            if job["state"] == "running":
+                self._end(job["pid"])
+
+    def own(self) -> None:
+        """Give all files to the user, what a test as root has written too."""
+        for path in (self.folder, *self.folder.rglob("*")):
+            os.chown(path, self._account.pw_uid, self._account.pw_gid)
+
+    def start(self) -> None:
+        """Start the server, again too: it remembers its jobs."""
+        self._server = subprocess.Popen(
+            ["/usr/bin/python3", "-B", "-m", "standin.engine", str(self.folder)],
+            cwd=self.folder,
+            user=self._account.pw_uid,
+            group=self._account.pw_gid,
+            extra_groups=[],
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 10
+        while not self._state.server():
+            assert time.monotonic() < deadline and self._server.poll() is None, "the server does not start"
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End the server as a crash does; jobs go on."""
+        assert self._server is not None, "not started"
+        self._server.kill()
+        self._server.wait(10)
+
+    def suspend(self) -> None:
+        """Stop the server by SIGSTOP: commands wait for its answer and get none."""
+        assert self._server is not None, "not started"
+        self._server.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a suspended server go on."""
+        assert self._server is not None, "not started"
+        self._server.send_signal(signal.SIGCONT)
+
+    def configure(self, **conf: object) -> None:
+        """Change what is configured, at any time."""
+        with self._state.state() as state:
+            state.conf |= conf
+        self.own()
+
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        """Return all jobs that it remembers, by number."""
+        with self._state.state() as state:
+            return state.jobs
+
+    def alter(self, number: str, **values: object) -> None:
+        """Change what it knows of a job; `word` is the state that it shows."""
+        with self._state.state() as state:
+            state.jobs[number] |= values
+        self.own()
+
+    def lose(self, number: str) -> None:
+        """Forget a job, as a server that has lost its state."""
+        with self._state.state() as state:
+            self._end(state.jobs.pop(number).get("pid"))
+        self.own()
+
+    @staticmethod
+    def _end(pid: int | None) -> None:
+        if pid is not None:
+            try:
+                os.killpg(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                return
