@@ -257,8 +257,8 @@ def _seen(job: Mapping[str, Any]) -> Seen:
         state = _end("LAUNCH_FAILED" if reason == "JobLaunchFailure" else end, _exit_code(job.get("exit_code")))
     elif state is PilotState.PENDING and reason in HOLDING:
         state = PilotState.HELD
-    # Slurm lists also what sbatch refused: such a job never had a node, and was never a pilot.
-    refused = end == "FAILED" and not job.get("nodes")
+    # Slurm lists also what sbatch refused: such a job was never a pilot.
+    refused = end == "FAILED" and reason in HOLDING
     word = "+".join(map(str, words)) + (f" ({reason})" if reason not in {"", "None"} else "")
     tags = None if refused else Tags.read(text)
     return Seen(str(int(job["job_id"])), tags, state, word, str(job.get("user_name") or ""))

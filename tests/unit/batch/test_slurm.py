@@ -91,7 +91,7 @@ def test_states_and_ends(values: dict[str, Any], state: PilotState | End) -> Non
 
 
 def test_a_job_that_sbatch_refused_is_no_pilot() -> None:
-    assert one(job_state="FAILED", nodes="", state_reason="BadConstraints", exit_code=1).tags is None
+    assert one(job_state="FAILED", state_reason="BadConstraints", exit_code=1).tags is None
     assert one(job_state="FAILED", exit_code=256).tags == Tags("F1", "Q")
 
 
