@@ -274,7 +274,7 @@ class CommandBatch:
     def _as(self, user: str, argv: Sequence[str]) -> list[str]:
         """Return a command with its full path, run by sudo where it is another account's."""
         folder = self._options.bin_dir
-        path = str(folder / argv[0]) if folder else shutil.which(argv[0]) or argv[0]
+        path = (shutil.which(argv[0], path=folder) if folder else None) or shutil.which(argv[0]) or argv[0]
         return ["sudo", "-n", "-u", user, path, *argv[1:]] if user else [path, *argv[1:]]
 
     @staticmethod

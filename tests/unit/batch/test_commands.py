@@ -274,6 +274,20 @@ def test_the_lost_record_of_our_own_pilots_asks_no_sudo(bed: Bed) -> None:
     assert "sudo" not in bed.slurm.of("scancel")[0]
 
 
+def test_commands_of_a_folder_come_first(tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "sbatch"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    bed = Bed(tmp_path, options=SlurmOptions(bin_dir=program.parent, jobcomp=tmp_path / "log"))
+    bed.batch.submit(bed.order())
+    bed.poll()
+    bed.slurm.jobs.clear()
+    bed.poll()
+    assert bed.slurm.of("sbatch")[0][0] == str(program)
+    assert bed.slurm.of("grep")[0][0].endswith("bin/grep")
+    assert not bed.slurm.of("grep")[0][0].startswith(str(tmp_path))
+
+
 def test_sudo_says_no(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = Answer(1, "", "sudo: a password is required\n")
     monkeypatch.setattr(bed.slurm, "_sbatch", lambda argv, stdin: answer)
