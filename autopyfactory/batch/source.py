@@ -97,7 +97,8 @@ class PilotSource:
     def counts(self, queue: str, snapshot: Snapshot[Tally]) -> PilotCounts:
         """Return a queue's pilots: those shown, those accepted since, those that may exist.
 
-        Another thread may have polled since: what only a later answer settled counts as unseen in this one.
+        Another thread may have polled since: what only a later answer settled counts as unseen in this one. So
+        do accepted ones in doubt: their own queue is blocked, but its siblings must not ask for their jobs again.
         """
         unseen = ambiguous = 0
         for entry in self._ledger.of_queue(queue):
@@ -106,7 +107,7 @@ class PilotSource:
                 continue
             if entry.outcome in (Outcome.OPEN, Outcome.AMBIGUOUS):
                 ambiguous += missing
-            elif entry.ended >= snapshot.began or entry.settled > snapshot.began:
+            elif entry.outcome is Outcome.ACCEPTED or entry.ended >= snapshot.began or entry.settled > snapshot.began:
                 unseen += missing
         shown = snapshot.value.by_queue.get(queue, PilotCounts())
         return replace(shown, unseen=unseen, ambiguous=ambiguous)

@@ -154,6 +154,7 @@ def test_doubt_until_accepted_pilots_show(bench: Bench) -> None:
     )
     assert bench.source.doubt("R", snapshot) == ""
     assert bench.source.in_flight() == 5
+    assert bench.counts(snapshot) == PilotCounts(unseen=5), "siblings must not ask for their jobs again"
     bench.pool.hidden = False
     assert bench.source.doubt("Q", bench.poll()) == ""
     assert bench.counts() == PilotCounts(pending=5)
