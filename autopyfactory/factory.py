@@ -76,7 +76,8 @@ class Factory:
         self._reporter = Reporter({}, self._clock)
         self._connect(self.config)
         self._serve(self.config.queues.values())
-        log.info("factory %s serves %d queues", self.config.factory.id, len(self._runners))
+        count = len(self._runners)
+        log.info("factory %s serves %d queue%s", self.config.factory.id, count, "" if count == 1 else "s")
 
     def reload(self, config: Config) -> str:
         """Go over to another configuration and return the difference, one line per change.
