@@ -225,9 +225,10 @@ def test_a_guard_that_dies_before_its_claim_is_a_fault(host: TestHost, monkeypat
 
 def test_remove_drops_waiting_pilots_and_ends_running_ones(host: TestHost) -> None:
     cids = host.submit("trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done", 4).cids
-    host.submit("sleep 60", queue="OTHER")
     for cid in cids[:2]:
         wait_for_line(host, cid, "ready")
+    # Now, with both slots taken: sooner it could get the second one, for a queue without pilots comes first.
+    host.submit("sleep 60", queue="OTHER")
     assert host.host.remove("Q", frozenset({PilotState.PENDING})) == 2
     assert host.host.remove("Q", frozenset({PilotState.HELD})) == 0
     assert host.host.remove("Q", frozenset({PilotState.RUNNING})) == 2
