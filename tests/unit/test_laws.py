@@ -17,6 +17,15 @@ from tests.unit.world import World, make_queue
 
 SIBLINGS = ("A", "B", "C")
 QUEUES = st.sampled_from([*SIBLINGS, "Y"])
+FAULTS = st.sampled_from(
+    [
+        *(f"submissions {answer}" for answer in ("refused", "partial", "ambiguous", "ambiguous", "lost")),
+        *(f"pool {fault}" for fault in ("down", "slow", "hides", "holds")),
+        *(f"wms {fault}" for fault in ("down", "frozen", "typo")),
+        *(f"site {status}" for status in ("brokeroff", "offline", "nobody knows")),
+        *(f"paused {name}" for name in SIBLINGS),
+    ]
+)
 WMSQUEUES = st.sampled_from(["X", "Y"])
 
 
@@ -209,35 +218,28 @@ class Attack(RuleBasedStateMachine):
         changed = make_queue("A", wmsqueue="X", rules={"max_pilots": 20}, weight=weight)
         self.world.reload(list((self.world.queues | {"A": changed}).values()))
 
-    @rule(answer=st.sampled_from(["refused", "partial", "ambiguous", "lost"]))
-    def submission_fails(self, answer: str) -> None:
-        if not self.hides:
-            self.world.pool.answer = answer
-
-    @rule(fault=st.sampled_from(["down", "slow", "hides", "holds"]))
-    def pool_fails(self, fault: str) -> None:
-        pool = self.world.pool
-        if fault == "down":
+    @rule(fault=FAULTS)
+    def something_fails(self, fault: str) -> None:
+        """Let one thing fail: one rule of many, so that most of the time most things work."""
+        pool, wms = self.world.pool, self.world.wms
+        kind, _, what = fault.partition(" ")
+        if kind == "submissions" and not self.hides:
+            pool.answer = what
+        elif kind == "wms":
+            setattr(wms, what, True)
+        elif kind == "site":
+            wms.status = what
+        elif kind == "paused":
+            self.world.standstills[what] = Standstill("paused")
+        elif fault == "pool down":
             pool.down = True
-        elif fault == "slow":
+        elif fault == "pool slow":
             pool.visible_after = 15.0
-        elif fault == "holds":
+        elif fault == "pool holds":
             pool.hold = True
             pool.tick()
-        else:
+        elif fault == "pool hides":
             pool.answer, pool.hidden_from = "ok", min(pool.hidden_from, self.world.clock.at)
-
-    @rule(fault=st.sampled_from(["down", "frozen", "typo"]))
-    def wms_fails(self, fault: str) -> None:
-        setattr(self.world.wms, fault, True)
-
-    @rule(status=st.sampled_from(["brokeroff", "offline", "who knows"]))
-    def site_is(self, status: str) -> None:
-        self.world.wms.status = status
-
-    @rule(name=st.sampled_from(SIBLINGS))
-    def operator_pauses(self, name: str) -> None:
-        self.world.standstills[name] = Standstill("paused")
 
     @rule()
     def all_is_mended(self) -> None:
