@@ -77,7 +77,7 @@ class Factory:
         self._connect(self.config)
         self._serve(self.config.queues.values())
         count = len(self._runners)
-        log.info("factory %s serves %d queue%s", self.config.factory.id, count, "" if count == 1 else "s")
+        log.info("%s serves %d queue%s", self.config.factory.id, count, "" if count == 1 else "s")
 
     def reload(self, config: Config) -> str:
         """Go over to another configuration and return the difference, one line per change.
