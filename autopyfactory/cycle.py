@@ -210,18 +210,24 @@ class Cycle:
         return self._source.counts(self.queue.name, observed.pilots)
 
     def _climb(self, decision: Decision) -> None:
-        """Double the ramp; it is over when a number was not lowered by it, or when it limits nothing."""
+        """Double the ramp after what it let through; it is over when it lowered nothing, or has grown enough."""
         if self.memory.ramp is None:
             return
         step = next((step for step in decision.steps if step.rule == "ramp"), None)
         free = step is not None and 0 < step.before == step.after
-        self.memory.ramp = None if free or self.memory.ramp >= RAMP_END else self.memory.ramp * 2
+        if free or self.memory.ramp >= RAMP_END:
+            self.memory.ramp = None
+        elif decision.count:
+            self.memory.ramp *= 2
 
     def _submit(self, submission: str, report: CycleReport, count: int, stopping: Event) -> CycleReport:
         outcome, error = Outcome.SETTLED, ""
         cids: tuple[str, ...] = ()
         try:
-            if stopping.wait(self._source.turn(count)):
+            wait = self._source.turn(count, self.queue.options.interval)
+            if wait is None:
+                return replace(report, error="max_submit_rate leaves no turn within this interval")
+            if stopping.wait(wait):
                 return report
             done = self._source.batch.submit(self._make_order(submission, count, report.at))
             outcome, cids = (Outcome.ACCEPTED if done.cids else Outcome.SETTLED), done.cids

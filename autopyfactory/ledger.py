@@ -109,6 +109,13 @@ class Ledger:
             if name in self._unsettled:
                 self._change(replace(self._entries[name], outcome=Outcome.SETTLED, count=count, settled=at))
 
+    def doubt(self, name: str) -> None:
+        """Take a settled submission for one that a poll must tell of again: it was shown, and is not any more."""
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is not None and entry.outcome is Outcome.SETTLED:
+                self._change(replace(entry, outcome=Outcome.ACCEPTED))
+
     def mine(self, name: str) -> bool:
         """Tell whether this factory made a submission, as far as its file remembers."""
         with self._lock:

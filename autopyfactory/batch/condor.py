@@ -115,6 +115,10 @@ class CondorSchedd:
         survey = self._ask(self._options.deadline, condor_child.survey, self._target, self._factory)
         self._note_versions(survey)
         groups = tuple(self._group(ad) for ad in survey.groups)
+        with self._lock:
+            # Once shown, a submission may outlive the history of its first pilots: see `ended`.
+            for group in groups:
+                self._accepted.pop(group.submission, None)
         left = self._options.deadline - (self._context.clock.now() - began)
         self._look_for_ends(survey.groups, max(1.0, left))
         if any(_is_coming(ad) for ad in survey.groups):
@@ -149,7 +153,7 @@ class CondorSchedd:
     def ended(self, submissions: frozenset[str]) -> frozenset[str]:
         """Return the submissions of which no pilot is alive and all accepted ones have a record of their end.
 
-        After a restart the accepted number is not known here: one record has to do.
+        Of one that was shown before, or after a restart, one record has to do: the history is not kept for ever.
         """
         asked = sorted(submissions)[:_ASKED_AT_ONCE]
         if not asked:

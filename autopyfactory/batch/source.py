@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from autopyfactory.batch import Batch
 from autopyfactory.clock import Clock, utc
 from autopyfactory.errors import SourceError
-from autopyfactory.ledger import Entry, Ledger, Outcome
-from autopyfactory.model import EndedPilot, PilotCounts, PilotGroup, PilotReport, Snapshot
+from autopyfactory.ledger import KEEP, Entry, Ledger, Outcome
+from autopyfactory.model import EndedPilot, PilotCounts, PilotGroup, PilotReport, PilotState, Snapshot
 from autopyfactory.snapshot import Shared
 
 log = logging.getLogger(__name__)
@@ -25,16 +25,20 @@ REMEMBER = 3600.0
 """Seconds of pending counts kept, to know how many pilots left pending since a demand figure was made."""
 
 DOUBT = 3600.0
-"""Seconds after which pilots that were accepted and never shown are given up, with an error."""
+"""Seconds after which pilots that are not shown and have no end on record are given up, with an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """A poll's answer, added up: pilots by queue, pilots by submission, the host of each submission."""
+    """A poll's answer, added up: pilots by queue and by submission, the host of each submission.
+
+    `live` are the submissions of which a pilot is in flight.
+    """
 
     by_queue: Mapping[str, PilotCounts] = field(default_factory=dict)
     shown: Mapping[str, int] = field(default_factory=dict)
     hosts: Mapping[str, str] = field(default_factory=dict)
+    live: frozenset[str] = frozenset()
     in_flight: int = 0
 
 
@@ -48,7 +52,8 @@ def tally(groups: Sequence[PilotGroup]) -> Tally:
         shown[group.submission] = shown.get(group.submission, 0) + group.count
         hosts[group.submission] = group.host
     by_queue = {queue: PilotCounts(**counts) for queue, counts in states.items()}
-    return Tally(by_queue, shown, hosts, sum(counts.in_flight for counts in by_queue.values()))
+    live = frozenset(group.submission for group in groups if group.state is not PilotState.FINISHING)
+    return Tally(by_queue, shown, hosts, live, sum(counts.in_flight for counts in by_queue.values()))
 
 
 class PilotSource:
@@ -85,6 +90,8 @@ class PilotSource:
         self._polls: list[tuple[float, Mapping[str, int]]] = []
         self._started = f"{utc(clock.now()):%Y%m%dT%H%M%S}"
         self._adopted: frozenset[str] | None = None
+        self._live: frozenset[str] = frozenset()
+        self._doubted: dict[str, float] = {}
         self._ended: list[EndedPilot] = []
         self._next_turn = 0.0
         self.twin = ""
@@ -158,13 +165,18 @@ class PilotSource:
             max(0, entry.count - last.value.shown.get(entry.id, 0)) for entry in unsettled
         )
 
-    def turn(self, count: int) -> float:
-        """Reserve the submission of `count` pilots at the source's `max_submit_rate`; return the wait in seconds."""
+    def turn(self, count: int, patience: float) -> float | None:
+        """Reserve the submission of `count` pilots at the source's `max_submit_rate`; return the wait in seconds.
+
+        None, and nothing reserved, when it would be longer than `patience`: the figures would be too old.
+        """
         if self._rate is None:
             return 0.0
         with self._lock:
             now = self._clock.now()
             begin = max(now, self._next_turn)
+            if begin - now > patience:
+                return None
             self._next_turn = begin + count / self._rate
             return begin - now
 
@@ -181,6 +193,9 @@ class PilotSource:
 
     def _compare(self, snapshot: Snapshot[Tally]) -> None:
         """Compare a good answer with what was submitted; called before any queue sees the answer."""
+        for name in self._live - snapshot.value.shown.keys():
+            self._ledger.doubt(name)
+        self._live = snapshot.value.live
         self._settle(snapshot)
         self._look_for_twin(snapshot.value)
         self._ledger.forget(self.name, snapshot.value.shown)
@@ -219,11 +234,16 @@ class PilotSource:
         except SourceError as error:
             log.warning("%s", error)
             ended = frozenset()
+        now = self._clock.now()
+        since = {entry.id: self._doubted.get(entry.id, now) for entry in missing if entry.id not in ended}
+        self._doubted = {name: began for name, began in since.items() if now <= began + DOUBT}
         for entry in missing:
             if entry.id in ended:
                 self._ledger.settle(entry.id, entry.count, at)
-            elif self._clock.now() > entry.ended + DOUBT:
-                log.error("%s never showed the %d pilots of %s; they are given up", self.name, entry.count, entry.queue)
+            elif entry.id not in self._doubted:
+                log.error(
+                    "%s does not show the %d pilots of %s; they are given up", self.name, entry.count, entry.queue
+                )
                 self._ledger.settle(entry.id, 0, at)
 
     @staticmethod
@@ -237,15 +257,16 @@ class PilotSource:
             self._adopted = frozenset(name for name in foreign if name < self._started)
             if self._adopted:
                 log.info("%s: adopted the pilots of %d earlier submissions", self.name, len(self._adopted))
-        # The ledger forgets what one poll did not show; of our own host it comes back as ours.
-        new = sorted(name for name in foreign - self._adopted if not self._is_here(answer.hosts[name]))
+        new = sorted(name for name in foreign - self._adopted if not self._may_be_ours(name, answer.hosts[name]))
         host = answer.hosts[new[-1]] if new else ""
         self.twin = (
             f"{self.name} shows pilots of this factory's id from host {host} that it did not submit" if new else ""
         )
 
-    def _is_here(self, host: str) -> bool:
-        return bool(host) and host == self._host
+    def _may_be_ours(self, name: str, host: str) -> bool:
+        """Tell whether a submission of our own host may be one that the ledger has forgotten."""
+        forgotten = f"{utc(self._clock.now() - KEEP):%Y%m%dT%H%M%S}"
+        return bool(host) and host == self._host and (name < forgotten or name < self._started)
 
     def _remember(self, snapshot: Snapshot[Tally]) -> None:
         """Keep what waited by this answer: shown ones, and those of earlier submissions that it does not show."""

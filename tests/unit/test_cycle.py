@@ -211,7 +211,7 @@ def test_a_full_disk_blocks_before_anything_is_submitted(tmp_path: Path, monkeyp
 
 def test_a_stop_while_waiting_for_the_rate_submits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = world(tmp_path)
-    monkeypatch.setattr(one.source, "turn", lambda count: 3600.0)
+    monkeypatch.setattr(one.source, "turn", lambda count, patience: 3600.0)
     stopping = Event()
     stopping.set()
     report = one.cycles["Q"].run(stopping)
@@ -238,13 +238,30 @@ def test_a_start_has_no_ramp_and_a_typo_none(tmp_path: Path) -> None:
     assert cycle(one).submitted_count == 40
 
 
-def test_a_ramp_that_limits_nothing_any_more_is_over(tmp_path: Path) -> None:
+def test_a_ramp_waits_for_demand(tmp_path: Path) -> None:
     one = world(tmp_path)
     one.wms.activated["Q"] = 0
     one.wms.tick()
     one.cycles["Q"].memory.ramp = 1
-    for _ in range(RAMP_END.bit_length()):
+    for _ in range(3):
         cycle(one)
+    assert one.cycles["Q"].memory.ramp == 1
+
+
+def test_a_ramp_that_has_grown_enough_is_over(tmp_path: Path) -> None:
+    one = world(tmp_path)
+    one.cycles["Q"].memory.ramp = RAMP_END
+    cycle(one)
+    assert one.cycles["Q"].memory.ramp is None
+
+
+def test_a_turn_beyond_the_interval_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = world(tmp_path)
+    monkeypatch.setattr(one.source, "turn", lambda count, patience: None)
+    report = cycle(one)
+    assert report.submitted == ()
+    assert "max_submit_rate" in report.error
+    assert [(entry.outcome, entry.count) for entry in one.ledger.of_queue("Q")] == [(Outcome.SETTLED, 0)]
     assert one.cycles["Q"].memory.ramp is None
 
 
