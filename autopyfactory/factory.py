@@ -31,8 +31,14 @@ log = logging.getLogger(__name__)
 GRACE = 2.0
 """Seconds a stop waits for submissions under way; what lasts longer is left as ambiguous."""
 
+RELOAD_GRACE = 0.5
+"""The same at a reload, during which no signal is heard."""
+
 FIRST_DELAY = 10.0
 """Seconds over which the first cycles of all queues are spread, at most one interval."""
+
+FRESH = 600.0
+"""Seconds for which a queue's waiting pilots are believed to take jobs of its siblings, too."""
 
 FREE_SPACE_AGE = 10.0
 """Seconds for which one look at the free space of our directories serves all queues."""
@@ -64,7 +70,7 @@ class Factory:
         self._on_ended = on_ended
         self._ledger = Ledger(config.factory.state_dir / "submissions.jsonl", clock)
         self._disk = FreeSpace(clock)
-        self._board = Board(config.factory.max_per_factory, self._ledger.most_waiting)
+        self._board = Board(config.factory.max_per_factory, self._ledger.most_waiting, self._fresh)
         self._sources: dict[str, PilotSource] = {}
         self._wms: dict[str, Wms] = {}
         self._monitors: dict[str, Monitor] = {}
@@ -87,7 +93,7 @@ class Factory:
         changes = difference(self.config, config)
         restart = self._touched(config)
         gone = [self._runners.pop(name) for name in list(self._runners) if name in restart]
-        self._end(gone)
+        self._end(gone, RELOAD_GRACE)
         memories = {runner.name: runner.cycle.memory for runner in gone}
         self._close_changed(config)
         self.config = config
@@ -102,7 +108,7 @@ class Factory:
 
     def stop(self) -> None:
         """Stop all queues, give up what is under way after the grace, and close everything."""
-        self._end(self._runners.values())
+        self._end(self._runners.values(), GRACE)
         parts: list[PilotSource | Wms] = [*self._sources.values(), *self._wms.values()]
         for part in parts:
             _close(part)
@@ -111,7 +117,7 @@ class Factory:
 
     def halt(self, states: frozenset[PilotState]) -> None:
         """Stop, and remove the queues' pilots that are in one of the states."""
-        self._end(self._runners.values())
+        self._end(self._runners.values(), GRACE)
         for name, queue in self.config.queues.items():
             try:
                 self._sources[source_name(queue)].batch.remove(name, states)
@@ -238,10 +244,13 @@ class Factory:
             endpoint=endpoint,
         )
 
+    def _fresh(self, queue: str) -> int:
+        return self._ledger.submitted_since(queue, self._clock.now() - FRESH)
+
     def _standstill(self, queue: str) -> Standstill | None:
         state = self._operator.state(queue, self._clock.now())
         if state is not None:
-            return Standstill(str(state), draining=state.action == "drain")
+            return Standstill(str(state), draining=state.action == "drain", wanted=True)
         twins = [source.twin for source in self._sources.values() if source.twin]
         if twins:
             return Standstill(f"{twins[0]}; stop one of the two factories, then restart the other")
@@ -261,12 +270,12 @@ class Factory:
             self._reporter.ended(ended)
 
     @staticmethod
-    def _end(runners: Iterable[Runner]) -> None:
+    def _end(runners: Iterable[Runner], grace: float) -> None:
         """Stop runners and wait for all of them together, as long as the grace lasts."""
         ending = list(runners)
         for runner in ending:
             runner.stop()
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + grace
         late = [runner.name for runner in ending if not runner.join(deadline - time.monotonic())]
         if late:
             log.warning("left behind in a call that does not end: %s", ", ".join(late))

@@ -32,13 +32,13 @@ DOUBT = 3600.0
 class Tally:
     """A poll's answer, added up: pilots by queue and by submission, the host of each submission.
 
-    `live` are the submissions of which a pilot is in flight.
+    `live` counts the pilots in flight of each submission that has any.
     """
 
     by_queue: Mapping[str, PilotCounts] = field(default_factory=dict)
     shown: Mapping[str, int] = field(default_factory=dict)
     hosts: Mapping[str, str] = field(default_factory=dict)
-    live: frozenset[str] = frozenset()
+    live: Mapping[str, int] = field(default_factory=dict)
     in_flight: int = 0
 
 
@@ -52,7 +52,10 @@ def tally(groups: Sequence[PilotGroup]) -> Tally:
         shown[group.submission] = shown.get(group.submission, 0) + group.count
         hosts[group.submission] = group.host
     by_queue = {queue: PilotCounts(**counts) for queue, counts in states.items()}
-    live = frozenset(group.submission for group in groups if group.state is not PilotState.FINISHING)
+    live: Counter[str] = Counter()
+    for group in groups:
+        if group.state is not PilotState.FINISHING:
+            live[group.submission] += group.count
     return Tally(by_queue, shown, hosts, live, sum(counts.in_flight for counts in by_queue.values()))
 
 
@@ -83,6 +86,7 @@ class PilotSource:
         self._clock = clock
         self._deadline = deadline
         self._rate = rate
+        self._patience = interval
         self._host = host
         self._on_ended = on_ended
         self._shared = Shared(name, self._poll, interval=interval, max_age=max_age, clock=clock, on_good=self._compare)
@@ -90,7 +94,7 @@ class PilotSource:
         self._polls: list[tuple[float, Mapping[str, int]]] = []
         self._started = f"{utc(clock.now()):%Y%m%dT%H%M%S}"
         self._adopted: frozenset[str] | None = None
-        self._live: frozenset[str] = frozenset()
+        self._live: Mapping[str, int] = {}
         self._doubted: dict[str, float] = {}
         self._ended: list[EndedPilot] = []
         self._next_turn = 0.0
@@ -124,7 +128,10 @@ class PilotSource:
         for entry in self._ledger.of_queue(queue):
             if entry.outcome is Outcome.ACCEPTED and entry.source == self.name and self._missing(entry, snapshot):
                 when = f"{utc(entry.ended):%H:%M:%S}"
-                return f"{self.name} accepted {entry.count} pilots at {when} and shows neither them nor their end"
+                return (
+                    f"{self.name} accepted {entry.count} pilots at {when} and shows neither them nor their end; "
+                    f"look for submission {entry.id} there; after {DOUBT / 60:.0f} minutes they are given up"
+                )
         return ""
 
     def left(self, queue: str, since: float, waiting: int) -> int:
@@ -165,20 +172,30 @@ class PilotSource:
             max(0, entry.count - last.value.shown.get(entry.id, 0)) for entry in unsettled
         )
 
-    def turn(self, count: int, patience: float) -> float | None:
-        """Reserve the submission of `count` pilots at the source's `max_submit_rate`; return the wait in seconds.
+    def in_flight_of(self, queue: str) -> int:
+        """Return a queue's pilots that exist or may exist here, from the newest answer whatever its age."""
+        unsettled = [entry for entry in self._ledger.unsettled(self.name) if entry.queue == queue]
+        last = self._shared.peek()
+        if last is None:
+            return sum(entry.count for entry in unsettled)
+        shown = last.value.by_queue.get(queue, PilotCounts()).in_flight
+        return shown + sum(max(0, entry.count - last.value.shown.get(entry.id, 0)) for entry in unsettled)
 
-        None, and nothing reserved, when it would be longer than `patience`: the figures would be too old.
+    def turn(self, count: int) -> tuple[int, float]:
+        """Reserve a submission at the source's `max_submit_rate`; return how many pilots and the wait in seconds.
+
+        Every queue waits for at most one interval of the source, or else for its next cycle: then 0 pilots.
         """
         if self._rate is None:
-            return 0.0
+            return count, 0.0
         with self._lock:
             now = self._clock.now()
-            begin = max(now, self._next_turn)
-            if begin - now > patience:
-                return None
-            self._next_turn = begin + count / self._rate
-            return begin - now
+            wait = max(0.0, self._next_turn - now)
+            if wait > self._patience:
+                return 0, 0.0
+            granted = min(count, max(1, int((self._patience - wait) * self._rate)))
+            self._next_turn = now + wait + granted / self._rate
+            return granted, wait
 
     def close(self) -> None:
         """Wake all who wait for the source and give up its calls."""
@@ -193,8 +210,8 @@ class PilotSource:
 
     def _compare(self, snapshot: Snapshot[Tally]) -> None:
         """Compare a good answer with what was submitted; called before any queue sees the answer."""
-        for name in self._live - snapshot.value.shown.keys():
-            self._ledger.doubt(name)
+        for name in self._live.keys() - snapshot.value.shown.keys():
+            self._ledger.doubt(name, self._live[name])
         self._live = snapshot.value.live
         self._settle(snapshot)
         self._look_for_twin(snapshot.value)
@@ -225,12 +242,11 @@ class PilotSource:
                 self._ledger.settle(entry.id, entry.count, snapshot.began)
             else:
                 missing.append(entry)
-        if missing:
-            self._look_for_ends(missing, snapshot.began)
+        self._look_for_ends(missing, snapshot.began)
 
     def _look_for_ends(self, missing: Sequence[Entry], at: float) -> None:
         try:
-            ended = self.batch.ended(frozenset(entry.id for entry in missing))
+            ended = self.batch.ended(frozenset(entry.id for entry in missing)) if missing else frozenset()
         except SourceError as error:
             log.warning("%s", error)
             ended = frozenset()
@@ -259,9 +275,10 @@ class PilotSource:
                 log.info("%s: adopted the pilots of %d earlier submissions", self.name, len(self._adopted))
         new = sorted(name for name in foreign - self._adopted if not self._may_be_ours(name, answer.hosts[name]))
         host = answer.hosts[new[-1]] if new else ""
-        self.twin = (
-            f"{self.name} shows pilots of this factory's id from host {host} that it did not submit" if new else ""
-        )
+        twin = f"{self.name} shows pilots of this factory's id from host {host} that it did not submit" if new else ""
+        if twin and twin != self.twin:
+            log.error("%s: all submission is blocked", twin)
+        self.twin = twin
 
     def _may_be_ours(self, name: str, host: str) -> bool:
         """Tell whether a submission of our own host may be one that the ledger has forgotten."""

@@ -211,7 +211,7 @@ def test_a_full_disk_blocks_before_anything_is_submitted(tmp_path: Path, monkeyp
 
 def test_a_stop_while_waiting_for_the_rate_submits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = world(tmp_path)
-    monkeypatch.setattr(one.source, "turn", lambda count, patience: 3600.0)
+    monkeypatch.setattr(one.source, "turn", lambda count: (count, 3600.0))
     stopping = Event()
     stopping.set()
     report = one.cycles["Q"].run(stopping)
@@ -255,14 +255,35 @@ def test_a_ramp_that_has_grown_enough_is_over(tmp_path: Path) -> None:
     assert one.cycles["Q"].memory.ramp is None
 
 
-def test_a_turn_beyond_the_interval_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_turn_at_the_rate_is_a_step_of_the_decision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = world(tmp_path)
-    monkeypatch.setattr(one.source, "turn", lambda count, patience: None)
+    monkeypatch.setattr(one.source, "turn", lambda count: (0, 0.0))
     report = cycle(one)
     assert report.submitted == ()
-    assert "max_submit_rate" in report.error
+    assert report.decision
+    assert report.decision.count == 0
+    assert report.decision.steps[-1].rule == "max_submit_rate"
     assert [(entry.outcome, entry.count) for entry in one.ledger.of_queue("Q")] == [(Outcome.SETTLED, 0)]
     assert one.cycles["Q"].memory.ramp is None
+    assert one.cycles["Q"].memory.last_submission == float("-inf")
+
+
+def test_a_part_of_the_turn_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = world(tmp_path)
+    monkeypatch.setattr(one.source, "turn", lambda count: (2, 0.0))
+    report = cycle(one)
+    assert report.submitted_count == 2
+    assert report.decision
+    assert [step.after for step in report.decision.steps][-1] == 2
+
+
+def test_a_pause_during_the_wait_for_a_turn_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = world(tmp_path)
+    monkeypatch.setattr(one.source, "turn", lambda count: (count, 0.001))
+    words = iter([None, Standstill("paused", wanted=True)])
+    monkeypatch.setattr(one.cycles["Q"], "_standstill", lambda queue: next(words))
+    assert cycle(one).submitted == ()
+    assert one.pool.submitted == 0
 
 
 def test_a_short_outage_blocks_nobody(tmp_path: Path) -> None:
