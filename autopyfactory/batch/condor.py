@@ -7,7 +7,6 @@ The bindings hold the interpreter's lock during network calls, so all of them ru
 
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
@@ -20,6 +19,7 @@ from autopyfactory.batch.condor_child import SPOOLING, Ad, ScheddSaid, Survey, T
 from autopyfactory.batch.condor_ends import Ends
 from autopyfactory.batch.condor_process import CallLost, KillableChild, NoAnswer, NotRun
 from autopyfactory.batch.condor_submit import cid_prefix, class_ad_string, render
+from autopyfactory.batch.condor_vanished import Vanished
 from autopyfactory.config.fields import Boolean, Duration, Options, Rate
 from autopyfactory.errors import Ambiguous, Refused, SourceError
 from autopyfactory.model import PilotGroup, PilotReport, PilotState, Submitted
@@ -48,10 +48,6 @@ REMOVABLE = {
     PilotState.UNKNOWN: "JobStatus < 1 || JobStatus > 7",
 }
 """What a schedd calls the pilots in a state that can be removed."""
-
-_REMEMBERED = 20_000
-_ASKED_AT_ONCE = 100
-_HISTORY_LIMIT = 10_000
 
 
 class ScheddOptions(Options):
@@ -101,7 +97,15 @@ class CondorSchedd:
         self._lock = threading.Lock()
         self._ends = Ends(cid_prefix(context.position))
         self._tidying = False
-        self._accepted: OrderedDict[str, int] = OrderedDict()
+        self._vanished = Vanished(
+            self._ends,
+            context.clock,
+            lambda seconds, names: self._ask(seconds, condor_child.listed, self._target, self._factory, names),
+            lambda seconds, name, most: self._ask(
+                seconds, condor_child.records, self._target, self._factory, name, most
+            ),
+            lambda trouble: self._once("history", trouble),
+        )
         self._said: dict[str, str] = {}
 
     @property
@@ -115,10 +119,7 @@ class CondorSchedd:
         survey = self._ask(self._options.deadline, condor_child.survey, self._target, self._factory)
         self._note_versions(survey)
         groups = tuple(self._group(ad) for ad in survey.groups)
-        with self._lock:
-            # Once shown, a submission may outlive the history of its first pilots: see `ended`.
-            for group in groups:
-                self._accepted.pop(group.submission, None)
+        self._vanished.shown(survey.groups)
         left = self._options.deadline - (self._context.clock.now() - began)
         self._look_for_ends(survey.groups, max(1.0, left))
         if any(_is_coming(ad) for ad in survey.groups):
@@ -144,10 +145,7 @@ class CondorSchedd:
             kind = Ambiguous if error.uncertain else Refused
             raise kind(f"{self._source}: {error.reason}") from None
         self._once(f"submit {order.queue.name}", "; ".join(taken.warnings))
-        with self._lock:
-            self._accepted[order.id] = taken.count
-            while len(self._accepted) > _REMEMBERED:
-                self._accepted.popitem(last=False)
+        self._vanished.accepted(order.id, taken.count)
         return Submitted(order.id, tuple(self._ends.cid(taken.cluster, taken.first + n) for n in range(taken.count)))
 
     def ended(self, submissions: frozenset[str]) -> frozenset[str]:
@@ -155,21 +153,7 @@ class CondorSchedd:
 
         Of one that was shown before, or after a restart, one record has to do: the history is not kept for ever.
         """
-        asked = sorted(submissions)[:_ASKED_AT_ONCE]
-        if not asked:
-            return frozenset()
-        with self._lock:
-            accepted = {submission: self._accepted.get(submission) for submission in asked}
-        known = [count for count in accepted.values() if count is not None]
-        limit = sum(known) if len(known) == len(asked) else _HISTORY_LIMIT
-        alive, ended = self._ask(
-            self._options.deadline, condor_child.alive_and_ended, self._target, self._factory, asked, limit
-        )
-        return frozenset(
-            submission
-            for submission, count in accepted.items()
-            if submission not in alive and ended.get(submission, 0) >= max(1, count or 1)
-        )
+        return self._vanished.ended(submissions, self._options.deadline)
 
     def remove(self, queue: str, states: frozenset[PilotState]) -> int:
         """Remove this factory's pilots of the queue that are in one of the states; return how many."""
@@ -193,7 +177,9 @@ class CondorSchedd:
             raise SourceError(self._source, error.reason) from None
 
     def _group(self, ad: Ad) -> PilotGroup:
-        status = ad.get("JobStatus", 0)
+        status, count = ad.get("JobStatus", 0), ad.get("JobCount")
+        if type(count) is not int:
+            raise SourceError(self._source, f"its grouped answer has no JobCount for {ad.get('APF_SUBMISSION', '')}")
         state = PilotState.PENDING if _is_coming(ad) else STATES.get(int(status), PilotState.UNKNOWN)
         if state is PilotState.UNKNOWN:
             self._once("status", f"it knows a JobStatus {status} that we do not, counted as unknown")
@@ -201,7 +187,7 @@ class CondorSchedd:
             submission=str(ad.get("APF_SUBMISSION", "")),
             queue=str(ad.get("APF_QUEUE", "")),
             state=state,
-            count=int(ad.get("JobCount", 0)),
+            count=count,
             host=str(ad.get("APF_HOST", "")),
             endpoint=str(ad.get("APF_ENDPOINT", "")),
             shape=str(ad.get("APF_SHAPE", "")),

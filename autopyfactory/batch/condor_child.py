@@ -9,7 +9,6 @@ import os
 import re
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
@@ -264,27 +263,25 @@ def tidy(target: Target, factory: str, seconds: float, patience: float) -> Tidie
 
 
 @_plain
-def alive_and_ended(
-    target: Target, factory: str, submissions: Sequence[str], limit: int
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Return by submission how many jobs are listed and not at their end, and how many are at it or in the history.
-
-    The history is read backwards until `limit` records of these submissions are found. No time bounds it:
-    it is in the order of leaving the queue, where a foreign job may have ended days before ours.
-    """
+def listed(target: Target, factory: str, submissions: Sequence[str]) -> tuple[Ad, ...]:
+    """Return the submission and the state of each job that is listed."""
     wanted = ", ".join(f'"{submission}"' for submission in submissions)
     constraint = f"{_of(factory)} && member(APF_SUBMISSION, {{{wanted}}})"
-    keys = ["APF_SUBMISSION", "JobStatus"]
+    keys = ("APF_SUBMISSION", "JobStatus")
+    jobs = _ask(target, lambda schedd: schedd.query(constraint, list(keys)))
+    return tuple(_ad(job, keys) for job in jobs)
 
-    def question(schedd: Any) -> tuple[dict[str, int], dict[str, int]]:
-        alive: Counter[str] = Counter()
-        ended: Counter[str] = Counter()
-        for job in schedd.query(constraint, keys):
-            (ended if job["JobStatus"] in (3, 4) else alive)[job["APF_SUBMISSION"]] += 1
-        ended.update(job["APF_SUBMISSION"] for job in schedd.history(constraint, keys, limit))
-        return dict(alive), dict(ended)
 
-    return _ask(target, question)
+@_plain
+def records(target: Target, factory: str, submission: str, limit: int) -> tuple[Ad, ...]:
+    """Return the newest records of a submission in the history, which is read backwards until `limit` are found.
+
+    No time bounds it: it is in the order of leaving the queue, where a foreign job may have ended days before ours.
+    """
+    constraint = f'APF_SUBMISSION == "{submission}" && {_of(factory)}'
+    keys = (*ENDED_KEYS, "JobStatus")
+    jobs = _ask(target, lambda schedd: schedd.history(constraint, list(keys), limit))
+    return tuple(_ad(job, keys) for job in jobs)
 
 
 @_plain

@@ -271,16 +271,37 @@ def test_warnings_of_the_submission_are_logged_on_change(tmp_path: Path, caplog:
 
 
 def test_only_submissions_with_all_their_ends_have_ended(tmp_path: Path) -> None:
-    child = FakeChild(submit=Accepted(1, 0, 3))
+    child = FakeChild(submit=Accepted(9, 0, 3), listed=({"APF_SUBMISSION": "s-1", "JobStatus": 4},))
     source = schedd(child)
-    for name in ("whole", "part", "lives"):
-        source.submit(replace(ORDER, id=name, log_dir=tmp_path))
-    child.answers["alive_and_ended"] = ({"lives": 1}, {"whole": 3, "part": 2, "lives": 3, "restarted": 1})
-    asked = frozenset({"whole", "part", "lives", "restarted", "never"})
-    assert source.ended(asked) == {"whole", "restarted"}
-    assert child.calls[-1][1][2:] == (sorted(asked), 10_000)
-    source.ended(frozenset({"whole", "part"}))
-    assert child.calls[-1][1][2:] == (["part", "whole"], 6)
+    source.submit(replace(ORDER, id="s-1", log_dir=tmp_path))
+    child.answers["records"] = (job(0, JobStatus=3), job(1, JobStatus=4, ExitCode=2))
+    assert source.ended(frozenset({"s-1"})) == {"s-1"}
+    assert child.calls[-1] == ("records", (Target(), "fac-1", "s-1", 2))
+    child.answers["survey"] = Survey(())
+    assert source.poll().ended == (
+        EndedPilot("9.0", "BNL_PROD", "s-1", None, "removed"),
+        EndedPilot("9.1", "BNL_PROD", "s-1", 2),
+    )
+
+
+@pytest.mark.parametrize("count", [{}, {"JobCount": True}, {"JobCount": "3"}])
+def test_a_group_without_a_count_is_no_answer(count: dict[str, Any]) -> None:
+    child = FakeChild(survey=Survey((TAGS | {"JobStatus": 2} | count,)))
+    with pytest.raises(SourceError, match="schedd ap1: its grouped answer has no JobCount for s-1"):
+        schedd(child).poll()
+
+
+def test_trouble_with_the_history_is_told_on_change(caplog: pytest.LogCaptureFixture) -> None:
+    child = FakeChild(listed=(), records=NoAnswer("no answer within 20 s"))
+    source = schedd(child)
+    assert source.ended(frozenset({"a"})) == frozenset()
+    assert source.ended(frozenset({"b"})) == frozenset()
+    assert [record.getMessage() for record in caplog.records] == [
+        "schedd ap1: no answer within 20 s (asked for the end of pilots that it does not show any more)"
+    ]
+    child.answers["records"] = NoAnswer("closed", stopped=True)
+    with pytest.raises(SourceError):
+        source.ended(frozenset({"c"}))
 
 
 def test_no_submission_asks_nothing() -> None:

@@ -63,6 +63,7 @@ class FakeSchedd:
         return {"TotalSuccess": 4}
 
     def history(self, constraint: str, projection: list[str], match: int) -> list[dict[str, Any]]:
+        self.asked.append((constraint, projection, match))
         return self.history_ads[:match]
 
     def _may_fail(self, what: str) -> None:
@@ -201,11 +202,17 @@ def test_tidy_fetches_and_removes_and_goes_on_after_a_failure(schedd: FakeSchedd
     assert condor_child.tidy(TARGET, "fac-1", -1, 600).retrieved == ()
 
 
-def test_ends_are_counted_from_the_queue_and_the_history(schedd: FakeSchedd) -> None:
-    schedd.jobs = [{"APF_SUBMISSION": "a", "JobStatus": 4}, {"APF_SUBMISSION": "b", "JobStatus": 2}]
-    schedd.history_ads = [{"APF_SUBMISSION": "a", "JobStatus": 3}] * 5
-    assert condor_child.alive_and_ended(TARGET, "fac-1", ["a", "b"], 2) == ({"b": 1}, {"a": 3})
+def test_the_listed_jobs_of_submissions_in_one_question(schedd: FakeSchedd) -> None:
+    schedd.jobs = [{"APF_SUBMISSION": "a", "JobStatus": 4}, {"APF_SUBMISSION": "b", "JobStatus": 2, "Owner": "x"}]
+    found = condor_child.listed(TARGET, "fac-1", ["a", "b"])
+    assert found == ({"APF_SUBMISSION": "a", "JobStatus": 4}, {"APF_SUBMISSION": "b", "JobStatus": 2})
     assert 'member(APF_SUBMISSION, {"a", "b"})' in schedd.asked[0][0]
+
+
+def test_the_history_is_read_to_the_last_record_wanted_and_no_further(schedd: FakeSchedd) -> None:
+    schedd.history_ads = [{"APF_SUBMISSION": "a", "JobStatus": 3, "ClusterId": 1, "ProcId": n} for n in range(5)]
+    assert [ad["ProcId"] for ad in condor_child.records(TARGET, "fac-1", "a", 2)] == [0, 1]
+    assert schedd.asked[0][0] == 'APF_SUBMISSION == "a" && APF_FACTORY == "fac-1"'
 
 
 def test_remove_tells_how_many(schedd: FakeSchedd) -> None:
