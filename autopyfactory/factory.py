@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from autopyfactory import plugins
@@ -304,7 +305,10 @@ def _placed(config: Config, name: str) -> tuple[int, Section] | None:
 
 
 class FreeSpace:
-    """Tell which directory lacks free space; looks at most every few seconds."""
+    """Tell which directory lacks free space; looks at most every few seconds.
+
+    A folder that is missing is made when it is needed, so what counts is the space where that will be.
+    """
 
     def __init__(self, clock: Clock, usage: Callable[[Any], Any] = shutil.disk_usage) -> None:
         self._clock = clock
@@ -312,7 +316,7 @@ class FreeSpace:
         self._looked = float("-inf")
         self._text = ""
 
-    def lacking(self, folders: Iterable[Any], least: int) -> str:
+    def lacking(self, folders: Iterable[Path], least: int) -> str:
         """Return a sentence for the first folder with less than `least` bytes, or ""."""
         if self._clock.now() < self._looked + FREE_SPACE_AGE:
             return self._text
@@ -320,14 +324,22 @@ class FreeSpace:
         self._looked = self._clock.now()
         return self._text
 
-    def _judge(self, folder: Any, least: int) -> str:
+    def _judge(self, folder: Path, least: int) -> str:
         try:
-            free = self._usage(folder).free
+            free = self._free(folder)
         except OSError as error:
             return f"{folder}: cannot tell the free space: {error.strerror}"
         if free >= least:
             return ""
         return f"{folder} has {free / 1e6:.0f} MB free, min_free is {least / 1e6:.0f} MB: make room there"
+
+    def _free(self, folder: Path) -> float:
+        try:
+            return float(self._usage(folder).free)
+        except FileNotFoundError:
+            if folder.parent == folder:
+                raise
+            return self._free(folder.parent)
 
 
 def source_name(queue: QueueConfig) -> str:
