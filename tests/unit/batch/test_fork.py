@@ -49,6 +49,19 @@ def test_exit_codes_and_signals_are_told_once(host: TestHost) -> None:
     assert host.host.ended(frozenset({"a", "b", "never"})) == {"a", "b"}
 
 
+def test_a_pilot_whose_keeper_is_killed_is_ended_with_all_it_started(host: TestHost) -> None:
+    cid = host.submit("(setsid sleep 300 & echo pid $!; wait) & echo pid $$; wait; exit 0").cids[0]
+    guard = guard_of(host, cid).split()[1]
+    until(lambda: (host.home / f"logs/Q/{cid}.out").exists() and host.text(cid, "out").count("pid") == 2)
+    pilot = [int(pid) for pid in re.findall(r"pid (\d+)", host.text(cid, "out"))]
+    assert all(Path(f"/proc/{pid}").exists() for pid in pilot)
+    (keeper,) = Path(f"/proc/{guard}/task/{guard}/children").read_text().split()
+    os.kill(int(keeper), signal.SIGKILL)
+    host.finish()
+    assert host.ended[cid].fault.startswith("the process that ran it was killed")
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pilot)
+
+
 def test_output_environment_and_log(host: TestHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APF_TEST_SECRET", "hidden")
     cid = host.submit("env; echo oops >&2; pwd; cat", environment={"WHO": "$(cid)"}, name="s1").cids[0]
