@@ -142,7 +142,7 @@ def test_lookups_that_hang_do_not_pile_up_threads(monkeypatch: pytest.MonkeyPatc
         with pytest.raises(NoAnswer, match="no whole answer"):
             http.get("http://panda.example.org/x", {}, 0.01)
     for _ in range(5):
-        with pytest.raises(NoAnswer, match="^still busy with 8 earlier questions$"):
+        with pytest.raises(NoAnswer, match=r"^still busy with 8 earlier questions$"):
             http.get("http://panda.example.org/x", {}, 10)
     assert threading.active_count() - before <= 8
     over.set()
