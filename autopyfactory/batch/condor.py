@@ -6,21 +6,21 @@ The bindings hold the interpreter's lock during network calls, so all of them ru
 """
 
 import logging
-import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, ParamSpec, TypeVar
 
 from pydantic import Field, model_validator
 
 from autopyfactory.batch import Context, Order, condor_child
-from autopyfactory.batch.condor_child import SPOOLING, Ad, ScheddSaid, Survey, Target, Tidied
+from autopyfactory.batch.condor_child import SPOOLING, Ad, ScheddSaid, Survey, Target
 from autopyfactory.batch.condor_ends import Ends
 from autopyfactory.batch.condor_process import CallLost, KillableChild, NoAnswer, NotRun
-from autopyfactory.batch.condor_submit import cid_prefix, class_ad_string, render
+from autopyfactory.batch.condor_spool import Spool
+from autopyfactory.batch.condor_submit import cid_prefix, class_ad_string, faults_of, render
 from autopyfactory.batch.condor_vanished import Vanished
 from autopyfactory.config.fields import Boolean, Duration, Options, Rate
+from autopyfactory.config.problems import Fault
 from autopyfactory.errors import Ambiguous, Refused, SourceError
 from autopyfactory.model import PilotGroup, PilotReport, PilotState, Submitted
 
@@ -65,9 +65,11 @@ class ScheddOptions(Options):
     token_dir: Path | None = Field(None, description="folder of the tokens that authenticate us to it")
 
     @model_validator(mode="after")
-    def _named(self) -> "ScheddOptions":
+    def _sensible(self) -> "ScheddOptions":
         if self.collector and not self.name:
             raise ValueError("a collector knows many schedds, write also name = <the schedd's name>")
+        if self.max_age <= self.interval + self.deadline:
+            raise ValueError("max_age must be more than interval and deadline together, else good counts are too old")
         return self
 
 
@@ -82,6 +84,11 @@ class CondorSchedd:
     SourceOptions: ClassVar[type[Options]] = ScheddOptions
     QueueOptions: ClassVar[type[Options]] = CondorQueueOptions
 
+    @classmethod
+    def check_submit(cls, submit: Mapping[str, str]) -> Iterator[Fault]:
+        """Judge a queue's `submit.X`."""
+        return faults_of(submit)
+
     def __init__(
         self, name: str, options: ScheddOptions, context: Context, *, child: KillableChild | None = None
     ) -> None:
@@ -94,9 +101,17 @@ class CondorSchedd:
         self._child = child or KillableChild(
             f"schedd-{name}", condor_child.prepare, str(options.config or ""), str(options.token_dir or "")
         )
-        self._lock = threading.Lock()
         self._ends = Ends(cid_prefix(context.position))
-        self._tidying = False
+        self._spooled = Spool(
+            self._child,
+            self._target,
+            self._factory,
+            self._ends,
+            context.clock,
+            deadline=options.deadline,
+            patience=options.spool_timeout,
+            say=lambda trouble: self._once("spool", trouble),
+        )
         self._vanished = Vanished(
             self._ends,
             context.clock,
@@ -123,7 +138,7 @@ class CondorSchedd:
         left = self._options.deadline - (self._context.clock.now() - began)
         self._look_for_ends(survey.groups, max(1.0, left))
         if any(_is_coming(ad) for ad in survey.groups):
-            self._tidy()
+            self._spooled.look_after()
         return PilotReport(groups, self._ends.take())
 
     def submit(self, order: Order) -> Submitted:
@@ -215,46 +230,7 @@ class CondorSchedd:
             log.warning("%s (asked for the pilots that completed; they are reported with the next count)", error)
             return
         if self._ends.tell_completed(jobs):
-            self._tidy()
-
-    def _tidy(self) -> None:
-        """Let the child fetch outputs between other calls; what it did is in the next report."""
-        with self._lock:
-            if self._tidying:
-                return
-            self._tidying = True
-        options = self._options
-        try:
-            future = self._child.post(
-                options.deadline,
-                condor_child.tidy,
-                self._target,
-                self._factory,
-                options.deadline / 2,
-                options.spool_timeout,
-            )
-        except NotRun:
-            return
-        future.add_done_callback(self._tidied)
-
-    def _tidied(self, future: Future[Tidied]) -> None:
-        error = future.exception()
-        with self._lock:
-            self._tidying = False
-        if error is None:
-            self._report_tidied(future.result())
-        elif not isinstance(error, CallLost | ScheddSaid):
-            log.error("%s: bug while fetching the output of pilots", self._source, exc_info=error)
-        elif not (isinstance(error, CallLost) and error.stopped):
-            self._once("spool", f"{error.reason} (fetching the output of pilots; it is tried again)")
-
-    def _report_tidied(self, done: Tidied) -> None:
-        self._ends.tell_retrieved(done.retrieved)
-        fault = f"removed: its input did not reach the schedd within {self._options.spool_timeout:.0f} s"
-        self._ends.tell_removed(done.stuck, fault)
-        self._once(
-            "spool", f"{done.errors[0]} (fetching the output of pilots; it is tried again)" if done.errors else ""
-        )
+            self._spooled.look_after()
 
 
 def _is_coming(ad: Ad) -> bool:

@@ -7,10 +7,9 @@ and the bindings' exceptions stay here.
 
 import os
 import re
-import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
@@ -71,12 +70,11 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Tidied:
-    """What was done with spooled jobs: outputs fetched, jobs that never got their input removed, what went wrong."""
+class Spooled:
+    """Spooled jobs to deal with: those whose output waits to be fetched, those whose input did not come in time."""
 
-    retrieved: tuple[Ad, ...] = ()
-    stuck: tuple[Ad, ...] = ()
-    errors: tuple[str, ...] = field(default=())
+    completed: tuple[Ad, ...] = ()
+    late: tuple[Ad, ...] = ()
 
 
 _SCHEDDS: dict[Target, Any] = {}
@@ -224,42 +222,38 @@ def _send_input(schedd: Any, result: Any) -> None:
 
 
 @_plain
-def tidy(target: Target, factory: str, seconds: float, patience: float) -> Tidied:
-    """Fetch the output of completed spooled jobs and remove those whose input did not come within `patience`.
+def spooled(target: Target, factory: str, patience: float) -> Spooled:
+    """Return the spooled jobs that are completed, and those whose input did not come within `patience` seconds."""
+    late = f"JobStatus == 5 && HoldReasonCode == {SPOOLING} && time() - EnteredCurrentStatus > {patience:.0f}"
 
-    Stops taking up new ones after `seconds`.
-    """
-    bindings = _bindings()
-    end = time.monotonic() + seconds
-    errors: list[str] = []
+    def question(schedd: Any) -> Spooled:
+        def those(constraint: str) -> tuple[Ad, ...]:
+            jobs = schedd.query(f"{_of(factory)} && {constraint}", list(ENDED_KEYS))
+            return tuple(_ad(job, ENDED_KEYS) for job in jobs)
 
-    def each(schedd: Any, constraint: str, deal: Callable[[str], object]) -> tuple[Ad, ...]:
-        done: list[Ad] = []
-        for job in schedd.query(f"{_of(factory)} && {constraint}", list(ENDED_KEYS)):
-            if time.monotonic() > end:
-                break
-            ad = _ad(job, ENDED_KEYS)
-            try:
-                deal(f"{ad['ClusterId']}.{ad['ProcId']}")
-                done.append(ad)
-            except bindings.HTCondorException as error:
-                errors.append(" ".join(str(error).split()))
-        return tuple(done)
-
-    def question(schedd: Any) -> Tidied:
-        def remove(job: str) -> None:
-            schedd.act(bindings.JobAction.Remove, [job], "its input was not spooled in time")
-
-        def fetch(job: str) -> None:
-            schedd.retrieve(job)
-            # Schedds of 25.8.2 and later let it go by themselves.
-            schedd.act(bindings.JobAction.Remove, [job], "its output was retrieved")
-
-        late = f"JobStatus == 5 && HoldReasonCode == {SPOOLING} && time() - EnteredCurrentStatus > {patience:.0f}"
-        stuck = each(schedd, late, remove)
-        return Tidied(each(schedd, "JobStatus == 4 && StageInFinish > 0", fetch), stuck, tuple(errors))
+        return Spooled(those("JobStatus == 4 && StageInFinish > 0"), those(late))
 
     return _ask(target, question)
+
+
+@_plain
+def fetch(target: Target, job: str) -> None:
+    """Fetch the output of a completed job (`cluster.proc`) and let it go."""
+    remove_job = _bindings().JobAction.Remove
+
+    def question(schedd: Any) -> None:
+        schedd.retrieve(job)
+        # Schedds of 25.8.2 and later let it go by themselves.
+        schedd.act(remove_job, [job], "its output was retrieved")
+
+    _ask(target, question)
+
+
+@_plain
+def drop(target: Target, job: str, reason: str) -> None:
+    """Remove one job (`cluster.proc`)."""
+    remove_job = _bindings().JobAction.Remove
+    _ask(target, lambda schedd: schedd.act(remove_job, [job], reason))
 
 
 @_plain

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from autopyfactory.batch import condor_child
 from autopyfactory.batch.condor import STATES, CondorSchedd, ScheddOptions
-from autopyfactory.batch.condor_child import Accepted, Ad, ScheddSaid, Survey, Target, Tidied
+from autopyfactory.batch.condor_child import Accepted, Ad, ScheddSaid, Spooled, Survey, Target
 from autopyfactory.batch.condor_process import KillableChild, NoAnswer, NotRun
 from autopyfactory.errors import Ambiguous, Refused, SourceError
 from autopyfactory.model import EndedPilot, PilotGroup, PilotState
@@ -31,7 +31,7 @@ class FakeChild:
     """Answers by the name of the function: with a value, or by raising it."""
 
     def __init__(self, **answers: Answer) -> None:
-        self.answers: dict[str, Answer] = {"tidy": Tidied(), "completed": ()} | answers
+        self.answers: dict[str, Answer] = {"spooled": Spooled(), "fetch": None, "drop": None, "completed": ()} | answers
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self.deadlines: list[float] = []
         self.closed = False
@@ -187,33 +187,36 @@ def test_both_questions_of_a_poll_share_one_deadline() -> None:
 
 def test_a_spooled_pilot_is_told_when_its_output_is_here() -> None:
     waiting = job(0, StageInFinish=5, ExitCode=2)
-    child = FakeChild(survey=Survey((ad(4, 1),)), completed=(waiting,), tidy=Tidied(errors=("no space",)))
+    child = FakeChild(
+        survey=Survey((ad(4, 1),)), completed=(waiting,), spooled=Spooled((waiting,)), fetch=ScheddSaid("no space")
+    )
     source = schedd(child)
     assert source.poll().ended == ()
     assert source.poll().ended == ()
-    assert child.asked("tidy") == 2, "it is tried again"
-    child.answers["tidy"] = Tidied(retrieved=(waiting,))
+    assert child.asked("fetch") == 2, "it is tried again"
+    child.answers["fetch"] = None
     # Still listed for a moment, and fetched again: reported once all the same.
     ended = source.poll().ended + source.poll().ended + source.poll().ended
     assert ended == (EndedPilot("9.0", "BNL_PROD", "s-1", 2),)
 
 
 def test_spooling_input_is_looked_after_and_a_stuck_pilot_is_a_fault(caplog: pytest.LogCaptureFixture) -> None:
-    child = FakeChild(survey=Survey((ad(5, 1, HoldReasonCode=16),)), tidy=Tidied(stuck=(job(0),)))
+    child = FakeChild(survey=Survey((ad(5, 1, HoldReasonCode=16),)), spooled=Spooled(late=(job(0),)))
     source = schedd(child, spool_timeout=600)
     ended = source.poll().ended
     assert ended == (
         EndedPilot("9.0", "BNL_PROD", "s-1", None, "removed: its input did not reach the schedd within 600 s"),
     )
-    child.answers["tidy"] = NoAnswer("no answer within 20 s")
+    child.answers["spooled"] = NoAnswer("no answer within 20 s")
     source.poll()
-    child.answers["tidy"] = NoAnswer("closed", stopped=True)
+    child.answers["spooled"] = NoAnswer("closed", stopped=True)
     source.poll()
-    child.answers["tidy"] = ValueError("a bug")
+    child.answers["spooled"] = ValueError("a bug")
     source.poll()
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
         "schedd ap1: no answer within 20 s (fetching the output of pilots; it is tried again)",
-        "schedd ap1: bug while fetching the output of pilots",
+        "bug while fetching the output of pilots",
+        "schedd ap1: ValueError('a bug') (fetching the output of pilots; it is tried again)",
     ]
 
 
@@ -349,6 +352,12 @@ def test_options() -> None:
         ScheddOptions(collector="cm:9618")
 
 
+@pytest.mark.parametrize("times", [{"interval": "5m"}, {"deadline": "5m"}, {"max_age": "50s"}])
+def test_options_that_would_make_good_counts_too_old_are_refused(times: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="max_age must be more than interval and deadline together"):
+        ScheddOptions.model_validate(times)
+
+
 def test_what_the_child_runs_can_be_sent_to_it() -> None:
-    for function in (condor_child.survey, condor_child.submit, condor_child.tidy, condor_child.remove):
+    for function in (condor_child.survey, condor_child.submit, condor_child.fetch, condor_child.remove):
         assert getattr(condor_child, function.__name__) is function

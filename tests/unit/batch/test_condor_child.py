@@ -179,27 +179,22 @@ def test_other_exceptions_are_bugs_and_come_as_they_are(schedd: FakeSchedd, monk
         condor_child.survey(TARGET, "fac-1")
 
 
-def test_tidy_fetches_and_removes_and_goes_on_after_a_failure(schedd: FakeSchedd) -> None:
-    listed = [{"ClusterId": 3, "ProcId": proc, "StageInFinish": 5} for proc in range(3)]
+def test_spooled_jobs_to_deal_with(schedd: FakeSchedd) -> None:
+    schedd.jobs = [{"ClusterId": 3, "ProcId": 0, "StageInFinish": 5}]
+    found = condor_child.spooled(TARGET, "fac-1", 600)
+    assert found.completed == found.late == ({"ClusterId": 3, "ProcId": 0, "StageInFinish": 5},)
+    assert "JobStatus == 4 && StageInFinish > 0" in schedd.asked[0][0]
+    assert "> 600" in schedd.asked[1][0]
+
+
+def test_a_job_whose_output_is_here_is_let_go_and_no_other(schedd: FakeSchedd) -> None:
+    condor_child.fetch(TARGET, "3.0")
+    assert schedd.done == [("retrieve", "3.0"), ("remove", ["3.0"])]
     schedd.trouble["retrieve 3.1"] = "no\nspace"
-    answers: dict[str, list[dict[str, Any]]] = {
-        "JobStatus == 4": listed,
-        "JobStatus == 5": [{"ClusterId": 4, "ProcId": 0}],
-    }
-
-    def query(constraint: str, projection: list[str]) -> list[dict[str, Any]]:
-        schedd.asked.append((constraint,))
-        return next(jobs for part, jobs in answers.items() if part in constraint)
-
-    schedd.query = query  # type: ignore[method-assign,assignment]
-    tidied = condor_child.tidy(TARGET, "fac-1", 10, 600)
-    assert [ad["ProcId"] for ad in tidied.retrieved] == [0, 2]
-    assert [ad["ClusterId"] for ad in tidied.stuck] == [4]
-    assert tidied.errors == ("no space",)
-    assert ("remove", ["3.0"]) in schedd.done
-    assert ("remove", ["3.1"]) not in schedd.done
-    assert "> 600" in schedd.asked[0][0]
-    assert condor_child.tidy(TARGET, "fac-1", -1, 600).retrieved == ()
+    with pytest.raises(ScheddSaid, match="no space"):
+        condor_child.fetch(TARGET, "3.1")
+    condor_child.drop(TARGET, "3.2", "late")
+    assert schedd.done[2:] == [("remove", ["3.2"])]
 
 
 def test_the_listed_jobs_of_submissions_in_one_question(schedd: FakeSchedd) -> None:
