@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from autopyfactory.batch.fork import REMEMBER, ForkHost, ForkQueueOptions
+from autopyfactory.batch.fork import REMEMBER, ForkHost, ForkOptions, ForkQueueOptions
 from autopyfactory.batch.fork_files import alive
 from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
 from autopyfactory.errors import Refused, SourceError
@@ -35,6 +36,15 @@ def guard_of(host: TestHost, cid: str) -> str:
 
 def wait_for_line(host: TestHost, cid: str, text: str) -> None:
     until(lambda: (host.home / f"logs/Q/{cid}.out").exists() and text in host.text(cid, "out"))
+
+
+def test_options() -> None:
+    for times in ({"interval": "1m"}, {"max_age": "5s"}):
+        with pytest.raises(ValidationError, match="max_age must be more than interval"):
+            ForkOptions.model_validate(times)
+    with pytest.raises(ValidationError, match="deadline"):
+        ForkOptions.model_validate({"deadline": "5s"})
+    assert 0 < ForkOptions().deadline < ForkOptions().max_age
 
 
 def test_exit_codes_and_signals_are_told_once(host: TestHost) -> None:
