@@ -17,6 +17,7 @@ max_submit_rate = 100/m
 plugin = apfmon
 url = http://user:hunter2@apf.example.org/api
 """
+ARGUMENTS = "5%% --pass word --api-token hunter2 --password=hunter2 http://hunter2@x/"
 
 
 @pytest.fixture
@@ -24,7 +25,8 @@ def conf(tmp_path: Path) -> Path:
     path = tmp_path / "autopyfactory.conf"
     path.write_text(MAIN)
     (tmp_path / "queues.conf").write_text(
-        f"[DEFAULT]\nmax_pending = 100\n[Q]\n{QUEUE}memory = 16GB\narguments = 5%% --pass word --api-token hunter2 --password=hunter2 http://hunter2@x/\n"
+        f"[DEFAULT]\nmax_pending = 100\n[Q]\n{QUEUE}memory = 16GB\n"
+        f"arguments = {ARGUMENTS}\n"
         "env.API_TOKEN = hunter2\nenv.PROXY = http://u:hunter2@squid:3128\nenv.X = 1\nsubmit.+Project = \"atlas\"\n"
         f"[OFF]\nenabled = no\n{QUEUE}[OUT]\ncores = 0\n[OFF_AND_WRONG]\nenabled = no\n"
     )  # fmt: skip
