@@ -45,13 +45,20 @@ def claim_of(queue: QueueConfig, waiting: int = 0, *, active: bool = True) -> Cl
 class Board:
     """Share the standings of all queues. Use it while holding `turn`, except for `configure`.
 
-    `recorded` tells the most pilots of a queue that may wait, as far as the ledger knows.
+    `recorded` tells the most pilots of a queue that may wait, as far as the ledger knows, and `fresh` how many
+    were submitted so lately that they may still be believed to start.
     """
 
-    def __init__(self, max_per_factory: int | None, recorded: Callable[[str], int] = lambda queue: 0) -> None:
+    def __init__(
+        self,
+        max_per_factory: int | None,
+        recorded: Callable[[str], int] = lambda queue: 0,
+        fresh: Callable[[str], int | None] = lambda queue: None,
+    ) -> None:
         self.turn = threading.RLock()
         self._maximum = max_per_factory
         self._recorded = recorded
+        self._fresh = fresh
         self._sources: tuple[PilotSource, ...] = ()
         self._standings: dict[str, Standing] = {}
         self._by_wmsqueue: dict[tuple[str, str], list[str]] = {}
@@ -79,7 +86,12 @@ class Board:
         if me is None:
             return []
         names = self._by_wmsqueue[me.wms, me.wmsqueue]
-        return [self._standings[name].claim for name in names if name != queue]
+        others = (self._standings[name].claim for name in names if name != queue)
+        return [replace(claim, fresh=self._fresh(claim.queue)) for claim in others]
+
+    def elsewhere(self, queue: str, source: PilotSource) -> int:
+        """Return a queue's pilots in flight at other sources than its present one: a reload may have moved it."""
+        return sum(other.in_flight_of(queue) for other in self._sources if other is not source)
 
     def budget(self, queue: str) -> Budget | None:
         """Return what `max_per_factory` leaves over all sources; None when it is not set."""

@@ -5,18 +5,18 @@ from datetime import UTC, datetime
 
 
 class Clock:
-    """Tell the time in seconds since the epoch, advanced by the monotonic clock alone.
+    """Tell the time in seconds since the epoch, advanced by the clock that counts from boot.
 
     A step of the system clock (NTP, an operator) would make a snapshot look fresh or stale by the size
-    of the step; ages taken from this clock do not change with it.
+    of the step; ages taken from this clock do not change with it. It goes on while the host is suspended.
     """
 
     def __init__(self) -> None:
-        self._epoch = time.time() - time.monotonic()
+        self._epoch = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def now(self) -> float:
         """Return seconds since the epoch."""
-        return self._epoch + time.monotonic()
+        return self._epoch + time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def utc(at: float) -> datetime:

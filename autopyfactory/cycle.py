@@ -24,6 +24,7 @@ from autopyfactory.model import (
     PilotCounts,
     Site,
     Snapshot,
+    Step,
     Submitted,
 )
 from autopyfactory.sched import RULES, chain, decide, needs
@@ -40,10 +41,14 @@ RAMP_END = 1024
 
 @dataclass(frozen=True, slots=True)
 class Standstill:
-    """Why nothing may be submitted, whatever the sources say. `draining`: until the last pilot is gone."""
+    """Why nothing may be submitted, whatever the sources say.
+
+    `wanted`: an operator wants it so. `draining`: until the last pilot is gone.
+    """
 
     reason: str
     draining: bool = False
+    wanted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +146,7 @@ class Cycle:
             if state.outage:
                 self.memory.ramp = 1
             if observed.standstill and observed.standstill.draining and pilots and not pilots.in_flight:
-                state = Blocked(f"{state.reason}; no pilot is left")
+                state = replace(state, reason=f"{state.reason}; no pilot is left")
             report = self._report(now, pilots, _activated(observed, queue))
             return replace(report, blocked=state), ""
         decision = decide(self._chain, state)
@@ -186,7 +191,7 @@ class Cycle:
         doubt = self._source.doubt(self.queue.name, observed.pilots)
         if doubt:
             return Blocked(doubt, outage=True)
-        pilots = self._source.counts(self.queue.name, observed.pilots)
+        pilots = self._counts(observed.pilots)
         left = self._left(observed, pilots)
         state = assess(
             self.queue, observed, self._needs, pilots=pilots, left=left, siblings=self._board.siblings(self.queue.name)
@@ -222,32 +227,38 @@ class Cycle:
     def _known_pilots(self, observed: Observed) -> PilotCounts | None:
         if isinstance(observed.pilots, FactoryError):
             return None
-        return self._source.counts(self.queue.name, observed.pilots)
+        return self._counts(observed.pilots)
+
+    def _counts(self, snapshot: Snapshot[Tally]) -> PilotCounts:
+        counts = self._source.counts(self.queue.name, snapshot)
+        return replace(counts, elsewhere=self._board.elsewhere(self.queue.name, self._source))
 
     def _climb(self, decision: Decision) -> None:
-        """Double the ramp; it is over when a number was not lowered by it, or when it limits nothing."""
+        """Double the ramp after what it let through; it is over when it lowered nothing, or has grown enough."""
         if self.memory.ramp is None:
             return
         step = next((step for step in decision.steps if step.rule == "ramp"), None)
         free = step is not None and 0 < step.before == step.after
-        self.memory.ramp = None if free or self.memory.ramp >= RAMP_END else self.memory.ramp * 2
+        if free or self.memory.ramp >= RAMP_END:
+            self.memory.ramp = None
+        elif decision.count:
+            self.memory.ramp *= 2
 
     def _submit(self, submission: str, report: CycleReport, count: int, stopping: Event) -> CycleReport:
         outcome, error = Outcome.SETTLED, ""
         cids: tuple[str, ...] = ()
+        granted, wait = self._source.turn(count)
+        report = self._lowered(report, granted)
         try:
-            if stopping.wait(self._source.turn(count)):
+            if not granted or stopping.wait(wait) or (wait and self._standstill(self.queue.name)):
                 return report
-            order = self._make_order(submission, count, report.at)
+            order = self._make_order(submission, granted, report.at)
             endpoint = self.memory.endpoint or order.endpoint
-            self.memory.sent = {endpoint: count}
             done = self._source.batch.submit(replace(order, endpoint=endpoint))
             outcome, cids = (Outcome.ACCEPTED if done.cids else Outcome.SETTLED), done.cids
         except Refused as refusal:
             outcome, cids = (Outcome.ACCEPTED if refusal.cids else Outcome.SETTLED), refusal.cids
             error = f"refused: {refusal.reason}"
-            with self._board.turn:
-                self._board.refused(self.queue.name, count - len(cids))
         except Ambiguous as unclear:
             outcome = Outcome.AMBIGUOUS
             error = f"no answer: {unclear.reason}"
@@ -256,11 +267,30 @@ class Cycle:
             outcome = Outcome.AMBIGUOUS
             raise
         finally:
-            self._ledger.close(submission, outcome, count if outcome is Outcome.AMBIGUOUS else len(cids))
-            self.memory.last_submission = self._clock.now()
+            came = granted if outcome is Outcome.AMBIGUOUS else len(cids)
+            self._close(submission, outcome, came, missing=count - came if error or not came else 0)
         if error:
             self.memory.ramp = 1
         return replace(report, submitted=(Submitted(submission, cids),) if cids else (), error=error)
+
+    def _lowered(self, report: CycleReport, granted: int) -> CycleReport:
+        """Add the step of `max_submit_rate` where it lowered the number; it acts only when the schedd's turn comes."""
+        decision = report.decision
+        if decision is None or granted == decision.count:
+            return report
+        why = f"{self._source.name} is busy with other queues' submissions"
+        step = Step("max_submit_rate", decision.count, granted, why)
+        return replace(report, decision=Decision(granted, (*decision.steps, step)))
+
+    def _close(self, submission: str, outcome: Outcome, came: int, *, missing: int) -> None:
+        """Write down what came of a submission; the siblings were told that all of it comes."""
+        self._ledger.close(submission, outcome, came)
+        if came:
+            self.memory.last_submission = self._clock.now()
+            self.memory.sent = {self.memory.endpoint: came}
+        if missing:
+            with self._board.turn:
+                self._board.refused(self.queue.name, missing)
 
 
 def assess(
@@ -290,7 +320,7 @@ def assess(
 
 def _obstacle(observed: Observed, needed: frozenset[Need]) -> Blocked | None:
     if observed.standstill:
-        return Blocked(observed.standstill.reason)
+        return Blocked(observed.standstill.reason, wanted=observed.standstill.wanted)
     if isinstance(observed.pilots, FactoryError):
         return _unknown("pilots", observed.pilots)
     if Need.DEMAND in needed and not isinstance(observed.jobs, Snapshot):

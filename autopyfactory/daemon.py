@@ -4,6 +4,7 @@ import faulthandler
 import logging
 import multiprocessing
 import os
+import re
 import select
 import signal
 import socket
@@ -14,13 +15,15 @@ from typing import NoReturn, Protocol
 
 from autopyfactory import logs
 from autopyfactory.config.models import Config
+from autopyfactory.config.problems import Problem
 from autopyfactory.errors import ConfigError
-from autopyfactory.host import notify
+from autopyfactory.host import StartError, ensure, notify
 
 log = logging.getLogger(__name__)
 
 STOP_S = 3.0
-_ONLY_AT_START = ("id", "run_dir", "state_dir", "environment_script")
+_ONLY_AT_START = ("id", "run_dir", "state_dir", "log_dir", "environment_script")
+_PLACE = re.compile(r"\b(at [^:]*:)\d+")
 
 
 class Runnable(Protocol):
@@ -133,6 +136,7 @@ class Daemon:
         except ConfigError as error:
             return _refuse(error.problems)
         refused = [*_only_at_start(self._config, config), *_new_problems(self._config, config)]
+        refused = refused or _no_folder(self._config, config)
         if refused:
             return _refuse(refused)
         for problem in config.problems:
@@ -189,7 +193,23 @@ def _only_at_start(old: Config, new: Config) -> list[str]:
 
 
 def _new_problems(old: Config, new: Config) -> list[str]:
-    """Return what takes a queue out now and did not before; its line may have moved."""
-    known = {(problem.queue, problem.option, problem.text) for problem in old.problems if problem.queue}
+    """Return what takes a queue out now and did not before; its line, and those it names, may have moved."""
+    known = {_gist(problem) for problem in old.problems if problem.queue}
     fatal = (problem for problem in new.problems if problem.queue and not problem.warning)
-    return [str(problem) for problem in fatal if (problem.queue, problem.option, problem.text) not in known]
+    return [str(problem) for problem in fatal if _gist(problem) not in known]
+
+
+def _gist(problem: Problem) -> tuple[str, str, str]:
+    return problem.queue, problem.option, _PLACE.sub(r"\1", problem.text)
+
+
+def _no_folder(old: Config, new: Config) -> list[str]:
+    """Make another folder for the pilots' output, as a start would; return why it cannot be had."""
+    folder = new.factory.pilot_log_dir
+    if folder == old.factory.pilot_log_dir:
+        return []
+    try:
+        ensure("[factory] pilot_log_dir", folder)
+    except StartError as error:
+        return [f"{new.path}: {error}"]
+    return []

@@ -46,5 +46,5 @@ def likeness(report: CycleReport) -> str:
 
 
 def _rare(pilots: PilotCounts) -> str:
-    rare = ("unsent", "suspended", "finishing", "unknown", "ambiguous", "unseen")
+    rare = ("unsent", "suspended", "finishing", "unknown", "ambiguous", "unseen", "elsewhere")
     return "".join(f" {name}={getattr(pilots, name)}" for name in rare if getattr(pilots, name))

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from autopyfactory import plugins
@@ -31,8 +32,14 @@ log = logging.getLogger(__name__)
 GRACE = 2.0
 """Seconds a stop waits for submissions under way; what lasts longer is left as ambiguous."""
 
+RELOAD_GRACE = 0.5
+"""The same at a reload, during which no signal is heard."""
+
 FIRST_DELAY = 10.0
 """Seconds over which the first cycles of all queues are spread, at most one interval."""
+
+FRESH = 600.0
+"""Seconds for which a queue's waiting pilots are believed to take jobs of its siblings, too."""
 
 FREE_SPACE_AGE = 10.0
 """Seconds for which one look at the free space of our directories serves all queues."""
@@ -64,7 +71,7 @@ class Factory:
         self._on_ended = on_ended
         self._ledger = Ledger(config.factory.state_dir / "submissions.jsonl", clock)
         self._disk = FreeSpace(clock)
-        self._board = Board(config.factory.max_per_factory, self._ledger.most_waiting)
+        self._board = Board(config.factory.max_per_factory, self._ledger.most_waiting, self._fresh)
         self._sources: dict[str, PilotSource] = {}
         self._wms: dict[str, Wms] = {}
         self._monitors: dict[str, Monitor] = {}
@@ -76,7 +83,8 @@ class Factory:
         self._reporter = Reporter({}, self._clock)
         self._connect(self.config)
         self._serve(self.config.queues.values())
-        log.info("factory %s serves %d queues", self.config.factory.id, len(self._runners))
+        count = len(self._runners)
+        log.info("%s serves %d queue%s", self.config.factory.id, count, "" if count == 1 else "s")
 
     def reload(self, config: Config) -> str:
         """Go over to another configuration and return the difference, one line per change.
@@ -86,7 +94,7 @@ class Factory:
         changes = difference(self.config, config)
         restart = self._touched(config)
         gone = [self._runners.pop(name) for name in list(self._runners) if name in restart]
-        self._end(gone)
+        self._end(gone, RELOAD_GRACE)
         memories = {runner.name: runner.cycle.memory for runner in gone}
         self._close_changed(config)
         self.config = config
@@ -101,7 +109,7 @@ class Factory:
 
     def stop(self) -> None:
         """Stop all queues, give up what is under way after the grace, and close everything."""
-        self._end(self._runners.values())
+        self._end(self._runners.values(), GRACE)
         parts: list[PilotSource | Wms] = [*self._sources.values(), *self._wms.values()]
         for part in parts:
             _close(part)
@@ -110,7 +118,7 @@ class Factory:
 
     def halt(self, states: frozenset[PilotState]) -> None:
         """Stop, and remove the queues' pilots that are in one of the states."""
-        self._end(self._runners.values())
+        self._end(self._runners.values(), GRACE)
         for name, queue in self.config.queues.items():
             try:
                 self._sources[source_name(queue)].batch.remove(name, states)
@@ -239,10 +247,13 @@ class Factory:
             endpoints=endpoints,
         )
 
+    def _fresh(self, queue: str) -> int:
+        return self._ledger.submitted_since(queue, self._clock.now() - FRESH)
+
     def _standstill(self, queue: str) -> Standstill | None:
         state = self._operator.state(queue, self._clock.now())
         if state is not None:
-            return Standstill(str(state), draining=state.action == "drain")
+            return Standstill(str(state), draining=state.action == "drain", wanted=True)
         twins = [source.twin for source in self._sources.values() if source.twin]
         if twins:
             return Standstill(f"{twins[0]}; stop one of the two factories, then restart the other")
@@ -262,12 +273,12 @@ class Factory:
             self._reporter.ended(ended)
 
     @staticmethod
-    def _end(runners: Iterable[Runner]) -> None:
+    def _end(runners: Iterable[Runner], grace: float) -> None:
         """Stop runners and wait for all of them together, as long as the grace lasts."""
         ending = list(runners)
         for runner in ending:
             runner.stop()
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + grace
         late = [runner.name for runner in ending if not runner.join(deadline - time.monotonic())]
         if late:
             log.warning("left behind in a call that does not end: %s", ", ".join(late))
@@ -296,7 +307,10 @@ def _placed(config: Config, name: str) -> tuple[int, Section] | None:
 
 
 class FreeSpace:
-    """Tell which directory lacks free space; looks at most every few seconds."""
+    """Tell which directory lacks free space; looks at most every few seconds.
+
+    A folder that is missing is made when it is needed, so what counts is the space where that will be.
+    """
 
     def __init__(self, clock: Clock, usage: Callable[[Any], Any] = shutil.disk_usage) -> None:
         self._clock = clock
@@ -304,7 +318,7 @@ class FreeSpace:
         self._looked = float("-inf")
         self._text = ""
 
-    def lacking(self, folders: Iterable[Any], least: int) -> str:
+    def lacking(self, folders: Iterable[Path], least: int) -> str:
         """Return a sentence for the first folder with less than `least` bytes, or ""."""
         if self._clock.now() < self._looked + FREE_SPACE_AGE:
             return self._text
@@ -312,14 +326,22 @@ class FreeSpace:
         self._looked = self._clock.now()
         return self._text
 
-    def _judge(self, folder: Any, least: int) -> str:
+    def _judge(self, folder: Path, least: int) -> str:
         try:
-            free = self._usage(folder).free
+            free = self._free(folder)
         except OSError as error:
             return f"{folder}: cannot tell the free space: {error.strerror}"
         if free >= least:
             return ""
         return f"{folder} has {free / 1e6:.0f} MB free, min_free is {least / 1e6:.0f} MB: make room there"
+
+    def _free(self, folder: Path) -> float:
+        try:
+            return float(self._usage(folder).free)
+        except FileNotFoundError:
+            if folder.parent == folder:
+                raise
+            return self._free(folder.parent)
 
 
 def source_name(queue: QueueConfig) -> str:

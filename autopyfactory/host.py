@@ -2,11 +2,13 @@
 
 import errno
 import fcntl
+import hashlib
 import os
 import pwd
 import socket
-from collections.abc import Iterable
-from contextlib import suppress
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +52,27 @@ class Account:
     def announce(self) -> None:
         """Let the environment name the account, for all that asks it who we are."""
         os.environ.update(HOME=self.home, USER=self.name, LOGNAME=self.name)
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """Be the account for a while, as it will be for good: what it cannot read then cannot be read now."""
+        if not self.switch:
+            yield
+            return
+        groups, gids = os.getgroups(), os.getresgid()
+        try:
+            os.initgroups(self.name, self.gid)
+            os.setresgid(self.gid, self.gid, gids[2])
+            # The real id too, for access(2) asks that one.
+            os.setresuid(self.uid, self.uid, 0)
+        except OSError as error:
+            raise StartError(f"cannot become '{self.name}': {error.strerror}") from None
+        try:
+            yield
+        finally:
+            os.setresuid(0, 0, 0)
+            os.setresgid(*gids)
+            os.setgroups(groups)
 
     def become(self) -> None:
         """Drop every privilege for good, and leave a folder the account may not be able to read."""
@@ -102,13 +125,13 @@ def ensure(option: str, folder: Path) -> None:
 
 
 class Lock:
-    """The sign that a factory id runs on this host: a lock that the kernel drops when its process dies.
+    """A file that the kernel keeps locked until our process dies. Raises StartError, beginning with `taken`.
 
-    The file holds the pid for humans only; one that was left behind locks nothing.
+    It holds the pid for humans only; one that was left behind locks nothing.
     """
 
-    def __init__(self, run_dir: Path, factory_id: str) -> None:
-        self.path = run_dir / f"{factory_id}.lock"
+    def __init__(self, path: Path, taken: str) -> None:
+        self.path = path
         try:
             self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         except OSError as error:
@@ -121,12 +144,70 @@ class Lock:
             os.close(self.fd)
             if error.errno not in {errno.EAGAIN, errno.EACCES}:
                 raise StartError(f"cannot lock {self.path}: {error.strerror}") from None
-            text = f"factory '{factory_id}' runs already on this host as process {holder} (lock {self.path})"
-            raise StartError(text) from None
+            raise StartError(f"{taken} process {holder} (lock {self.path})") from None
 
     def sign(self) -> None:
         """Write our pid into it."""
         _write_pid(self.fd)
+
+    def close(self) -> None:
+        """Let it go before our process ends."""
+        os.close(self.fd)
+
+
+class Name:
+    """A name that one process of a host can have, whatever folders it uses: an abstract socket (unix(7)).
+
+    Raises StartError, beginning with `taken`.
+    """
+
+    def __init__(self, text: str, taken: str) -> None:
+        name = text.encode()
+        # The kernel takes 107 bytes.
+        self.address = b"\0" + (name if len(name) < 107 else hashlib.sha256(name).hexdigest().encode())
+        self._ear = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._ear.bind(self.address)
+        except OSError as error:
+            self._ear.close()
+            if error.errno != errno.EADDRINUSE:
+                raise StartError(f"cannot have the name '{text}' on this host: {error.strerror}") from None
+            raise StartError(f"{taken} process {self._holder()} (socket @{text})") from None
+        self.fd = self._ear.fileno()
+
+    def sign(self) -> None:
+        """Let the kernel tell our pid to whoever connects."""
+        self._ear.listen(128)
+
+    def close(self) -> None:
+        """Let it go before our process ends."""
+        self._ear.close()
+
+    def _holder(self) -> str:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+            caller.setblocking(False)
+            try:
+                caller.connect(self.address)
+                who = caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            except OSError:
+                return "unknown"
+        return str(struct.unpack("3i", who)[0])
+
+
+def claim(factory_id: str, host: str, run_dir: Path, state_dir: Path) -> tuple[Lock | Name, ...]:
+    """Claim to be the one factory of this id on this host, and the one that writes into `state_dir`.
+
+    The lock in `run_dir` also keeps those out who share it from other hosts or network namespaces. Raises
+    StartError.
+    """
+    runs = f"factory '{factory_id}' runs already on this host as"
+    writes = f"state_dir {state_dir} serves another factory, give each its own; it is used by"
+    with ExitStack() as undo:
+        lock = undo.enter_context(closing(Lock(run_dir / f"{factory_id}.lock", runs)))
+        name = undo.enter_context(closing(Name(f"autopyfactory-{factory_id}@{host}", runs)))
+        state = Lock(state_dir / "lock", writes)
+        undo.pop_all()
+    return lock, name, state
 
 
 class PidFile:

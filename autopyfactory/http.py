@@ -24,6 +24,7 @@ from autopyfactory import __version__
 from autopyfactory.logs import mask
 
 _PIECE = 65536
+_THREADS = 8
 
 
 class NoAnswer(Exception):
@@ -75,6 +76,7 @@ class Http:
         self._cut = cut
         self._lock = threading.Lock()
         self._open: set[_Exchange] = set()
+        self._threads: set[threading.Thread] = set()
         self._closed = False
 
     def get(self, url: str, headers: Mapping[str, str], deadline: float) -> Answer:
@@ -89,14 +91,10 @@ class Http:
         Raises NoAnswer when it is not there whole in time, is too large, or `close` was called.
         """
         exchange = _Exchange()
-        with self._lock:
-            if self._closed:
-                raise _stopped()
-            self._open.add(exchange)
         work = partial(self._whole, exchange, requests.Request(method, url, headers, data=body), deadline)
         thread = threading.Thread(target=exchange.run, args=(work,), name=f"{self._name} {method}", daemon=True)
+        self._start(exchange, thread)
         try:
-            thread.start()
             if not exchange.done.wait(deadline):
                 raise NoAnswer(f"no whole answer within {deadline:.3g} s")
             return self._judged(exchange.outcome)
@@ -113,6 +111,18 @@ class Http:
         for exchange in under_way:
             exchange.cut()
             exchange.done.set()
+
+    def _start(self, exchange: "_Exchange", thread: threading.Thread) -> None:
+        with self._lock:
+            if self._closed:
+                raise _stopped()
+            # Nothing ends a thread that waits for the resolver: those given up must not pile up.
+            self._threads = {other for other in self._threads if other.is_alive()}
+            if len(self._threads) >= _THREADS:
+                raise NoAnswer(f"still busy with {len(self._threads)} earlier questions")
+            thread.start()
+            self._threads.add(thread)
+            self._open.add(exchange)
 
     def _whole(self, exchange: "_Exchange", request: requests.Request, deadline: float) -> Answer:
         with requests.Session() as session:

@@ -21,7 +21,7 @@ from autopyfactory.clock import Clock
 from autopyfactory.config.models import Config
 from autopyfactory.daemon import Daemon, Runnable, Signals
 from autopyfactory.errors import FactoryError
-from autopyfactory.host import Account, Lock, PidFile, StartError, ensure, make_for
+from autopyfactory.host import Account, Lock, Name, PidFile, StartError, claim, ensure, make_for
 from autopyfactory.operate import ALL, Operator, OperatorState
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,8 @@ def launch(request: Request, *, load: Callable[[Path], Config], make: Make) -> i
     """
     account = Account.of(request.runas)
     account.announce()
-    config = load(request.conf)
+    with account.acting():
+        config = load(request.conf)
     log_file = request.log_file or (config.factory.log_dir / "autopyfactory.log" if request.detach else None)
     folders = _folders(config, log_file)
     if account.switch:
@@ -71,7 +72,8 @@ def launch(request: Request, *, load: Callable[[Path], Config], make: Make) -> i
     account.become()
     for option, folder in folders.items():
         ensure(f"[factory] {option}", folder)
-    lock = Lock(config.factory.run_dir, config.factory.id)
+    factory = config.factory
+    claims = claim(factory.id, factory.host, factory.run_dir, factory.state_dir)
     if pidfile is None and request.pidfile is not None:
         pidfile = PidFile(request.pidfile)
     _open_log(log_file, request.debug)
@@ -81,7 +83,7 @@ def launch(request: Request, *, load: Callable[[Path], Config], make: Make) -> i
         if log_file is not None:
             log.error("%s", error)
         raise
-    held = _Held(lock, pidfile)
+    held = _Held(claims, pidfile)
     tell = _detach([*held.descriptors(), *logs.descriptors()]) if request.detach else _to_nobody
     held.sign()
     code = _serve(request, config, operator, load=load, make=make, tell=tell, farewell=held.release)
@@ -121,14 +123,15 @@ def _serve(
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    lock: Lock
+    claims: tuple[Lock | Name, ...]
     pidfile: PidFile | None
 
     def descriptors(self) -> list[int]:
-        return [self.lock.fd, *([self.pidfile.fd] if self.pidfile else [])]
+        return [*(one.fd for one in self.claims), *([self.pidfile.fd] if self.pidfile else [])]
 
     def sign(self) -> None:
-        self.lock.sign()
+        for one in self.claims:
+            one.sign()
         if self.pidfile:
             self.pidfile.sign()
 

@@ -109,6 +109,13 @@ class Ledger:
             if name in self._unsettled:
                 self._change(replace(self._entries[name], outcome=Outcome.SETTLED, count=count, settled=at))
 
+    def doubt(self, name: str, count: int) -> None:
+        """Take a settled submission for one that a poll must tell of again: `count` were shown, and are not now."""
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is not None and entry.outcome is Outcome.SETTLED:
+                self._change(replace(entry, outcome=Outcome.ACCEPTED, count=count))
+
     def mine(self, name: str) -> bool:
         """Tell whether this factory made a submission, as far as its file remembers."""
         with self._lock:
@@ -134,6 +141,10 @@ class Ledger:
         with self._lock:
             last = list(self._by_queue.get(queue, {}).values())[-1:]
         return sum(entry.waiting + entry.count for entry in last)
+
+    def submitted_since(self, queue: str, at: float) -> int:
+        """Return how many pilots of a queue were submitted after a time."""
+        return sum(entry.count for entry in self.of_queue(queue) if entry.ended > at)
 
     def bound(self, source: str) -> int:
         """Return the most pilots that may be in flight through a source, by each queue's last submission."""

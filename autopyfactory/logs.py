@@ -9,13 +9,14 @@ from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
 _MASK = "***"
-_NAME = r"[\w.-]*(?:password|passwd|passphrase|token|secret|private_?key)(?!\w*(?:file|path|dir)\b)[\w.-]*"
+_NAME = r"[\w.-]*(?:password|passwd|passphrase|token|secret|private_?key)(?![\w.-]*(?:file|path|dir)\b)[\w.-]*"
 _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S), _MASK),
     (re.compile(r"(://)[^/\s]*@"), rf"\1{_MASK}@"),
     (re.compile(r"\b((?:bearer|basic)\s+)[\w.~+/=-]{8,}", re.I), rf"\1{_MASK}"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), _MASK),
     (re.compile(rf"\b({_NAME}=)(?:\"[^\"]*\"|'[^']*'|[^\s&;,]+)", re.I), rf"\1{_MASK}"),
+    (re.compile(rf"(?<!\S)(--?{_NAME}\s+)(?:\"[^\"]*\"|'[^']*'|[^\s-]\S*)", re.I), rf"\1{_MASK}"),
     (re.compile(rf"((?P<q>[\"']){_NAME}(?P=q)\s*:\s*)(?:\"[^\"]*\"|'[^']*'|[^\s,}}]+)", re.I), rf"\1{_MASK}"),
 )
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127) if chr(code) != "\t"} | {10: "\\n", 13: "\\r"}

@@ -97,7 +97,8 @@ class PilotCounts:
     """How many pilots of one queue are in which state.
 
     `ambiguous` were submitted without an answer, `unseen` were accepted after the snapshot was taken:
-    both count as pending until a newer snapshot shows what became of them.
+    both count as pending until a newer snapshot shows what became of them. `elsewhere` are in flight at a
+    source that the queue no longer submits to.
     """
 
     unsent: int = 0
@@ -109,6 +110,7 @@ class PilotCounts:
     unknown: int = 0
     ambiguous: int = 0
     unseen: int = 0
+    elsewhere: int = 0
 
     @property
     def waiting(self) -> int:
@@ -118,7 +120,7 @@ class PilotCounts:
     @property
     def in_flight(self) -> int:
         """Return every pilot that exists or may exist and has not begun to end."""
-        return self.waiting + self.running + self.suspended + self.held + self.unknown
+        return self.waiting + self.running + self.suspended + self.held + self.unknown + self.elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +169,12 @@ class Blocked:
     """No decision is possible, and why.
 
     `outage` is true when a source failed; the ramp starts then. A typo, a pause or a full disk is none.
+    `wanted` is true when an operator wants it so.
     """
 
     reason: str
     outage: bool = False
+    wanted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ class OperateError(FactoryError):
 class OperatorState:
     """What an operator wants of a queue. `until` None: until it is resumed.
 
-    "run" exempts a queue from a pause of all; `Operator.state` never returns it.
+    "run" exempts a queue from a pause of all, or only records why it was resumed; `Operator.state` never
+    returns it.
     """
 
     action: Action
@@ -46,7 +47,7 @@ class OperatorState:
         return self.until is not None and self.until <= now
 
     def __str__(self) -> str:
-        word = {"pause": "paused", "drain": "draining", "run": "exempt"}[self.action]
+        word = {"pause": "paused", "drain": "draining", "run": "resumed"}[self.action]
         until = "" if self.until is None else f" until {_stamp(self.until)}"
         return f"{word}{until} by {self.who} since {_stamp(self.when)}: {self.why}"
 
@@ -99,16 +100,21 @@ class Operator:
 
         self._change(change, state.when, afresh=queue == ALL)
 
-    def resume(self, queue: str, who: str, now: float) -> None:
-        """Let a queue run, also while all others are paused; `*` clears everything. Raises OperateError."""
+    def resume(self, queue: str, who: str, now: float, why: str = "") -> None:
+        """Let a queue run, also while all others are paused; `*` clears everything. Raises OperateError.
+
+        A reason is kept until the next pause of the queue, or of all.
+        """
 
         def change(states: States) -> None:
+            others = states.get(ALL)
+            until = others.until if others and others.action != "run" else None
+            exempt = queue != ALL and others is not None and others.action != "run"
             if queue == ALL:
                 states.clear()
-                return
             states.pop(queue, None)
-            if ALL in states:
-                states[queue] = OperatorState("run", who, now, "resumed by name", states[ALL].until)
+            if why or exempt:
+                states[queue] = OperatorState("run", who, now, why or "resumed by name", until)
 
         self._change(change, now, afresh=queue == ALL)
 
@@ -123,7 +129,10 @@ class Operator:
         if seen == self._seen and seen[0] >= 0:
             return
         try:
-            self._states, self._damage = self._read(), None
+            states = self._read()
+            if self._seen is not None:
+                _tell_resumed(self._states, states)
+            self._states, self._damage = states, None
         except OperateError as error:
             if self._damage is None or self._damage.why != str(error):
                 log.warning("every queue is paused: %s", error)
@@ -191,6 +200,13 @@ class Operator:
             with suppress(OSError):
                 Path(temporary).unlink()
             raise OperateError(f"cannot write {self.path}: {error.strerror}, nothing was changed") from None
+
+
+def _tell_resumed(before: States, now: States) -> None:
+    """Log who let queues run again and why; a pause stands in the lines of the queues themselves."""
+    for name, state in now.items():
+        if state.action == "run" and before.get(name) != state:
+            log.info("%s %s", "all queues" if name == ALL else name, state)
 
 
 def _stamp(at: float) -> str:

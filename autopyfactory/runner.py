@@ -88,5 +88,6 @@ class Runner:
         if not report.submitted and not would and said == self._said and now < self._said_at + REPEAT:
             return
         self._said, self._said_at = said, now
-        level = logging.WARNING if report.error or (report.blocked and report.blocked.outage) else logging.INFO
+        wrong = report.error or (report.blocked is not None and not report.blocked.wanted)
+        level = logging.WARNING if wrong else logging.INFO
         log.log(logging.ERROR if bug else level, "%s", sentence(report), exc_info=bug, extra={"queue": self.name})

@@ -5,16 +5,19 @@ section (a schedd, a controller, this host) and shares it among all queues of th
 from many queue threads: `poll` never twice at once (the shared snapshot sees to that), `submit` and
 `remove` at any time. Nothing in it may wait without a deadline.
 
-A class may have one method more, for what only it can judge of a queue's section:
+A class may have two methods more, for what only it can judge of a queue's section:
 
     @classmethod
     def check(cls, options: QueueOptions, backend: Options, factory: FactoryOptions,
               credentials: Mapping[str, CredentialOptions]) -> list[str]: ...
 
-It is called when the configuration is read, opens no connection, and returns one text per problem, best
+    @classmethod
+    def check_submit(cls, submit: Mapping[str, str]) -> Iterable[Fault]: ...
+
+They are called when the configuration is read and open no connection. `check` returns one text per problem, best
 as `option: what is wrong, and what to do`; each takes the queue out, but one that begins with `warning: `
-(of an option it is told only where the section sets it itself).
-`options` are those of every queue, `backend` those of the class's own `QueueOptions`.
+(of an option it is told only where the section sets it itself). `options` are those of every queue, `backend`
+those of the class's own `QueueOptions`.
 
 And two for the command line, `autopyfactory backends` and `autopyfactory render`:
 

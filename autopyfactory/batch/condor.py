@@ -6,10 +6,7 @@ The bindings hold the interpreter's lock during network calls, so all of them ru
 """
 
 import logging
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, ParamSpec, TypeVar
 
@@ -17,10 +14,11 @@ from pydantic import Field, model_validator
 
 from autopyfactory.batch import Context, Order, condor_child
 from autopyfactory.batch.condor_check import lacking, problems, refusal
-from autopyfactory.batch.condor_child import Ad, ScheddSaid, Survey, Target, Tidied, of_factory
+from autopyfactory.batch.condor_child import Ad, ScheddSaid, Survey, Target, of_factory
 from autopyfactory.batch.condor_ends import Ends
 from autopyfactory.batch.condor_process import CallLost, KillableChild, NoAnswer, NotRun
 from autopyfactory.batch.condor_rows import CondorQueueOptions
+from autopyfactory.batch.condor_spool import Spool
 from autopyfactory.batch.condor_states import (
     REMOVABLE,
     STATES,
@@ -31,22 +29,20 @@ from autopyfactory.batch.condor_states import (
     troubles,
     unreachable,
 )
-from autopyfactory.batch.condor_submit import cid_prefix, render, written
+from autopyfactory.batch.condor_submit import cid_prefix, faults_of, render, written
 from autopyfactory.batch.condor_text import class_ad_string
+from autopyfactory.batch.condor_vanished import Vanished
 from autopyfactory.clock import utc
 from autopyfactory.config.fields import Boolean, Duration, Options, Rate
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
+from autopyfactory.config.problems import Fault
 from autopyfactory.errors import Ambiguous, Refused, SourceError
 from autopyfactory.model import PilotGroup, PilotReport, PilotState, Submitted, Trouble
 
 P = ParamSpec("P")
 R = TypeVar("R")
 log = logging.getLogger(__name__)
-
-_REMEMBERED = 20_000
-_ASKED_AT_ONCE = 100
-_HISTORY_LIMIT = 10_000
 
 
 class ScheddOptions(Options):
@@ -67,9 +63,11 @@ class ScheddOptions(Options):
     token_dir: Path | None = Field(None, description="folder of the tokens that authenticate us to it")
 
     @model_validator(mode="after")
-    def _named(self) -> "ScheddOptions":
+    def _sensible(self) -> "ScheddOptions":
         if self.collector and not self.name:
             raise ValueError("a collector knows many schedds, write also name = <the schedd's name>")
+        if self.max_age <= self.interval + self.deadline:
+            raise ValueError("max_age must be more than interval and deadline together, else good counts are too old")
         return self
 
 
@@ -92,10 +90,26 @@ class CondorSchedd:
         self._child = child or KillableChild(
             f"schedd-{name}", condor_child.prepare, str(options.config or ""), str(options.token_dir or "")
         )
-        self._lock = threading.Lock()
         self._ends = Ends(cid_prefix(context.position))
-        self._tidying = False
-        self._accepted: OrderedDict[str, int] = OrderedDict()
+        self._spooled = Spool(
+            self._child,
+            self._target,
+            self._factory,
+            self._ends,
+            context.clock,
+            deadline=options.deadline,
+            patience=options.spool_timeout,
+            say=lambda trouble: self._once("spool", trouble),
+        )
+        self._vanished = Vanished(
+            self._ends,
+            context.clock,
+            lambda seconds, names: self._ask(seconds, condor_child.listed, self._target, self._factory, names),
+            lambda seconds, name, most: self._ask(
+                seconds, condor_child.records, self._target, self._factory, name, most
+            ),
+            lambda trouble: self._once("history", trouble),
+        )
         self._said: dict[str, str] = {}
         self._watch = Watch(options.silent_after)
         self._troubles: Mapping[str, Trouble] = {}
@@ -111,6 +125,11 @@ class CondorSchedd:
     ) -> list[str]:
         """Return what is wrong with a queue's section, for its row of the table."""
         return list(problems(options, backend, credentials))
+
+    @classmethod
+    def check_submit(cls, submit: Mapping[str, str]) -> Iterator[Fault]:
+        """Judge a queue's `submit.X`."""
+        return faults_of(submit)
 
     @classmethod
     def lacking(cls, type: str, subtype: str) -> str:
@@ -131,12 +150,12 @@ class CondorSchedd:
         began = self._context.clock.now()
         survey = self._ask(self._options.deadline, condor_child.survey, self._target, self._factory)
         self._note_versions(survey)
-        groups = pilot_groups(survey)
-        self._warn_of_unknown(groups, survey.groups)
+        groups = self._groups(survey)
+        self._vanished.shown(survey.groups)
         left = self._options.deadline - (self._context.clock.now() - began)
         self._look_for_ends(survey.groups, max(1.0, left))
         if any(is_coming(ad) for ad in survey.groups):
-            self._tidy()
+            self._spooled.look_after()
         ces = at_ces(survey.groups)
         silent = self._watch.look(began, [group for group in groups if group.submission in ces])
         found = troubles(unreachable(survey.groups), silent)
@@ -164,32 +183,15 @@ class CondorSchedd:
             kind = Ambiguous if error.uncertain else Refused
             raise kind(f"{self._source}: {error.reason}") from None
         self._once(f"submit {order.queue.name}", "; ".join(taken.warnings))
-        with self._lock:
-            self._accepted[order.id] = taken.count
-            while len(self._accepted) > _REMEMBERED:
-                self._accepted.popitem(last=False)
+        self._vanished.accepted(order.id, taken.count)
         return Submitted(order.id, tuple(self._ends.cid(taken.cluster, taken.first + n) for n in range(taken.count)))
 
     def ended(self, submissions: frozenset[str]) -> frozenset[str]:
         """Return the submissions of which no pilot is alive and all accepted ones have a record of their end.
 
-        After a restart the accepted number is not known here: one record has to do.
+        Of one that was shown before, or after a restart, one record has to do: the history is not kept for ever.
         """
-        asked = sorted(submissions)[:_ASKED_AT_ONCE]
-        if not asked:
-            return frozenset()
-        with self._lock:
-            accepted = {submission: self._accepted.get(submission) for submission in asked}
-        known = [count for count in accepted.values() if count is not None]
-        limit = sum(known) if len(known) == len(asked) else _HISTORY_LIMIT
-        alive, ended = self._ask(
-            self._options.deadline, condor_child.alive_and_ended, self._target, self._factory, asked, limit
-        )
-        return frozenset(
-            submission
-            for submission, count in accepted.items()
-            if submission not in alive and ended.get(submission, 0) >= max(1, count or 1)
-        )
+        return self._vanished.ended(submissions, self._options.deadline)
 
     def remove(self, queue: str, states: frozenset[PilotState]) -> int:
         """Remove this factory's pilots of the queue that are in one of the states; return how many."""
@@ -212,11 +214,15 @@ class CondorSchedd:
         except ScheddSaid as error:
             raise SourceError(self._source, error.reason) from None
 
-    def _warn_of_unknown(self, groups: Iterable[PilotGroup], ads: Iterable[Ad]) -> None:
+    def _groups(self, survey: Survey) -> tuple[PilotGroup, ...]:
+        try:
+            groups = pilot_groups(survey)
+        except ValueError as error:
+            raise SourceError(self._source, str(error)) from None
         if any(group.state is PilotState.UNKNOWN for group in groups):
-            strange = sorted({str(ad.get("JobStatus")) for ad in ads if ad.get("JobStatus") not in STATES})
-            words = ", ".join(strange)
-            self._once("status", f"it knows a JobStatus {words} that we do not, counted as unknown")
+            strange = sorted({str(ad.get("JobStatus")) for ad in survey.groups if ad.get("JobStatus") not in STATES})
+            self._once("status", f"it knows a JobStatus {', '.join(strange)} that we do not, counted as unknown")
+        return groups
 
     def _tell_of_endpoints(self, found: Mapping[str, Trouble]) -> None:
         """Log what has changed."""
@@ -251,43 +257,4 @@ class CondorSchedd:
             log.warning("%s (asked for the pilots that completed; they are reported with the next count)", error)
             return
         if self._ends.tell_completed(jobs):
-            self._tidy()
-
-    def _tidy(self) -> None:
-        """Let the child fetch outputs between other calls; what it did is in the next report."""
-        with self._lock:
-            if self._tidying:
-                return
-            self._tidying = True
-        options = self._options
-        try:
-            future = self._child.post(
-                options.deadline,
-                condor_child.tidy,
-                self._target,
-                self._factory,
-                options.deadline / 2,
-                options.spool_timeout,
-            )
-        except NotRun:
-            return
-        future.add_done_callback(self._tidied)
-
-    def _tidied(self, future: Future[Tidied]) -> None:
-        error = future.exception()
-        with self._lock:
-            self._tidying = False
-        if error is None:
-            self._report_tidied(future.result())
-        elif not isinstance(error, CallLost | ScheddSaid):
-            log.error("%s: bug while fetching the output of pilots", self._source, exc_info=error)
-        elif not (isinstance(error, CallLost) and error.stopped):
-            self._once("spool", f"{error.reason} (fetching the output of pilots; it is tried again)")
-
-    def _report_tidied(self, done: Tidied) -> None:
-        self._ends.tell_retrieved(done.retrieved)
-        fault = f"removed: its input did not reach the schedd within {self._options.spool_timeout:.0f} s"
-        self._ends.tell_removed(done.stuck, fault)
-        self._once(
-            "spool", f"{done.errors[0]} (fetching the output of pilots; it is tried again)" if done.errors else ""
-        )
+            self._spooled.look_after()

@@ -7,7 +7,6 @@ and the bindings' exceptions stay here.
 
 import os
 import re
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -82,12 +81,11 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Tidied:
-    """What was done with spooled jobs: outputs fetched, jobs that never got their input removed, what went wrong."""
+class Spooled:
+    """Spooled jobs to deal with: those whose output waits to be fetched, those whose input did not come in time."""
 
-    retrieved: tuple[Ad, ...] = ()
-    stuck: tuple[Ad, ...] = ()
-    errors: tuple[str, ...] = field(default=())
+    completed: tuple[Ad, ...] = ()
+    late: tuple[Ad, ...] = ()
 
 
 _SCHEDDS: dict[Target, Any] = {}
@@ -252,66 +250,60 @@ def _send_input(schedd: Any, result: Any) -> None:
 
 
 @_plain
-def tidy(target: Target, factory: str, seconds: float, patience: float) -> Tidied:
-    """Fetch the output of completed spooled jobs and remove those whose input did not come within `patience`.
+def spooled(target: Target, factory: str, patience: float) -> Spooled:
+    """Return the spooled jobs that are completed, and those whose input did not come within `patience` seconds."""
+    late = f"JobStatus == 5 && HoldReasonCode == {SPOOLING} && time() - EnteredCurrentStatus > {patience:.0f}"
 
-    Stops taking up new ones after `seconds`.
-    """
-    bindings = _bindings()
-    end = time.monotonic() + seconds
-    errors: list[str] = []
+    def question(schedd: Any) -> Spooled:
+        def those(constraint: str) -> tuple[Ad, ...]:
+            jobs = schedd.query(f"{of_factory(factory)} && {constraint}", list(ENDED_KEYS))
+            return tuple(_ad(job, ENDED_KEYS) for job in jobs)
 
-    def each(schedd: Any, constraint: str, deal: Callable[[str], object]) -> tuple[Ad, ...]:
-        done: list[Ad] = []
-        for job in schedd.query(f"{of_factory(factory)} && {constraint}", list(ENDED_KEYS)):
-            if time.monotonic() > end:
-                break
-            ad = _ad(job, ENDED_KEYS)
-            try:
-                deal(f"{ad['ClusterId']}.{ad['ProcId']}")
-                done.append(ad)
-            except bindings.HTCondorException as error:
-                errors.append(" ".join(str(error).split()))
-        return tuple(done)
-
-    def question(schedd: Any) -> Tidied:
-        def remove(job: str) -> None:
-            schedd.act(bindings.JobAction.Remove, [job], "its input was not spooled in time")
-
-        def fetch(job: str) -> None:
-            schedd.retrieve(job)
-            # Schedds of 25.8.2 and later let it go by themselves.
-            schedd.act(bindings.JobAction.Remove, [job], "its output was retrieved")
-
-        late = f"JobStatus == 5 && HoldReasonCode == {SPOOLING} && time() - EnteredCurrentStatus > {patience:.0f}"
-        stuck = each(schedd, late, remove)
-        return Tidied(each(schedd, "JobStatus == 4 && StageInFinish > 0", fetch), stuck, tuple(errors))
+        return Spooled(those("JobStatus == 4 && StageInFinish > 0"), those(late))
 
     return _ask(target, question)
 
 
 @_plain
-def alive_and_ended(
-    target: Target, factory: str, submissions: Sequence[str], limit: int
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Return by submission how many jobs are listed and not at their end, and how many are at it or in the history.
+def fetch(target: Target, job: str) -> None:
+    """Fetch the output of a completed job (`cluster.proc`) and let it go."""
+    remove_job = _bindings().JobAction.Remove
 
-    The history is read backwards until `limit` records of these submissions are found. No time bounds it:
-    it is in the order of leaving the queue, where a foreign job may have ended days before ours.
-    """
+    def question(schedd: Any) -> None:
+        schedd.retrieve(job)
+        # Schedds of 25.8.2 and later let it go by themselves.
+        schedd.act(remove_job, [job], "its output was retrieved")
+
+    _ask(target, question)
+
+
+@_plain
+def drop(target: Target, job: str, reason: str) -> None:
+    """Remove one job (`cluster.proc`)."""
+    remove_job = _bindings().JobAction.Remove
+    _ask(target, lambda schedd: schedd.act(remove_job, [job], reason))
+
+
+@_plain
+def listed(target: Target, factory: str, submissions: Sequence[str]) -> tuple[Ad, ...]:
+    """Return the submission and the state of each job that is listed."""
     wanted = ", ".join(f'"{submission}"' for submission in submissions)
     constraint = f"{of_factory(factory)} && member(APF_SUBMISSION, {{{wanted}}})"
-    keys = ["APF_SUBMISSION", "JobStatus"]
+    keys = ("APF_SUBMISSION", "JobStatus")
+    jobs = _ask(target, lambda schedd: schedd.query(constraint, list(keys)))
+    return tuple(_ad(job, keys) for job in jobs)
 
-    def question(schedd: Any) -> tuple[dict[str, int], dict[str, int]]:
-        alive: Counter[str] = Counter()
-        ended: Counter[str] = Counter()
-        for job in schedd.query(constraint, keys):
-            (ended if job["JobStatus"] in (3, 4) else alive)[job["APF_SUBMISSION"]] += 1
-        ended.update(job["APF_SUBMISSION"] for job in schedd.history(constraint, keys, limit))
-        return dict(alive), dict(ended)
 
-    return _ask(target, question)
+@_plain
+def records(target: Target, factory: str, submission: str, limit: int) -> tuple[Ad, ...]:
+    """Return the newest records of a submission in the history, which is read backwards until `limit` are found.
+
+    No time bounds it: it is in the order of leaving the queue, where a foreign job may have ended days before ours.
+    """
+    constraint = f'APF_SUBMISSION == "{submission}" && {of_factory(factory)}'
+    keys = (*ENDED_KEYS, "JobStatus")
+    jobs = _ask(target, lambda schedd: schedd.history(constraint, list(keys), limit))
+    return tuple(_ad(job, keys) for job in jobs)
 
 
 @_plain

@@ -1,13 +1,16 @@
 """Which pilots have ended, each told once, from groups of jobs and from lists of completed ones."""
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable
 
 from autopyfactory.batch.condor_child import Ad
 from autopyfactory.model import EndedPilot
 
-_COMPLETED = 4
-_REMOVED = 3
+COMPLETED = 4
+REMOVED = 3
+
+_REMEMBERED = 5_000
 
 
 class Ends:
@@ -18,6 +21,7 @@ class Ends:
         self._lock = threading.Lock()
         self._news: list[EndedPilot] = []
         self._told: set[str] = set()
+        self._by_submission: OrderedDict[str, set[str]] = OrderedDict()
         self._known: dict[str, tuple[int, int]] = {}
         self._counted: dict[str, tuple[int, int]] = {}
 
@@ -35,9 +39,9 @@ class Ends:
         completed: dict[str, int] = {}
         for ad in groups:
             status, submission = ad.get("JobStatus"), str(ad.get("APF_SUBMISSION", ""))
-            if status != _REMOVED:
-                counts = completed if status == _COMPLETED else alive
-                counts[submission] = counts.get(submission, 0) + int(ad.get("JobCount", 0))
+            if status != REMOVED:
+                counts = completed if status == COMPLETED else alive
+                counts[submission] = counts.get(submission, 0) + int(ad["JobCount"])
         counted = {name: (alive.get(name, 0), count) for name, count in completed.items()}
         with self._lock:
             hidden = any(self._is_news(name, *now) for name, now in counted.items())
@@ -63,7 +67,7 @@ class Ends:
                     if job.get("StageInFinish"):
                         waiting = True
                         continue
-                    self._news.append(self._pilot(job))
+                    self._tell(job)
                 self._told.add(cid)
             if not waiting:
                 self._known = self._counted
@@ -76,18 +80,40 @@ class Ends:
                 cid = self.cid(job["ClusterId"], job["ProcId"])
                 if cid not in self._told:
                     self._told.add(cid)
-                    self._news.append(self._pilot(job))
+                    self._tell(job)
 
     def tell_removed(self, jobs: Iterable[Ad], fault: str) -> None:
         """Tell jobs that we removed, and why."""
         with self._lock:
-            self._news += [self._pilot(job, fault) for job in jobs]
+            for job in jobs:
+                self._tell(job, fault)
+
+    def tell_records(self, records: Iterable[Ad]) -> None:
+        """Tell jobs of the history that are not told yet, the removed ones with a fault."""
+        with self._lock:
+            for job in records:
+                told = self._by_submission.get(str(job.get("APF_SUBMISSION", "")), set())
+                if self.cid(job["ClusterId"], job["ProcId"]) not in told:
+                    self._tell(job, "removed" if job.get("JobStatus") == REMOVED else "")
+
+    def told(self, submission: str) -> int:
+        """Return how many pilots of a submission were told."""
+        with self._lock:
+            return len(self._by_submission.get(submission, ()))
 
     def take(self) -> tuple[EndedPilot, ...]:
         """Return what was told since the last time."""
         with self._lock:
             news, self._news = self._news, []
         return tuple(news)
+
+    def _tell(self, job: Ad, fault: str = "") -> None:
+        pilot = self._pilot(job, fault)
+        self._news.append(pilot)
+        self._by_submission.setdefault(pilot.submission, set()).add(pilot.cid)
+        self._by_submission.move_to_end(pilot.submission)
+        while len(self._by_submission) > _REMEMBERED:
+            self._by_submission.popitem(last=False)
 
     def _pilot(self, job: Ad, fault: str = "") -> EndedPilot:
         code = -int(job.get("ExitSignal", 0)) if job.get("ExitBySignal") else job.get("ExitCode")

@@ -26,6 +26,7 @@ CONSTS.term_timeout = 0.0
 
 _PR_SET_PDEATHSIG = 1
 _KILL_GRACE = 5.0
+_CALLS = 10_000
 _SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
@@ -49,6 +50,7 @@ class NoAnswer(CallLost):
 class KillableChild:
     """Run functions in a child process, in the order of the calls, from any thread.
 
+    Between two calls a child that has served 10,000 of them gives way to a new one, lest a library's leaks add up.
     `prepare(*arguments)` runs once in every new child. The child dies with this process, whatever kills
     it, and does not hear the signals that a terminal or a service manager sends to all of a group.
     """
@@ -63,6 +65,7 @@ class KillableChild:
         self._closed = False
         self._pool: ProcessPool | None = None
         self._running: Future[Any] | None = None
+        self._served = 0
 
     def call(self, deadline: float, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the function's result; wait at most `deadline` seconds for its turn and again for its end.
@@ -119,9 +122,11 @@ class KillableChild:
 
     def _ready_pool(self, deadline: float) -> ProcessPool:
         """Return a pool whose child is up: its start (imports) is no part of a call's deadline."""
-        if self._pool is not None and self._pool.active:
+        if self._pool is not None and self._pool.active and self._served < _CALLS:
+            self._served += 1
             return self._pool
         self._discard()
+        self._served = 1
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPool(1, initializer=_enter, initargs=self._prepare, context=context)
         try:

@@ -36,12 +36,18 @@ def is_coming(ad: Ad) -> bool:
 
 
 def pilot_groups(survey: Survey) -> tuple[PilotGroup, ...]:
-    """Return a survey's groups as pilots; idle ones that have not reached their CE are unsent."""
+    """Return a survey's groups as pilots; idle ones that have not reached their CE are unsent.
+
+    Raises ValueError for a group without a count: unknown is not zero.
+    """
     left = dict(survey.unsent)
     groups: list[PilotGroup] = []
     for ad in survey.groups:
+        count = ad.get("JobCount")
+        if type(count) is not int:
+            raise ValueError(f"its grouped answer has no JobCount for {ad.get('APF_SUBMISSION', '')}")
         state = PilotState.PENDING if is_coming(ad) else STATES.get(int(ad.get("JobStatus", 0)), PilotState.UNKNOWN)
-        group = _group(ad, state, int(ad.get("JobCount", 0)))
+        group = _group(ad, state, count)
         unsent = min(left.get(group.submission, 0), group.count) if may_be_unsent(ad) else 0
         if unsent:
             left[group.submission] -= unsent

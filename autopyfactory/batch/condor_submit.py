@@ -3,12 +3,13 @@
 What depends on where the pilots go stands in `condor_rows`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from autopyfactory.batch import Context, Order, pilot_environment, pilot_tags
 from autopyfactory.batch.condor_child import TAGS
 from autopyfactory.batch.condor_rows import CondorQueueOptions, CondorRow, Wish, find, grid_resource
 from autopyfactory.batch.condor_text import class_ad_string, protected, quoted
+from autopyfactory.config.problems import Fault
 from autopyfactory.errors import Refused
 
 KEEP_COMPLETED = 600
@@ -133,14 +134,34 @@ def _protected(lines: Mapping[str, str]) -> dict[str, str]:
     return {name: protected(value) for name, value in lines.items()}
 
 
+def faults_of(submit: Mapping[str, str]) -> Iterator[Fault]:
+    """Judge the names of a queue's own lines."""
+    tags = {_line(f"+{tag}") for tag in TAGS}
+    for name in submit:
+        if _line(name) in tags:
+            yield Fault(f"submit.{name}", "would hide the pilots from their own factory, take it out")
+        elif _line(name) == "environment":
+            text = "takes the place of what tells a pilot its factory and queue, write env.NAME = ... for each variable"
+            yield Fault(f"submit.{name}", text, warning=True)
+        elif _line(name) in {"output", "error", "log"}:
+            text = "leads the pilots' output away from pilot_log_dir, where the factory and its monitors look for it"
+            yield Fault(f"submit.{name}", text, warning=True)
+
+
 def _override(description: dict[str, str], own: Mapping[str, str]) -> dict[str, str]:
-    """Put the queue's own lines last; HTCondor knows no case, so one of ours under the same name goes."""
-    names = {name.lower() for name in own}
-    tags = {f"+{tag}".lower(): tag for tag in TAGS}
-    for tag in sorted(names & tags.keys()):
-        raise Refused(f"submit.+{tags[tag]} would hide the pilots from their own factory, take it out")
-    kept = {name: value for name, value in description.items() if name.lower() not in names}
+    """Put the queue's own lines last; one of ours under the same name goes."""
+    for fault in faults_of(own):
+        if not fault.warning:
+            raise Refused(f"{fault.option} {fault.text}")
+    names = {_line(name) for name in own}
+    kept = {name: value for name, value in description.items() if _line(name) not in names}
     return kept | dict(own)
+
+
+def _line(name: str) -> str:
+    """Return what HTCondor takes for the name of a line: it knows no case, and `+X` is `MY.X`."""
+    folded = name.lower()
+    return f"my.{folded[1:]}" if folded.startswith("+") else folded
 
 
 def written(description: Mapping[str, str], count: int) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from autopyfactory.batch import Context, Order, pilot_environment, pilot_tags
 from autopyfactory.batch.fork_files import ForkFiles, Record, alive, reap, terminate
@@ -49,9 +49,16 @@ class ForkOptions(Options):
         default_factory=lambda: len(os.sched_getaffinity(0)), ge=1, description="cores of this host for pilots"
     )
     interval: Duration = Field(5.0, ge=0.1, description="time between two looks at the pilots")
-    max_age: Duration = Field(60.0, description="older counts of pilots are not believed")
-    deadline: Duration = Field(10.0, description="not used: all is local to this host")
+    max_age: Duration = Field(60.0, gt=0, description="older counts of pilots are not believed")
+    deadline: ClassVar[float] = 10.0
+    """More than any call of this host takes, so nothing for the admin to choose."""
     grace: Duration = Field(20.0, ge=0, description="time between TERM and KILL for a pilot that has to end")
+
+    @model_validator(mode="after")
+    def _sensible(self) -> "ForkOptions":
+        if self.max_age <= self.interval:
+            raise ValueError("max_age must be more than interval, else good counts are too old")
+        return self
 
 
 class ForkQueueOptions(Options):

@@ -5,7 +5,8 @@ starts in milliseconds. It is two processes with a socket between them:
 
     guard   the factory's account: claims the pilot, opens its output, keeps its wall time and its end
     child   the pilot's account (behind sudo where that is another one): starts the wrapper in a session of
-            its own, ends it when the guard says so or dies, and leaves no descendant of it behind
+            its own, ends it when the guard says so or dies, and leaves no descendant of it behind; when
+            it is killed itself, its descendants become the guard's, which ends them
 
 The guard sends one line of JSON, and anything more means stop; the child answers one line, `{"rc": N}`
 (negative: a signal) or `{"fault": "why it could not start"}`.
@@ -22,7 +23,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 CID = "$(cid)"
@@ -99,11 +100,14 @@ def _run(order: dict[str, Any], cid: str, stop: "_Stop") -> dict[str, Any]:
             os.dup2(theirs.fileno(), _SOCKET)
             _become_child(order["user"])
         theirs.close()
+        _adopt_orphans()
         _note(log, time.time(), f"started: process {pid}{order['user'] and ' as ' + order['user']}")
         end = _converse(ours, order, cid, stop)
-        os.waitpid(pid, 0)
+        status = os.waitpid(pid, 0)[1]
         if end is None:
-            end = {"rc": None, "fault": _no_answer(order["user"], f"{where}.err")}
+            _sweep(lambda left: _kill_as(order["user"], left))
+            refused_by = "" if os.WIFSIGNALED(status) else order["user"]
+            end = {"rc": None, "fault": _no_answer(refused_by, f"{where}.err")}
         end = {"rc": end.get("rc"), "fault": end.get("fault") or stop.reason}
         _note(log, time.time(), f"ended: rc {end['rc']}" + (f", {end['fault']}" if end["fault"] else ""))
         return end
@@ -192,8 +196,33 @@ def _no_answer(user: str, err: str) -> str:
     )
 
 
+def _kill_as(user: str, pids: list[int]) -> None:
+    """Kill processes that are or were the pilot's; another account's by a child of that account."""
+    if not user or not pids:
+        _kill(pids)
+        return
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(theirs.fileno(), _SOCKET)
+        _become_child(user)
+    theirs.close()
+    with ours, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        ours.sendall(json.dumps({"kill": pids}).encode() + b"\n")
+    os.waitpid(pid, 0)
+
+
+def _kill(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def child() -> None:
-    """Run the wrapper as whoever we are now; the order comes on descriptor 0, the answer goes there too."""
+    """Run the wrapper as whoever we are now; the order comes on descriptor 0, the answer goes there too.
+
+    Or kill what an earlier child has left, which the guard of another account cannot.
+    """
     order = b""
     while not order.endswith(b"\n"):
         part = os.read(_SOCKET, 65536)
@@ -201,8 +230,12 @@ def child() -> None:
             return
         order += part
     line, _, early = order.partition(b"\n")
+    wanted = json.loads(line)
+    if "kill" in wanted:
+        _kill(wanted["kill"])
+        return
     try:
-        answer: dict[str, int | str] = {"rc": _wrapper(json.loads(line), stopped=bool(early))}
+        answer: dict[str, int | str] = {"rc": _wrapper(wanted, stopped=bool(early))}
     except OSError as error:
         answer = {"fault": f"could not start: {error}"}
     os.write(_SOCKET, json.dumps(answer).encode() + b"\n")
@@ -241,7 +274,7 @@ def _wrapper(order: dict[str, Any], *, stopped: bool) -> int:
         ready = select.select(listen, [], [], wait)[0]
         heard = os.read(wake, 4096) if wake in ready else b""
         stopped = stopped or _SOCKET in ready or any(number in heard for number in _STOPS)
-    _sweep()
+    _sweep(_kill)
     return os.waitstatus_to_exitcode(status)
 
 
@@ -269,15 +302,12 @@ def _adopt_orphans() -> None:
         CDLL(None).prctl(36, 1, 0, 0, 0)
 
 
-def _sweep() -> None:
+def _sweep(kill: Callable[[list[int]], None]) -> None:
     """Kill everything that is left of the pilot and wait for it."""
     me = str(os.getpid())
     while True:
-        for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:
-            fields = stat_fields(pid)
-            if fields is not None and fields[1] == me:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+        processes = [(int(name), stat_fields(int(name))) for name in os.listdir("/proc") if name.isdigit()]
+        kill([pid for pid, fields in processes if fields is not None and fields[1] == me and fields[0] != "Z"])
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:

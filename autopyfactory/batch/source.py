@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from autopyfactory.batch import Batch
 from autopyfactory.clock import Clock, utc
 from autopyfactory.errors import SourceError
-from autopyfactory.ledger import Entry, Ledger, Outcome
+from autopyfactory.ledger import KEEP, Entry, Ledger, Outcome
 from autopyfactory.model import EndedPilot, PilotCounts, PilotGroup, PilotReport, PilotState, Snapshot, Trouble
 from autopyfactory.snapshot import Shared
 
@@ -25,7 +25,7 @@ REMEMBER = 3600.0
 """Seconds of pending counts kept, to know how many pilots left pending since a demand figure was made."""
 
 DOUBT = 3600.0
-"""Seconds after which pilots that were accepted and never shown are given up, with an error."""
+"""Seconds after which pilots that are not shown and have no end on record are given up, with an error."""
 
 
 _WAITING = frozenset({PilotState.UNSENT, PilotState.PENDING})
@@ -33,14 +33,16 @@ _WAITING = frozenset({PilotState.UNSENT, PilotState.PENDING})
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """A poll's answer, added up: pilots by queue, pilots by submission, the host of each submission.
+    """A poll's answer, added up: pilots by queue and by submission, the host of each submission.
 
-    `waiting_at` are pilots that have not started, by queue and endpoint.
+    `live` counts the pilots in flight of each submission that has any; `waiting_at` are pilots that have not
+    started, by queue and endpoint.
     """
 
     by_queue: Mapping[str, PilotCounts] = field(default_factory=dict)
     shown: Mapping[str, int] = field(default_factory=dict)
     hosts: Mapping[str, str] = field(default_factory=dict)
+    live: Mapping[str, int] = field(default_factory=dict)
     in_flight: int = 0
     waiting_at: Mapping[tuple[str, str], int] = field(default_factory=dict)
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
@@ -51,16 +53,19 @@ def tally(groups: Sequence[PilotGroup], troubles: Mapping[str, Trouble] | None =
     states: defaultdict[str, Counter[str]] = defaultdict(Counter)
     shown: dict[str, int] = {}
     hosts: dict[str, str] = {}
+    live: Counter[str] = Counter()
     waiting_at: Counter[tuple[str, str]] = Counter()
     for group in groups:
         states[group.queue][group.state] += group.count
         shown[group.submission] = shown.get(group.submission, 0) + group.count
         hosts[group.submission] = group.host
+        if group.state is not PilotState.FINISHING:
+            live[group.submission] += group.count
         if group.state in _WAITING:
             waiting_at[group.queue, group.endpoint] += group.count
     by_queue = {queue: PilotCounts(**counts) for queue, counts in states.items()}
     in_flight = sum(counts.in_flight for counts in by_queue.values())
-    return Tally(by_queue, shown, hosts, in_flight, waiting_at, troubles or {})
+    return Tally(by_queue, shown, hosts, live, in_flight, waiting_at, troubles or {})
 
 
 def least_loaded(endpoints: Sequence[str], queue: str, answer: Tally, sent: Mapping[str, int]) -> str:
@@ -103,6 +108,7 @@ class PilotSource:
         self._clock = clock
         self._deadline = deadline
         self._rate = rate
+        self._patience = interval
         self._host = host
         self._on_ended = on_ended
         self._shared = Shared(name, self._poll, interval=interval, max_age=max_age, clock=clock, on_good=self._compare)
@@ -110,6 +116,8 @@ class PilotSource:
         self._polls: list[tuple[float, Mapping[str, int]]] = []
         self._started = f"{utc(clock.now()):%Y%m%dT%H%M%S}"
         self._adopted: frozenset[str] | None = None
+        self._live: Mapping[str, int] = {}
+        self._doubted: dict[str, float] = {}
         self._ended: list[EndedPilot] = []
         self._next_turn = 0.0
         self.twin = ""
@@ -122,7 +130,8 @@ class PilotSource:
     def counts(self, queue: str, snapshot: Snapshot[Tally]) -> PilotCounts:
         """Return a queue's pilots: those shown, those accepted since, those that may exist.
 
-        Another thread may have polled since: what only a later answer settled counts as unseen in this one.
+        Another thread may have polled since: what only a later answer settled counts as unseen in this one. So
+        do accepted ones in doubt: their own queue is blocked, but its siblings must not ask for their jobs again.
         """
         unseen = ambiguous = 0
         for entry in self._ledger.of_queue(queue):
@@ -131,7 +140,7 @@ class PilotSource:
                 continue
             if entry.outcome in (Outcome.OPEN, Outcome.AMBIGUOUS):
                 ambiguous += missing
-            elif entry.ended >= snapshot.began or entry.settled > snapshot.began:
+            elif entry.outcome is Outcome.ACCEPTED or entry.ended >= snapshot.began or entry.settled > snapshot.began:
                 unseen += missing
         shown = snapshot.value.by_queue.get(queue, PilotCounts())
         return replace(shown, unseen=unseen, ambiguous=ambiguous)
@@ -141,7 +150,10 @@ class PilotSource:
         for entry in self._ledger.of_queue(queue):
             if entry.outcome is Outcome.ACCEPTED and entry.source == self.name and self._missing(entry, snapshot):
                 when = f"{utc(entry.ended):%H:%M:%S}"
-                return f"{self.name} accepted {entry.count} pilots at {when} and shows neither them nor their end"
+                return (
+                    f"{self.name} accepted {entry.count} pilots at {when} and shows neither them nor their end; "
+                    f"look for submission {entry.id} there; after {DOUBT / 60:.0f} minutes they are given up"
+                )
         return ""
 
     def left(self, queue: str, since: float, waiting: int) -> int:
@@ -182,15 +194,30 @@ class PilotSource:
             max(0, entry.count - last.value.shown.get(entry.id, 0)) for entry in unsettled
         )
 
-    def turn(self, count: int) -> float:
-        """Reserve the submission of `count` pilots at the source's `max_submit_rate`; return the wait in seconds."""
+    def in_flight_of(self, queue: str) -> int:
+        """Return a queue's pilots that exist or may exist here, from the newest answer whatever its age."""
+        unsettled = [entry for entry in self._ledger.unsettled(self.name) if entry.queue == queue]
+        last = self._shared.peek()
+        if last is None:
+            return sum(entry.count for entry in unsettled)
+        shown = last.value.by_queue.get(queue, PilotCounts()).in_flight
+        return shown + sum(max(0, entry.count - last.value.shown.get(entry.id, 0)) for entry in unsettled)
+
+    def turn(self, count: int) -> tuple[int, float]:
+        """Reserve a submission at the source's `max_submit_rate`; return how many pilots and the wait in seconds.
+
+        Every queue waits for at most one interval of the source, or else for its next cycle: then 0 pilots.
+        """
         if self._rate is None:
-            return 0.0
+            return count, 0.0
         with self._lock:
             now = self._clock.now()
-            begin = max(now, self._next_turn)
-            self._next_turn = begin + count / self._rate
-            return begin - now
+            wait = max(0.0, self._next_turn - now)
+            if wait > self._patience:
+                return 0, 0.0
+            granted = min(count, max(1, int((self._patience - wait) * self._rate)))
+            self._next_turn = now + wait + granted / self._rate
+            return granted, wait
 
     def close(self) -> None:
         """Wake all who wait for the source and give up its calls."""
@@ -205,6 +232,9 @@ class PilotSource:
 
     def _compare(self, snapshot: Snapshot[Tally]) -> None:
         """Compare a good answer with what was submitted; called before any queue sees the answer."""
+        for name in self._live.keys() - snapshot.value.shown.keys():
+            self._ledger.doubt(name, self._live[name])
+        self._live = snapshot.value.live
         self._settle(snapshot)
         self._look_for_twin(snapshot.value)
         self._ledger.forget(self.name, snapshot.value.shown)
@@ -234,20 +264,24 @@ class PilotSource:
                 self._ledger.settle(entry.id, entry.count, snapshot.began)
             else:
                 missing.append(entry)
-        if missing:
-            self._look_for_ends(missing, snapshot.began)
+        self._look_for_ends(missing, snapshot.began)
 
     def _look_for_ends(self, missing: Sequence[Entry], at: float) -> None:
         try:
-            ended = self.batch.ended(frozenset(entry.id for entry in missing))
+            ended = self.batch.ended(frozenset(entry.id for entry in missing)) if missing else frozenset()
         except SourceError as error:
             log.warning("%s", error)
             ended = frozenset()
+        now = self._clock.now()
+        since = {entry.id: self._doubted.get(entry.id, now) for entry in missing if entry.id not in ended}
+        self._doubted = {name: began for name, began in since.items() if now <= began + DOUBT}
         for entry in missing:
             if entry.id in ended:
                 self._ledger.settle(entry.id, entry.count, at)
-            elif self._clock.now() > entry.ended + DOUBT:
-                log.error("%s never showed the %d pilots of %s; they are given up", self.name, entry.count, entry.queue)
+            elif entry.id not in self._doubted:
+                log.error(
+                    "%s does not show the %d pilots of %s; they are given up", self.name, entry.count, entry.queue
+                )
                 self._ledger.settle(entry.id, 0, at)
 
     @staticmethod
@@ -261,15 +295,17 @@ class PilotSource:
             self._adopted = frozenset(name for name in foreign if name < self._started)
             if self._adopted:
                 log.info("%s: adopted the pilots of %d earlier submissions", self.name, len(self._adopted))
-        # The ledger forgets what one poll did not show; of our own host it comes back as ours.
-        new = sorted(name for name in foreign - self._adopted if not self._is_here(answer.hosts[name]))
+        new = sorted(name for name in foreign - self._adopted if not self._may_be_ours(name, answer.hosts[name]))
         host = answer.hosts[new[-1]] if new else ""
-        self.twin = (
-            f"{self.name} shows pilots of this factory's id from host {host} that it did not submit" if new else ""
-        )
+        twin = f"{self.name} shows pilots of this factory's id from host {host} that it did not submit" if new else ""
+        if twin and twin != self.twin:
+            log.error("%s: all submission is blocked", twin)
+        self.twin = twin
 
-    def _is_here(self, host: str) -> bool:
-        return bool(host) and host == self._host
+    def _may_be_ours(self, name: str, host: str) -> bool:
+        """Tell whether a submission of our own host may be one that the ledger has forgotten."""
+        forgotten = f"{utc(self._clock.now() - KEEP):%Y%m%dT%H%M%S}"
+        return bool(host) and host == self._host and (name < forgotten or name < self._started)
 
     def _remember(self, snapshot: Snapshot[Tally]) -> None:
         """Keep what waited by this answer: shown ones, and those of earlier submissions that it does not show."""

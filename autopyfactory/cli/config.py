@@ -9,9 +9,10 @@ import click
 from autopyfactory.cli.options import conf_option, known_queue
 from autopyfactory.config import load
 from autopyfactory.config.compare import options_of, sections, values
-from autopyfactory.config.fields import Options, mask, without_password, write
+from autopyfactory.config.fields import HIDDEN, Options, write
 from autopyfactory.config.models import Config, QueueConfig
 from autopyfactory.config.sentences import declared
+from autopyfactory.logs import mask
 
 _SECRET = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
 
@@ -57,10 +58,10 @@ def _of_queue(queue: QueueConfig) -> Iterator[tuple[str, str]]:
         yield from _of_model(options)
     for prefix, carried in (("env", queue.environment), ("submit", queue.submit)):
         for name, text in carried.items():
-            yield f"{prefix}.{name}", mask(text) if _SECRET.search(name) else without_password(text)
+            yield f"{prefix}.{name}", HIDDEN if text and _SECRET.search(name) else mask(text)
 
 
 def _of_model(options: Options) -> Iterator[tuple[str, str]]:
     fields = declared(type(options))
     for name, value in values(options).items():
-        yield name, write(fields[name], value) if name in fields else str(value)
+        yield name, write(fields[name], value) if name in fields else mask(str(value))

@@ -95,7 +95,7 @@ def demo(seconds: float, as_json: bool) -> None:
     folder that is removed at the end. Ctrl-C ends it early.
     """
     ending = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: ending.set())
     logs.setup(None, debug=False)
     if not as_json:

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import click
 
 from autopyfactory.cli.options import conf_option
-from autopyfactory.config import load
 from autopyfactory.config.fields import duration
+from autopyfactory.config.glance import glance
 from autopyfactory.operate import ALL, Action, OperateError, Operator, OperatorState
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -25,27 +25,27 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, text: str | None) -> 
         raise click.BadParameter(str(error)) from None
 
 
-def _stopping(command: Command) -> Command:
-    """Add what pause and drain have in common."""
+def _naming(command: Command) -> Command:
+    """Add what the three commands have in common: one syntax."""
     for option in (
-        click.option("--why", required=True, metavar="TEXT", help="The reason, for whoever comes next."),
-        click.option("--for", "lasts", callback=_seconds, metavar="DURATION", help="Resume by itself, e.g. after 4h."),
+        conf_option,
+        click.option("--why", metavar="TEXT", help="The reason, for whoever comes next."),
+        click.option("--all", "everything", is_flag=True, help="All queues, also those to come."),
+        click.argument("queues", nargs=-1, metavar="[QUEUE]..."),
     ):
         command = option(command)
-    return _naming(command)
+    return command
 
 
-def _naming(command: Command) -> Command:
-    """Add the names of queues and the configuration that knows them."""
-    command = conf_option(command)
-    command = click.option("--all", "everything", is_flag=True, help="All queues, also those to come.")(command)
-    return click.argument("queues", nargs=-1, metavar="[QUEUE]...")(command)
+def _lasting(text: str, *, hidden: bool = False) -> Callable[[Command], Command]:
+    return click.option("--for", "lasts", callback=_seconds, metavar="DURATION", help=text, hidden=hidden)
 
 
 @click.command(short_help="Submit no more pilots for a while.")
-@_stopping
-def pause(queues: tuple[str, ...], everything: bool, conf: Path, lasts: float | None, why: str) -> None:
-    """Submit no more pilots for a while; those there go on.
+@_lasting("Resume by itself, e.g. after 4h.")
+@_naming
+def pause(queues: tuple[str, ...], everything: bool, conf: Path, lasts: float | None, why: str | None) -> None:
+    """Submit no more pilots for a while; those there go on. Without a queue and --all: print what is in force.
 
     Works also while the factory is down: it is written into state_dir.
     """
@@ -53,30 +53,48 @@ def pause(queues: tuple[str, ...], everything: bool, conf: Path, lasts: float | 
 
 
 @click.command(short_help="As pause, and say when the last pilot has ended.")
-@_stopping
-def drain(queues: tuple[str, ...], everything: bool, conf: Path, lasts: float | None, why: str) -> None:
+@_lasting("Resume by itself, e.g. after 4h.")
+@_naming
+def drain(queues: tuple[str, ...], everything: bool, conf: Path, lasts: float | None, why: str | None) -> None:
     """Submit no more pilots and say in the log when the last one has ended; those there go on.
 
-    Works also while the factory is down: it is written into state_dir.
+    Without a queue and --all: print what is in force. Works also while the factory is down: it is written
+    into state_dir.
     """
     _stop("drain", queues, everything, conf, lasts, why)
 
 
 @click.command(short_help="Let queues run again.")
+@_lasting("", hidden=True)
 @_naming
-def resume(queues: tuple[str, ...], everything: bool, conf: Path) -> None:
-    """Let queues run again; by name also while all others are paused."""
+def resume(queues: tuple[str, ...], everything: bool, conf: Path, lasts: float | None, why: str | None) -> None:
+    """Let queues run again; by name also while all others are paused.
+
+    Without a queue and --all: print what is in force. --why is optional here.
+    """
+    if lasts is not None:
+        hint = "a queue runs until it is stopped; 'autopyfactory pause QUEUE --for 4h' stops one and ends by itself"
+        raise click.BadParameter(hint, param_hint="--for")
+    if not queues and not everything and why is None:
+        return _show(conf)
     operator, names = _resolve(queues, everything, conf)
+    reason = " ".join((why or "").split())
     for name in names:
         try:
-            operator.resume(name, _who(), time.time())
+            operator.resume(name, _who(), time.time(), reason)
         except OperateError as error:
             raise click.ClickException(str(error)) from None
-    click.echo(f"{_spoken(names)} {'runs' if len(names) == 1 and not everything else 'run'}")
+    runs = "runs" if len(names) == 1 and not everything else "run"
+    click.echo(f"{_spoken(names)} {runs}{f': {reason}' if reason else ''}")
+    return None
 
 
-def _stop(action: Action, queues: tuple[str, ...], everything: bool, conf: Path, lasts: float | None, why: str) -> None:
-    if not why.strip():
+def _stop(
+    action: Action, queues: tuple[str, ...], everything: bool, conf: Path, lasts: float | None, why: str | None
+) -> None:
+    if not queues and not everything and why is None and lasts is None:
+        return _show(conf)
+    if why is None or not why.strip():
         raise click.BadParameter("say why, for whoever comes next", param_hint="--why")
     operator, names = _resolve(queues, everything, conf)
     now = time.time()
@@ -87,21 +105,38 @@ def _stop(action: Action, queues: tuple[str, ...], everything: bool, conf: Path,
         except OperateError as error:
             raise click.ClickException(str(error)) from None
     click.echo(f"{_spoken(names)} {state}")
+    return None
+
+
+def _show(conf: Path) -> None:
+    """Print what is in force: who, since when, until when, why."""
+    states = _states(Operator(glance(conf).state_dir))
+    for name in sorted(states):
+        click.echo(f"{_spoken((name,))} {states[name]}")
+    if all(state.action == "run" for state in states.values()):
+        click.echo("no queue is paused")
+
+
+def _states(operator: Operator) -> dict[str, OperatorState]:
+    try:
+        return operator.states(time.time())
+    except OperateError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _resolve(queues: tuple[str, ...], everything: bool, conf: Path) -> tuple[Operator, tuple[str, ...]]:
     """Return the operator's book and the names to write into it; an unknown one is a wrong command line."""
     if everything == bool(queues):
         raise click.UsageError("name queues or give --all")
-    config = load(conf)
-    operator = Operator(config.factory.state_dir)
+    seen = glance(conf)
+    operator = Operator(seen.state_dir)
     if everything:
         return operator, (ALL,)
-    try:
-        written = set(operator.states(time.time()))
-    except OperateError as error:
-        raise click.ClickException(str(error)) from None
-    known = {*config.queues, *config.out, *config.disabled, *written} - {ALL}
+    written = set(_states(operator))
+    if seen.queues is None:
+        click.echo("warning: the queue files cannot be read whole, so names are taken as they are", err=True)
+        return operator, queues
+    known = {*seen.queues, *written} - {ALL}
     for name in queues:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)

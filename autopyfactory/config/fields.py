@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr
 from pydantic.fields import FieldInfo
 
+from autopyfactory.logs import mask
+
 _DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LONGEST = 10 * 366 * 86400
 _SIZE_UNITS = {
@@ -34,8 +36,8 @@ _SIZE_UNITS = {
 _DECIMAL = r"[0-9]{1,15}(?:\.[0-9]{1,15})?"
 _NUMBER = re.compile(rf"[+-]?(?:{_DECIMAL}|\.[0-9]{{1,15}}|[0-9]{{1,9}}/[0-9]{{1,9}})")
 _TIMES = re.compile(rf"({_DECIMAL})\s*([A-Za-z]+)\s*")
-_MASK = "********"
-_PASSWORD = re.compile(r"(://[^/@\s]*?:)[^/@\s]*@")
+HIDDEN = "********"
+"""Stands for a value that is a secret as a whole."""
 
 
 class Options(BaseModel):
@@ -180,13 +182,12 @@ def _write_rate(per_second: float) -> str:
     return f"{per_second:.9f}/s"
 
 
-def without_password(value: object) -> str:
-    """Write a value as text, the password of a URL masked."""
-    return _PASSWORD.sub(rf"\1{_MASK}@", str(value))
+def _write_text(value: object) -> str:
+    return mask(str(value))
 
 
 def _write_words(value: tuple[object, ...]) -> str:
-    return ", ".join(without_password(word) for word in value)
+    return ", ".join(_write_text(word) for word in value)
 
 
 def _write_cores(value: dict[str, int]) -> str:
@@ -198,7 +199,7 @@ class Kind:
     """What values of a type are called, and how one is written as the admin would, secrets masked."""
 
     name: str
-    write: Callable[[Any], str] = without_password
+    write: Callable[[Any], str] = _write_text
 
 
 Duration = Annotated[float, BeforeValidator(duration), Kind("duration (s m h d w)", _write_duration)]
@@ -211,7 +212,7 @@ Number = Annotated[Fraction, BeforeValidator(fraction), PlainSerializer(str), Ki
 Identifier = Annotated[str, BeforeValidator(identifier)]
 CommandLine = Annotated[str, BeforeValidator(command_line)]
 AbsolutePath = Annotated[Path, BeforeValidator(absolute), Kind("absolute path")]
-Secret = Annotated[SecretStr, Kind("secret", lambda _: _MASK)]
+Secret = Annotated[SecretStr, Kind("secret", lambda _: HIDDEN)]
 
 _PLAIN: dict[object, Kind] = {int: Kind("whole number"), float: Kind("number"), str: Kind("text"), Path: Kind("path")}
 
@@ -233,15 +234,10 @@ def _find_kind(annotation: Any, metadata: tuple[object, ...] = ()) -> Kind | Non
     if origin in {Union, UnionType}:
         return next((found for found in map(_find_kind, arguments) if found), None)
     if annotation is SecretStr:
-        return Kind("secret", lambda _: _MASK)
+        return Kind("secret", lambda _: HIDDEN)
     return None if annotation is NoneType else _PLAIN.get(annotation)
 
 
 def write(field: FieldInfo, value: object) -> str:
     """Write a value as it would stand in a file; `none` for what is not set, a secret masked."""
     return "none" if value is None else kind(field).write(value)
-
-
-def mask(text: str) -> str:
-    """Mask a text that is a secret as a whole."""
-    return _MASK if text else ""

@@ -123,6 +123,7 @@ class Judge:
                 )
         if sound:
             faults += self._hook(kind, options, built, texts.own)
+        faults += self._submit_hook(kind, texts.carried["submit."])
         return built, faults
 
     def _strangers(self, options: QueueOptions, texts: _Texts, mine: frozenset[str]) -> Iterator[Fault]:
@@ -157,6 +158,14 @@ class Judge:
             # What [DEFAULT] sets for other queues does no harm here.
             if not warning or not option or option in own:
                 yield Fault(option, said, warning=warning)
+
+    @staticmethod
+    def _submit_hook(kind: Any, submit: dict[str, str]) -> list[Fault]:
+        check = getattr(kind, "check_submit", None)
+        try:
+            return list(check(submit)) if check else []
+        except Exception as error:
+            return [Fault("backend", f"its check of submit.X failed: {type(error).__name__}: {error}")]
 
     def _located(self, block: Block, fault: Fault, enabled: bool) -> Problem:
         inherited = fault.option not in block.entries and fault.option in self._defaults.entries

@@ -115,6 +115,7 @@ class Outbox:
         self._sending: list[CycleReport | EndedPilot] = []
         self._finishing = False
         self._gave_up = False
+        self._alone = 0
         self._handed_over = False
         self._dropped = 0
         self._failures = 0
@@ -142,10 +143,13 @@ class Outbox:
             return max(0.0, self._next - self._clock.now())
 
     def step(self) -> None:
-        """Tell the monitor one batch, which may be empty; keep it when the monitor could not take it."""
+        """Tell the monitor one batch, which may be empty; keep it when the monitor could not take it.
+
+        What trips a bug of the plug-in is sent again one by one, and the item that trips it once more is dropped.
+        """
         with self._changed:
             last_chance = self._finishing
-            batch = self._sending = list(islice(self._waiting, BATCH))
+            batch = self._sending = list(islice(self._waiting, 1 if self._alone else BATCH))
             for _ in batch:
                 self._waiting.popleft()
         error = self._tell(batch)
@@ -190,12 +194,15 @@ class Outbox:
             return not self._finishing or (bool(self._waiting) and not self._gave_up)
 
     def _trim(self) -> None:
-        excess = len(self._waiting) - self._bound
-        for _ in range(excess):
+        before = len(self._waiting)
+        if before > self._bound:
+            self._waiting = deque(_without_old_statuses(self._waiting, before - self._bound))
+        for _ in range(len(self._waiting) - self._bound):
             self._waiting.popleft()
-        if excess > 0 and not self._dropped:
+        lost = before - len(self._waiting)
+        if lost and not self._dropped:
             log.warning("monitor %s: more than %d reports wait, the oldest are dropped", self.name, self._bound)
-        self._dropped += max(0, excess)
+        self._dropped += lost
 
     def _tell(self, batch: Sequence[CycleReport | EndedPilot]) -> Exception | None:
         reports = [item for item in batch if isinstance(item, CycleReport)]
@@ -212,18 +219,26 @@ class Outbox:
         if self._dropped:
             log.warning("monitor %s: %d reports were dropped while it could not be told", self.name, self._dropped)
         self._failures, self._dropped, self._said = 0, 0, ""
+        self._alone = max(0, self._alone - 1)
         self._next = self._clock.now() + IDLE
 
     def _failed(self, error: Exception) -> None:
-        self._waiting.extendleft(reversed(self._sending))
+        bug = not isinstance(error, MonitorError)
+        culprit = self._sending[0] if bug and self._alone and self._sending else None
+        if culprit is not None:
+            self._alone -= 1
+            log.error("monitor %s: a bug, this report is dropped: %r", self.name, culprit, exc_info=error)
+        else:
+            self._waiting.extendleft(reversed(self._sending))
+            self._alone = len(self._sending) if bug else self._alone
         self._trim()
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(self._failures, 30)) * (0.75 + 0.5 * self._jitter())
         self._failures += 1
         self._next = self._clock.now() + wait
-        if repr(error) == self._said:
+        if culprit is not None or repr(error) == self._said:
             return
         self._said = repr(error)
-        if isinstance(error, MonitorError):
+        if not bug:
             log.warning("%s; next try in %.0f s, reports waiting: %d", error, wait, len(self._waiting))
         else:
             log.error("monitor %s failed unexpectedly, next try in %.0f s", self.name, wait, exc_info=error)
@@ -233,3 +248,26 @@ class Outbox:
             self.monitor.close()
         except Exception:
             log.exception("monitor %s could not be closed", self.name)
+
+
+def _without_old_statuses(items: Iterable[CycleReport | EndedPilot], excess: int) -> list[CycleReport | EndedPilot]:
+    """Leave out what a later report of the same queue makes old, and then the oldest statuses beyond the bound.
+
+    A status is a report that registers no pilots: the next cycle tells another one.
+    """
+    kept: list[CycleReport | EndedPilot] = []
+    latest: set[str] = set()
+    for item in reversed(list(items)):
+        if isinstance(item, CycleReport):
+            if item.queue in latest and not item.submitted:
+                excess -= 1
+                continue
+            latest.add(item.queue)
+        kept.append(item)
+    result: list[CycleReport | EndedPilot] = []
+    for item in reversed(kept):
+        if excess > 0 and isinstance(item, CycleReport) and not item.submitted:
+            excess -= 1
+        else:
+            result.append(item)
+    return result

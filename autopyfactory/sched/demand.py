@@ -20,7 +20,9 @@ class Claim:
     """What one queue may ask for of a wmsqueue, and what it has already asked.
 
     `labels` and `resource_types` empty: all. `waiting` are its pilots that will take a job of the
-    figures (they wait, or left pending since). `active` is false while it cannot submit.
+    figures (they wait, or left pending since); of these at most `fresh` (None: all) are believed to take jobs
+    beyond its own part, so that pilots which never start starve nobody. `active` is false while it cannot
+    submit.
     """
 
     queue: str
@@ -30,6 +32,7 @@ class Claim:
     resource_types: frozenset[str] = frozenset()
     waiting: int = 0
     active: bool = True
+    fresh: int | None = None
 
     def counts(self, cell: JobCount) -> bool:
         """Tell whether jobs of this cell are for this queue; a WMS that tells no label or type means any."""
@@ -99,7 +102,8 @@ def part(
     lacking = {name: max(0, parts[name] - claim.waiting * claim.cores) for name, claim in takers.items()}
     lacked = lacking[mine.queue]
     for claim in sorted(claims, key=lambda claim: claim.queue):
-        _spend(claim, claim.waiting * claim.cores - parts.get(claim.queue, 0), lacking, takers, cells)
+        believed = claim.waiting if claim.fresh is None else min(claim.waiting, claim.fresh)
+        _spend(claim, believed * claim.cores - parts.get(claim.queue, 0), lacking, takers, cells)
     activated = sum(cell.activated for cell in cells if mine.counts(cell))
     return Demand(activated, -(-parts[mine.queue] // mine.cores), -(-(lacked - lacking[mine.queue]) // mine.cores))
 

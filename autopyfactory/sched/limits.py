@@ -40,7 +40,8 @@ def _max_held(ask: Ask, state: QueueState) -> Outcome | None:
     held, most = state.pilots.held, state.options.max_held
     if held <= most:
         return None
-    why = f"{held} pilots are held, more than {most}: one probe every {state.options.max_held_probe:.0f} s"
+    pace = f"one probe every {state.options.max_held_probe:.0f} s, when none waits"
+    why = f"{held} pilots are held, more than {most}: {pace}; release or remove them"
     return _at_most(ask, 1 if state.probe_due else 0, why, held=held, maxheld=most)
 
 

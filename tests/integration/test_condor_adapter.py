@@ -265,6 +265,20 @@ def test_walltime_ends_a_pilot(local: Driver, base: Path) -> None:
     until(lambda: counts(local, "wall").get("running"))
     until(lambda: not counts(local, "wall"))
     assert local.call("ended", submissions=["wall"]) == ["wall"]
+    assert [pilot[1:] for pilot in _ended_of(local, "wall")] == [["wall", None, "removed"]]
+
+
+def test_pilots_that_somebody_else_removes_are_told_once(local: Driver, pool: Pool, base: Path) -> None:
+    cids = local.call(
+        "submit", order="gone", count=3, executable=str(base / "wrapper.sh"), environment={"TEST_SLEEP": "60"}
+    )
+    until(lambda: counts(local, "gone"))
+    pool.run(["condor_rm", cids[0].split(".")[0]])
+    until(lambda: not counts(local, "gone"))
+    assert local.call("ended", submissions=["gone", "never"]) == ["gone"]
+    assert sorted(_ended_of(local, "gone")) == sorted([cid, "gone", None, "removed"] for cid in cids)
+    assert local.call("ended", submissions=["gone"]) == ["gone"]
+    assert _ended_of(local, "gone") == []
 
 
 def test_remove_takes_only_the_states_it_is_told(local: Driver, base: Path) -> None:

@@ -178,3 +178,21 @@ def test_pilots_of_another_account_can_be_ended(
     until(lambda: not any("sleep 60" in line for line in processes_of(pilot_user)))
     assert time.monotonic() - started < 10
     assert [code for cid, code, _ in driver("remove") if cid in cids] == [None, None]
+
+
+def test_a_pilot_of_another_account_whose_keeper_is_killed_is_ended(
+    driver: Driver, pilot_user: str, allow: Callable[[str], None]
+) -> None:
+    allow(f"{driver.user} ALL=({pilot_user}) NOPASSWD: ALL")
+    cids = driver("start", "setsid sleep 61 & echo ready; sleep 60; exit 0", pilot_user)
+    until(lambda: sum("sleep 6" in line and " -c " not in line for line in processes_of(pilot_user)) == 2)
+    uid = pwd.getpwnam(pilot_user).pw_uid
+    theirs = [folder for folder in Path("/proc").glob("[0-9]*") if folder.stat().st_uid == uid]
+    (keeper,) = [folder for folder in theirs if b"fork_shim.py\0child" in (folder / "cmdline").read_bytes()]
+    os.kill(int(keeper.name), signal.SIGKILL)
+    end = driver.home / "state/fork/local" / f"{cids[0]}.end"
+    until(end.exists)
+    assert json.loads(end.read_text())["fault"].startswith("the process that ran it was killed")
+    assert not any(folder.exists() for folder in theirs)
+    driver("remove")
+    assert processes_of(pilot_user) == []

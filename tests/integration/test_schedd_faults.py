@@ -51,8 +51,13 @@ def finishes(world: World, queue: str, number: int) -> None:
 
 def resumes(world: World, factory: Daemon, queue: str, since: int) -> None:
     """Wait until the queue submits again by itself, beginning with one pilot, and its new jobs are run."""
+    factory.wait_for("answers again", 60, since=since)
+    # A pilot that outlived the outage would take the new jobs before another one is asked for.
+    until(lambda: all(ad["JobStatus"] == 4 for ad in world.condor("condor_q", "-all")), 60, "old pilots have ended")
+    done = world.panda.totals()[queue].finished
+    world.panda.jobs.add(queue, 3)
     assert " submitted 1: " in factory.wait_for(f"{queue}.* submitted [1-9]", 60, since=since)
-    finishes(world, queue, 6)
+    finishes(world, queue, done + 3)
     told = Counter(str(ad["APF_SUBMISSION"]) for ad in world.pilots() if ad["APF_QUEUE"] == queue)
     entries = world.submissions()
     assert all(count == entries[name]["count"] for name, count in told.items())
@@ -64,7 +69,6 @@ def test_schedd_hangs(world: World, factory: Daemon) -> None:
     world.pool.stop_schedd()
     factory.wait_for(f"{QUEUE}.* blocked: .*pilots unknown: .*schedd local", 40, since=since)
     factory.wait_for(f"{NAMED}.* blocked: .*pilots unknown", 40, since=since)
-    world.panda.jobs.add(QUEUE, 3)
     began = time.monotonic()
     factory.reload()
     assert time.monotonic() - began < 3, "a signal was delayed by the hanging schedd"
@@ -85,7 +89,6 @@ def test_schedd_is_killed_and_comes_back(world: World, factory: Daemon) -> None:
     # Stopped first: a master that restarts it at once would leave no outage to see.
     world.pool.stop_schedd()
     factory.wait_for(f"{QUEUE}.* blocked: .*pilots unknown", 40, since=since)
-    world.panda.jobs.add(QUEUE, 3)
     world.pool.kill_schedd()
     resumes(world, factory, QUEUE, since)
     factory.stop(within=9)

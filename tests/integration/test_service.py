@@ -169,7 +169,7 @@ def test_start_status_reload_stop(service: Service, user: str) -> None:
 def test_a_broken_main_configuration_fails_the_start_with_its_reason(service: Service) -> None:
     service.configure(CONF.replace("id = {name}", "identity = {name}"))
     code, said = service("start")
-    assert code == 6
+    assert code == 1
     assert "apf.conf:3: [factory] identity: " in said
     assert service("status")[0] == 3
     assert not service.log.exists()

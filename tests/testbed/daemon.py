@@ -75,7 +75,7 @@ class Daemon:
             **self._as_user(),
         )
 
-    def start(self, *options: str, wait_for: str = r" serves \d+ queues", timeout: float = 20.0) -> Self:
+    def start(self, *options: str, wait_for: str = r" serves \d+ queues?$", timeout: float = 20.0) -> Self:
         """Start it, and wait until a line of its log matches `wait_for` ("" does not wait)."""
         assert self._process is None or self._process.poll() is not None, "it runs already"
         since = self.mark()

@@ -103,6 +103,7 @@ class World:
         sections: dict[str, Options] = {
             "factory": {
                 "id": FACTORY,
+                "host": self.workdir.name,  # other tests play other hosts, at the same time
                 "log_dir": home / "log",
                 "state_dir": home / "state",
                 "run_dir": home / "run",

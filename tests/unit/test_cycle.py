@@ -10,7 +10,7 @@ from autopyfactory.cycle import RAMP_END, Standstill
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import Outcome
 from autopyfactory.model import Blocked, CycleReport, PilotCounts, PilotState
-from tests.unit.world import MAX_AGE, World, make_queue
+from tests.unit.world import MAX_AGE, START, World, make_queue
 
 
 def world(folder: Path, **words: Any) -> World:
@@ -38,7 +38,7 @@ def test_a_plain_cycle(tmp_path: Path) -> None:
     assert (report.decision.count, report.submitted_count, report.activated) == (40, 40, 40)
     assert (report.queue, report.wmsqueue, report.batchqueue, report.error) == ("Q", "Q", "long", "")
     assert report.pilots == PilotCounts()
-    assert report.at == one.clock.at
+    assert report.at == START
     assert cycle(one).submitted == ()
     entry = one.ledger.of_queue("Q")[0]
     assert (entry.outcome, entry.count, entry.id) == (Outcome.ACCEPTED, 40, report.submitted[0].submission)
@@ -211,7 +211,7 @@ def test_a_full_disk_blocks_before_anything_is_submitted(tmp_path: Path, monkeyp
 
 def test_a_stop_while_waiting_for_the_rate_submits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = world(tmp_path)
-    monkeypatch.setattr(one.source, "turn", lambda count: 3600.0)
+    monkeypatch.setattr(one.source, "turn", lambda count: (count, 3600.0))
     stopping = Event()
     stopping.set()
     report = one.cycles["Q"].run(stopping)
@@ -238,14 +238,52 @@ def test_a_start_has_no_ramp_and_a_typo_none(tmp_path: Path) -> None:
     assert cycle(one).submitted_count == 40
 
 
-def test_a_ramp_that_limits_nothing_any_more_is_over(tmp_path: Path) -> None:
+def test_a_ramp_waits_for_demand(tmp_path: Path) -> None:
     one = world(tmp_path)
     one.wms.activated["Q"] = 0
     one.wms.tick()
     one.cycles["Q"].memory.ramp = 1
-    for _ in range(RAMP_END.bit_length()):
+    for _ in range(3):
         cycle(one)
+    assert one.cycles["Q"].memory.ramp == 1
+
+
+def test_a_ramp_that_has_grown_enough_is_over(tmp_path: Path) -> None:
+    one = world(tmp_path)
+    one.cycles["Q"].memory.ramp = RAMP_END
+    cycle(one)
     assert one.cycles["Q"].memory.ramp is None
+
+
+def test_no_turn_at_the_rate_is_a_step_of_the_decision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = world(tmp_path)
+    monkeypatch.setattr(one.source, "turn", lambda count: (0, 0.0))
+    report = cycle(one)
+    assert report.submitted == ()
+    assert report.decision
+    assert report.decision.count == 0
+    assert report.decision.steps[-1].rule == "max_submit_rate"
+    assert [(entry.outcome, entry.count) for entry in one.ledger.of_queue("Q")] == [(Outcome.SETTLED, 0)]
+    assert one.cycles["Q"].memory.ramp is None
+    assert one.cycles["Q"].memory.last_submission == float("-inf")
+
+
+def test_a_part_of_the_turn_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = world(tmp_path)
+    monkeypatch.setattr(one.source, "turn", lambda count: (2, 0.0))
+    report = cycle(one)
+    assert report.submitted_count == 2
+    assert report.decision
+    assert [step.after for step in report.decision.steps][-1] == 2
+
+
+def test_a_pause_during_the_wait_for_a_turn_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = world(tmp_path)
+    monkeypatch.setattr(one.source, "turn", lambda count: (count, 0.001))
+    words = iter([None, Standstill("paused", wanted=True)])
+    monkeypatch.setattr(one.cycles["Q"], "_standstill", lambda queue: next(words))
+    assert cycle(one).submitted == ()
+    assert one.pool.submitted == 0
 
 
 def test_a_short_outage_blocks_nobody(tmp_path: Path) -> None:

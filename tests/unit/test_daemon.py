@@ -17,8 +17,8 @@ from autopyfactory.daemon import Daemon, Signals
 from autopyfactory.errors import ConfigError
 
 
-def config(*problems: Problem, factory_id: str = "F1") -> Config:
-    factory = FactoryOptions.model_validate({"id": factory_id, "state_dir": "/s", "run_dir": "/r"})
+def config(*problems: Problem, factory_id: str = "F1", **folders: Path) -> Config:
+    factory = FactoryOptions.model_validate({"id": factory_id, "state_dir": "/s", "run_dir": "/r", **folders})
     return Config(Path("/etc/x.conf"), factory, {}, {}, {}, {}, {}, problems=problems)
 
 
@@ -113,6 +113,8 @@ def broken() -> Config:
         (config(), broken, "x.conf:2: [wms p] url: missing"),
         (config(), lambda: config(problem("NEW")), "queues.conf:3: [NEW] backend: no such backend"),
         (config(problem("Q")), lambda: config(problem("Q", "worse")), "[Q] backend: worse"),
+        (config(), lambda: config(log_dir=Path("/l")), "[factory] log_dir: cannot change in a running factory"),
+        (config(), lambda: config(pilot_log_dir=Path("/dev/null/x")), "x.conf: [factory] pilot_log_dir: cannot make"),
         (config(), lambda: config(factory_id="F2"), "[factory] id: cannot change in a running factory"),
     ],
 )
@@ -130,6 +132,20 @@ def test_a_section_that_was_out_already_refuses_nothing() -> None:
     factory = FakeFactory()
     serve(factory, lambda: config(problem("Q", line=9)), signal.SIGHUP, signal.SIGTERM, old=config(problem("Q")))
     assert len(factory.reloads) == 1
+
+
+def test_a_fault_that_names_a_line_which_moved_is_no_new_one() -> None:
+    factory = FakeFactory()
+    old, new = (config(problem("Q", f"stands twice, first at q.conf:{line}, rename one")) for line in (7, 9))
+    serve(factory, lambda: new, signal.SIGHUP, signal.SIGTERM, old=old)
+    assert factory.reloads == [new]
+
+
+def test_a_reload_makes_the_folder_of_the_pilots(tmp_path: Path) -> None:
+    factory, new = FakeFactory(), config(pilot_log_dir=tmp_path / "a" / "b")
+    serve(factory, lambda: new, signal.SIGHUP, signal.SIGTERM)
+    assert factory.reloads == [new]
+    assert (tmp_path / "a" / "b").is_dir()
 
 
 def test_signals_wake_the_main_thread_whoever_gets_them() -> None:

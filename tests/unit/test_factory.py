@@ -315,21 +315,30 @@ def test_a_ledger_that_cannot_be_kept_stops_the_start(tmp_path: Path) -> None:
 
 
 def test_free_space_is_looked_at_now_and_then() -> None:
-    clock, free, looks = ManualClock(), {"a": 5e9, "b": 50e6}, []
+    clock, free, looks = ManualClock(), {Path("/a"): 5e9, Path("/b"): 50e6}, []
 
-    def usage(folder: str) -> Any:
+    def usage(folder: Path) -> Any:
         looks.append(folder)
         if folder not in free:
             raise FileNotFoundError(2, "No such file or directory")
         return SimpleNamespace(free=free[folder])
 
-    space = FreeSpace(clock, usage)
-    lacking = "b has 50 MB free, min_free is 100 MB: make room there"
-    assert space.lacking(["a", "b"], 100_000_000) == lacking
-    free["b"] = 1e9
-    assert space.lacking(["a", "b"], 100_000_000) == lacking
+    space, both = FreeSpace(clock, usage), [Path("/a"), Path("/b")]
+    lacking = "/b has 50 MB free, min_free is 100 MB: make room there"
+    assert space.lacking(both, 100_000_000) == lacking
+    free[Path("/b")] = 1e9
+    assert space.lacking(both, 100_000_000) == lacking
     clock.at += 11
-    assert space.lacking(["a", "b"], 100_000_000) == ""
-    clock.at += 11
-    assert space.lacking(["a", "c"], 1) == "c: cannot tell the free space: No such file or directory"
-    assert len(looks) == 6
+    assert space.lacking(both, 100_000_000) == ""
+    assert len(looks) == 4
+
+
+def test_of_a_folder_that_is_missing_the_one_above_it_counts(tmp_path: Path) -> None:
+    def usage(folder: Path) -> Any:
+        if not folder.exists():
+            raise FileNotFoundError(2, "No such file or directory")
+        return SimpleNamespace(free=50e6)
+
+    missing = tmp_path / "not" / "yet"
+    assert FreeSpace(ManualClock(), usage).lacking([missing], 10_000_000) == ""
+    assert FreeSpace(ManualClock(), usage).lacking([missing], 100_000_000).startswith(f"{missing} has 50 MB free")

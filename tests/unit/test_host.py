@@ -3,12 +3,14 @@ import pwd
 import subprocess
 import sys
 import textwrap
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from autopyfactory import host
-from autopyfactory.host import Account, Lock, PidFile, StartError, ensure
+from autopyfactory.host import Account, Lock, Name, PidFile, StartError, claim, ensure
 
 AS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not AS_ROOT, reason="only root can become another user")
@@ -106,21 +108,99 @@ class TestFoldersForAnAccount:
         assert PidFile.early(tmp_path / "a.pid") is None  # below /tmp
 
 
-def test_one_factory_per_id(tmp_path: Path) -> None:
-    lock = Lock(tmp_path, "F1")
+def test_a_lock_names_its_holder(tmp_path: Path) -> None:
+    lock = Lock(tmp_path / "lock", "taken by")
     lock.sign()
-    with pytest.raises(StartError, match=f"'F1' runs already on this host as process {os.getpid()} "):
-        Lock(tmp_path, "F1")
-    os.close(Lock(tmp_path, "F2").fd)
-    os.close(lock.fd)
-    os.close(Lock(tmp_path, "F1").fd)
+    with pytest.raises(StartError, match=rf"taken by process {os.getpid()} \(lock "):
+        Lock(tmp_path / "lock", "taken by")
+    lock.close()
+    Lock(tmp_path / "lock", "taken by").close()
 
 
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "F1.lock").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StartError, match="cannot open the lock"):
-        Lock(tmp_path, "F1")
+        Lock(tmp_path / "lock", "taken by")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("length", [10, 200])
+def test_a_name_names_its_holder(length: int) -> None:
+    text = uuid.uuid4().hex + "x" * length
+    name = Name(text, "taken by")
+    with pytest.raises(StartError, match="taken by process unknown"):
+        Name(text, "taken by")
+    name.sign()
+    for _ in range(3):
+        with pytest.raises(StartError, match=f"taken by process {os.getpid()} "):
+            Name(text, "taken by")
+    name.close()
+    Name(text, "taken by").close()
+
+
+def test_a_child_does_not_inherit_a_claim(tmp_path: Path) -> None:
+    claims = (Name(uuid.uuid4().hex, "taken by"), Lock(tmp_path / "lock", "taken by"))
+    assert not any(os.get_inheritable(one.fd) for one in claims)
+    for one in claims:
+        one.close()
+
+
+class TestClaims:
+    host = uuid.uuid4().hex
+
+    def claim(self, base: Path, name: str, run: str, state: str, host: str = "") -> None:
+        for folder in (run, state):
+            (base / folder).mkdir(exist_ok=True)
+        for one in claim(name, host or self.host, base / run, base / state):
+            one.sign()
+            self.held.append(one)
+
+    @pytest.fixture(autouse=True)
+    def _first(self, tmp_path: Path) -> Iterator[None]:
+        self.held: list[Lock | Name] = []
+        self.claim(tmp_path, "F1", "run", "state")
+        yield
+        for one in self.held:
+            one.close()
+
+    @pytest.mark.parametrize(
+        ("name", "run", "state", "said"),
+        [
+            ("F1", "run", "state", "factory 'F1' runs already on this host as process {pid} (lock "),
+            ("F1", "run2", "state2", "factory 'F1' runs already on this host as process {pid} (socket @"),
+            ("F2", "run", "state", "state serves another factory, give each its own; it is used by process {pid}"),
+        ],
+    )
+    def test_a_second_factory_is_kept_out(self, tmp_path: Path, name: str, run: str, state: str, said: str) -> None:
+        with pytest.raises(StartError) as caught:
+            self.claim(tmp_path, name, run, state)
+        assert said.format(pid=os.getpid()) in str(caught.value)
+
+    def test_another_one_is_let_in(self, tmp_path: Path) -> None:
+        self.claim(tmp_path, "F2", "run", "state2")
+        self.claim(tmp_path, "F1", "run3", "state3", host="another")
+
+
+ACTS = """
+    import os, sys
+    from autopyfactory.host import Account
+    account = Account.of("nobody")
+    groups = os.getgroups()
+    with account.acting():
+        assert os.geteuid() == os.getuid() == account.uid and os.getegid() == account.gid
+        assert 0 not in os.getgroups()
+        assert not os.access("/root", os.X_OK)
+    assert os.getresuid() == (0, 0, 0) and os.getresgid() == (0, 0, 0) and os.getgroups() == groups
+    account.become()
+"""
+
+
+@needs_root
+def test_the_account_is_tried_on(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(ACTS)], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_pid_file(tmp_path: Path) -> None:

@@ -129,6 +129,28 @@ def test_a_name_lookup_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gone()
 
 
+def test_lookups_that_hang_do_not_pile_up_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def hang(*_: object, **__: object) -> None:
+        over.wait(20)
+        raise socket.gaierror("too late")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    http, before = Http("src"), threading.active_count()
+    for _ in range(8):
+        with pytest.raises(NoAnswer, match="no whole answer"):
+            http.get("http://panda.example.org/x", {}, 0.01)
+    for _ in range(5):
+        with pytest.raises(NoAnswer, match=r"^still busy with 8 earlier questions$"):
+            http.get("http://panda.example.org/x", {}, 10)
+    assert threading.active_count() - before <= 8
+    over.set()
+    assert gone()
+    with pytest.raises(NoAnswer, match="unknown host name"):
+        http.get("http://panda.example.org/x", {}, 10)
+
+
 def test_a_connection_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     over, lookup = threading.Event(), socket.getaddrinfo
 

@@ -29,7 +29,14 @@ SCRIPT = """
     def load(path):
         if "broken" in words:
             raise ConfigError(["x.conf:1: [factory] id: missing"])
-        values = {"id": "F1"} | {name: place / name for name in ("state_dir", "run_dir", "pilot_log_dir", "log_dir")}
+        if "private" in words:
+            (place / "private.conf").read_text()
+        folders = {name: place / name for name in ("state_dir", "run_dir", "pilot_log_dir", "log_dir")}
+        values = {"id": "F1", "host": place.name} | folders
+        if "elsewhere" in words:
+            values |= {"run_dir": place / "run2", "state_dir": place / "state2"}
+        if "other" in words:
+            values["id"] = "F2"
         if (place / "setup.sh").exists():
             values["environment_script"] = place / "setup.sh"
         return Config(path, FactoryOptions.model_validate(values), {}, {}, {}, {}, {})
@@ -91,6 +98,12 @@ def test_detached_it_returns_when_the_factory_runs_and_ends_cleanly(place: Path)
     second = launch(place, "detach")
     assert second.returncode == 1
     assert f"runs already on this host as process {pid}" in second.stderr
+    elsewhere = launch(place, "finite", "elsewhere")
+    assert elsewhere.returncode == 1
+    assert f"factory 'F1' runs already on this host as process {pid} (socket" in elsewhere.stderr
+    other = launch(place, "finite", "other")
+    assert other.returncode == 1
+    assert f"state_dir serves another factory, give each its own; it is used by process {pid}" in other.stderr
     assert int((place / "apf.pid").read_text()) == pid
     os.kill(pid, signal.SIGTERM)
     wait_until_gone(pid)
@@ -151,3 +164,12 @@ def test_a_lock_held_by_others_is_told(place: Path) -> None:
         done = launch(place, "finite")
     assert done.returncode == 1
     assert "runs already on this host as process unknown" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_the_configuration_is_read_as_the_account(place: Path) -> None:
+    (place / "private.conf").touch(mode=0o600)
+    done = launch(place, "finite", "private")
+    assert done.returncode != 0
+    assert "PermissionError" in done.stderr
+    assert not (place / "state_dir").exists()

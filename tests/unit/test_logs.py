@@ -106,6 +106,7 @@ class TestLog:
         ("Authorization: Bearer eyJ0eXAi.x.y", "Authorization: Bearer ***"),
         ("got eyJhbGciOi.eyJpc3Mi.c2ln now", "got *** now"),
         ("MY_PASSWORD=x1 next", "MY_PASSWORD=*** next"),
+        ("x --password 'a b' --api-token abc -v", "x --password *** --api-token *** -v"),
         ("db_passwd='a b', x", "db_passwd=***, x"),
         ('{"access_token": "abc", "n": 1}', '{"access_token": ***, "n": 1}'),
         ("a -----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY----- b", "a *** b"),
@@ -122,6 +123,7 @@ def test_masked(text: str, masked: str) -> None:
         "BEARER_TOKEN_FILE=/run/user/1/bt_u1",
         "[credential x] token: cannot read /etc/apf/token",
         "activated=40 pending=20",
+        "x --token-file /run/t --token-file=/run/t --no-token -v",
         "the bearer is late",
     ],
 )

@@ -102,6 +102,18 @@ def test_what_root_writes_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> 
     assert (stat.st_uid, stat.st_gid, stat.st_mode & 0o777) == (12345, 54321, 0o644)
 
 
+def test_the_daemon_logs_who_resumed_and_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    daemon, command = Operator(tmp_path), Operator(tmp_path)
+    command.set("Q", stop())
+    assert daemon.state("Q", 100.0) is not None
+    command.resume("Q", "ada", 101.0, "disk added")
+    assert daemon.state("Q", 101.0) is None
+    assert caplog.messages == ["Q resumed by ada since 1970-01-01 00:01 UTC: disk added"]
+    Operator(tmp_path).state("Q", 102.0)
+    assert len(caplog.messages) == 1
+
+
 names = st.sampled_from(["A", "B", ALL])
 deeds = st.lists(st.tuples(st.sampled_from(["pause", "drain", "resume"]), names), max_size=12)
 
@@ -114,7 +126,7 @@ def test_the_last_word_about_a_queue_counts(
     operator = Operator(folder)
     for at, (deed, name) in enumerate(deeds):
         if deed == "resume":
-            operator.resume(name, "ada", float(at))
+            operator.resume(name, "ada", float(at), "why" * (at % 2))
         else:
             operator.set(name, stop("drain" if deed == "drain" else "pause", when=float(at)))
     for queue in ("A", "B"):

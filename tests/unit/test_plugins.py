@@ -16,7 +16,7 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
             EntryPoint("panda", "nowhere:Impostor", "autopyfactory.wms"),
         ]
     )
-    monkeypatch.setattr(plugins, "entry_points", lambda **words: points.select(**words))
+    monkeypatch.setattr(plugins, "entry_points", points.select)
 
 
 def test_an_alias_wins_over_an_entry_point() -> None:

@@ -135,12 +135,13 @@ def test_each_cycle_that_submits_or_would_has_its_line(caplog: pytest.LogCapture
 def test_levels(caplog: pytest.LogCaptureFixture) -> None:
     script = [
         zero(),
-        CycleReport("Q", START, blocked=Blocked("paused")),
+        CycleReport("Q", START, blocked=Blocked("paused", wanted=True)),
+        CycleReport("Q", START, blocked=Blocked("demand unknown: a typo")),
         CycleReport("Q", START, blocked=Blocked("pilots unknown", outage=True)),
         CycleReport("Q", START, Decision(1, (Step("ready", 0, 1, ""),)), error="refused: no room"),
     ]
-    play(lambda number: script[number], cycles=4)
-    assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "WARNING", "WARNING"]
+    play(lambda number: script[number], cycles=5)
+    assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "WARNING", "WARNING", "WARNING"]
     assert {getattr(record, "queue", "") for record in caplog.records} == {"Q"}
 
 

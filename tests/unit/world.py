@@ -38,6 +38,9 @@ START = 1_700_000_000.0
 POLL = 10.0
 MAX_AGE = 120.0
 DEADLINE = 20.0
+WMS_MAX_AGE = 360.0
+CALL = 0.001
+"""Seconds that a submission takes on its way there and back: no two things happen at one instant."""
 
 
 class ManualClock(Clock):
@@ -68,6 +71,7 @@ class Pilot:
     wmsqueue: str
     host: str
     born: float
+    visible: float
     state: PilotState = PilotState.PENDING
     started: float = 0.0
 
@@ -75,7 +79,7 @@ class Pilot:
 class FakeWms:
     """Jobs by wmsqueue. The published table is made anew every `period` seconds, unless it is frozen.
 
-    It never claims to be younger than it is: frozen for longer than `lag` it is no information.
+    It never claims to be younger than it is.
     """
 
     Options: ClassVar[type[Options]] = Options
@@ -104,10 +108,11 @@ class FakeWms:
     def jobs(self, wmsqueue: str) -> Snapshot[tuple[JobCount, ...]]:
         self._may_fail(wmsqueue)
         now = self._clock.now()
-        if now - self.lag > self._made:
+        speaks_of = min(now - self.lag, self._made)
+        if now - speaks_of > WMS_MAX_AGE:
             raise SourceError("wms panda", "the figures are too old")
         cells = (JobCount("", "", {"activated": self._table.get(wmsqueue, 0)}),)
-        return Snapshot(cells, "wms panda", now, now - self.lag)
+        return Snapshot(cells, "wms panda", now, speaks_of)
 
     def site(self, wmsqueue: str) -> Snapshot[Site]:
         self._may_fail(wmsqueue)
@@ -163,8 +168,10 @@ class Pool:
         if self.submissions[order.id]:
             raise AssertionError(f"the id {order.id} was used twice")
         cids = tuple(f"{order.id}.{k}" for k in range(count))
+        now = self.clock.now()
         for cid in cids:
-            self.pilots[cid] = Pilot(cid, order.id, queue.name, queue.options.wmsqueue, host, self.clock.now())
+            wmsqueue = queue.options.wmsqueue
+            self.pilots[cid] = Pilot(cid, order.id, queue.name, wmsqueue, host, now, now + self.visible_after)
         self.submissions[order.id] += count
         self.tick()
         return cids
@@ -179,11 +186,7 @@ class Pool:
         if self.hidden:
             return []
         now = self.clock.now()
-        seen = [
-            pilot
-            for pilot in self.pilots.values()
-            if now >= pilot.born + self.visible_after and pilot.born < self.hidden_from
-        ]
+        seen = [pilot for pilot in self.pilots.values() if now >= pilot.visible and pilot.born < self.hidden_from]
         return [pilot for k, pilot in enumerate(seen) if not self.half or k % 2]
 
     @property
@@ -243,6 +246,13 @@ class PoolBatch:
         )
 
     def submit(self, order: Order) -> Submitted:
+        self.pool.clock.at += CALL
+        try:
+            return self._submit(order)
+        finally:
+            self.pool.clock.at += CALL
+
+    def _submit(self, order: Order) -> Submitted:
         answer, pool = self.pool.answer, self.pool
         assert pool.clock.now() <= self.heard + MAX_AGE, "submitted while the pilots were unknown"
         if answer == "refused" or pool.down:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from autopyfactory.batch import condor_child
 from autopyfactory.batch.condor import CondorSchedd, ScheddOptions
-from autopyfactory.batch.condor_child import Accepted, Ad, ScheddSaid, Survey, Target, Tidied
+from autopyfactory.batch.condor_child import Accepted, Ad, ScheddSaid, Spooled, Survey, Target
 from autopyfactory.batch.condor_process import KillableChild, NoAnswer, NotRun
 from autopyfactory.batch.condor_states import STATES
 from autopyfactory.errors import Ambiguous, Refused, SourceError
@@ -35,7 +35,7 @@ class FakeChild:
     """Answers by the name of the function: with a value, or by raising it."""
 
     def __init__(self, **answers: Answer) -> None:
-        self.answers: dict[str, Answer] = {"tidy": Tidied(), "completed": ()} | answers
+        self.answers: dict[str, Answer] = {"spooled": Spooled(), "fetch": None, "drop": None, "completed": ()} | answers
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self.deadlines: list[float] = []
         self.closed = False
@@ -191,33 +191,36 @@ def test_both_questions_of_a_poll_share_one_deadline() -> None:
 
 def test_a_spooled_pilot_is_told_when_its_output_is_here() -> None:
     waiting = job(0, StageInFinish=5, ExitCode=2)
-    child = FakeChild(survey=Survey((ad(4, 1),)), completed=(waiting,), tidy=Tidied(errors=("no space",)))
+    child = FakeChild(
+        survey=Survey((ad(4, 1),)), completed=(waiting,), spooled=Spooled((waiting,)), fetch=ScheddSaid("no space")
+    )
     source = schedd(child)
     assert source.poll().ended == ()
     assert source.poll().ended == ()
-    assert child.asked("tidy") == 2, "it is tried again"
-    child.answers["tidy"] = Tidied(retrieved=(waiting,))
+    assert child.asked("fetch") == 2, "it is tried again"
+    child.answers["fetch"] = None
     # Still listed for a moment, and fetched again: reported once all the same.
     ended = source.poll().ended + source.poll().ended + source.poll().ended
     assert ended == (EndedPilot("9.0", "BNL_PROD", "s-1", 2),)
 
 
 def test_spooling_input_is_looked_after_and_a_stuck_pilot_is_a_fault(caplog: pytest.LogCaptureFixture) -> None:
-    child = FakeChild(survey=Survey((ad(5, 1, HoldReasonCode=16),)), tidy=Tidied(stuck=(job(0),)))
+    child = FakeChild(survey=Survey((ad(5, 1, HoldReasonCode=16),)), spooled=Spooled(late=(job(0),)))
     source = schedd(child, spool_timeout=600)
     ended = source.poll().ended
     assert ended == (
         EndedPilot("9.0", "BNL_PROD", "s-1", None, "removed: its input did not reach the schedd within 600 s"),
     )
-    child.answers["tidy"] = NoAnswer("no answer within 20 s")
+    child.answers["spooled"] = NoAnswer("no answer within 20 s")
     source.poll()
-    child.answers["tidy"] = NoAnswer("closed", stopped=True)
+    child.answers["spooled"] = NoAnswer("closed", stopped=True)
     source.poll()
-    child.answers["tidy"] = ValueError("a bug")
+    child.answers["spooled"] = ValueError("a bug")
     source.poll()
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
         "schedd ap1: no answer within 20 s (fetching the output of pilots; it is tried again)",
-        "schedd ap1: bug while fetching the output of pilots",
+        "bug while fetching the output of pilots",
+        "schedd ap1: ValueError('a bug') (fetching the output of pilots; it is tried again)",
     ]
 
 
@@ -275,16 +278,37 @@ def test_warnings_of_the_submission_are_logged_on_change(tmp_path: Path, caplog:
 
 
 def test_only_submissions_with_all_their_ends_have_ended(tmp_path: Path) -> None:
-    child = FakeChild(submit=Accepted(1, 0, 3))
+    child = FakeChild(submit=Accepted(9, 0, 3), listed=({"APF_SUBMISSION": "s-1", "JobStatus": 4},))
     source = schedd(child)
-    for name in ("whole", "part", "lives"):
-        source.submit(replace(ORDER, id=name, log_dir=tmp_path))
-    child.answers["alive_and_ended"] = ({"lives": 1}, {"whole": 3, "part": 2, "lives": 3, "restarted": 1})
-    asked = frozenset({"whole", "part", "lives", "restarted", "never"})
-    assert source.ended(asked) == {"whole", "restarted"}
-    assert child.calls[-1][1][2:] == (sorted(asked), 10_000)
-    source.ended(frozenset({"whole", "part"}))
-    assert child.calls[-1][1][2:] == (["part", "whole"], 6)
+    source.submit(replace(ORDER, id="s-1", log_dir=tmp_path))
+    child.answers["records"] = (job(0, JobStatus=3), job(1, JobStatus=4, ExitCode=2))
+    assert source.ended(frozenset({"s-1"})) == {"s-1"}
+    assert child.calls[-1] == ("records", (Target(), "fac-1", "s-1", 2))
+    child.answers["survey"] = Survey(())
+    assert source.poll().ended == (
+        EndedPilot("9.0", "BNL_PROD", "s-1", None, "removed"),
+        EndedPilot("9.1", "BNL_PROD", "s-1", 2),
+    )
+
+
+@pytest.mark.parametrize("count", [{}, {"JobCount": True}, {"JobCount": "3"}])
+def test_a_group_without_a_count_is_no_answer(count: dict[str, Any]) -> None:
+    child = FakeChild(survey=Survey((TAGS | {"JobStatus": 2} | count,)))
+    with pytest.raises(SourceError, match="schedd ap1: its grouped answer has no JobCount for s-1"):
+        schedd(child).poll()
+
+
+def test_trouble_with_the_history_is_told_on_change(caplog: pytest.LogCaptureFixture) -> None:
+    child = FakeChild(listed=(), records=NoAnswer("no answer within 20 s"))
+    source = schedd(child)
+    assert source.ended(frozenset({"a"})) == frozenset()
+    assert source.ended(frozenset({"b"})) == frozenset()
+    assert [record.getMessage() for record in caplog.records] == [
+        "schedd ap1: no answer within 20 s (asked for the end of pilots that it does not show any more)"
+    ]
+    child.answers["records"] = NoAnswer("closed", stopped=True)
+    with pytest.raises(SourceError):
+        source.ended(frozenset({"c"}))
 
 
 def test_no_submission_asks_nothing() -> None:
@@ -333,8 +357,14 @@ def test_options() -> None:
         ScheddOptions(collector="cm:9618")
 
 
+@pytest.mark.parametrize("times", [{"interval": "5m"}, {"deadline": "5m"}, {"max_age": "50s"}])
+def test_options_that_would_make_good_counts_too_old_are_refused(times: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="max_age must be more than interval and deadline together"):
+        ScheddOptions.model_validate(times)
+
+
 def test_what_the_child_runs_can_be_sent_to_it() -> None:
-    for function in (condor_child.survey, condor_child.submit, condor_child.tidy, condor_child.remove):
+    for function in (condor_child.survey, condor_child.submit, condor_child.fetch, condor_child.remove):
         assert getattr(condor_child, function.__name__) is function
 
 

@@ -63,6 +63,7 @@ class FakeSchedd:
         return {"TotalSuccess": 4}
 
     def history(self, constraint: str, projection: list[str], match: int) -> list[dict[str, Any]]:
+        self.asked.append((constraint, projection, match))
         return self.history_ads[:match]
 
     def _may_fail(self, what: str) -> None:
@@ -178,34 +179,35 @@ def test_other_exceptions_are_bugs_and_come_as_they_are(schedd: FakeSchedd, monk
         condor_child.survey(TARGET, "fac-1")
 
 
-def test_tidy_fetches_and_removes_and_goes_on_after_a_failure(schedd: FakeSchedd) -> None:
-    listed = [{"ClusterId": 3, "ProcId": proc, "StageInFinish": 5} for proc in range(3)]
+def test_spooled_jobs_to_deal_with(schedd: FakeSchedd) -> None:
+    schedd.jobs = [{"ClusterId": 3, "ProcId": 0, "StageInFinish": 5}]
+    found = condor_child.spooled(TARGET, "fac-1", 600)
+    assert found.completed == found.late == ({"ClusterId": 3, "ProcId": 0, "StageInFinish": 5},)
+    assert "JobStatus == 4 && StageInFinish > 0" in schedd.asked[0][0]
+    assert "> 600" in schedd.asked[1][0]
+
+
+def test_a_job_whose_output_is_here_is_let_go_and_no_other(schedd: FakeSchedd) -> None:
+    condor_child.fetch(TARGET, "3.0")
+    assert schedd.done == [("retrieve", "3.0"), ("remove", ["3.0"])]
     schedd.trouble["retrieve 3.1"] = "no\nspace"
-    answers: dict[str, list[dict[str, Any]]] = {
-        "JobStatus == 4": listed,
-        "JobStatus == 5": [{"ClusterId": 4, "ProcId": 0}],
-    }
-
-    def query(constraint: str, projection: list[str]) -> list[dict[str, Any]]:
-        schedd.asked.append((constraint,))
-        return next(jobs for part, jobs in answers.items() if part in constraint)
-
-    schedd.query = query  # type: ignore[method-assign,assignment]
-    tidied = condor_child.tidy(TARGET, "fac-1", 10, 600)
-    assert [ad["ProcId"] for ad in tidied.retrieved] == [0, 2]
-    assert [ad["ClusterId"] for ad in tidied.stuck] == [4]
-    assert tidied.errors == ("no space",)
-    assert ("remove", ["3.0"]) in schedd.done
-    assert ("remove", ["3.1"]) not in schedd.done
-    assert "> 600" in schedd.asked[0][0]
-    assert condor_child.tidy(TARGET, "fac-1", -1, 600).retrieved == ()
+    with pytest.raises(ScheddSaid, match="no space"):
+        condor_child.fetch(TARGET, "3.1")
+    condor_child.drop(TARGET, "3.2", "late")
+    assert schedd.done[2:] == [("remove", ["3.2"])]
 
 
-def test_ends_are_counted_from_the_queue_and_the_history(schedd: FakeSchedd) -> None:
-    schedd.jobs = [{"APF_SUBMISSION": "a", "JobStatus": 4}, {"APF_SUBMISSION": "b", "JobStatus": 2}]
-    schedd.history_ads = [{"APF_SUBMISSION": "a", "JobStatus": 3}] * 5
-    assert condor_child.alive_and_ended(TARGET, "fac-1", ["a", "b"], 2) == ({"b": 1}, {"a": 3})
+def test_the_listed_jobs_of_submissions_in_one_question(schedd: FakeSchedd) -> None:
+    schedd.jobs = [{"APF_SUBMISSION": "a", "JobStatus": 4}, {"APF_SUBMISSION": "b", "JobStatus": 2, "Owner": "x"}]
+    found = condor_child.listed(TARGET, "fac-1", ["a", "b"])
+    assert found == ({"APF_SUBMISSION": "a", "JobStatus": 4}, {"APF_SUBMISSION": "b", "JobStatus": 2})
     assert 'member(APF_SUBMISSION, {"a", "b"})' in schedd.asked[0][0]
+
+
+def test_the_history_is_read_to_the_last_record_wanted_and_no_further(schedd: FakeSchedd) -> None:
+    schedd.history_ads = [{"APF_SUBMISSION": "a", "JobStatus": 3, "ClusterId": 1, "ProcId": n} for n in range(5)]
+    assert [ad["ProcId"] for ad in condor_child.records(TARGET, "fac-1", "a", 2)] == [0, 1]
+    assert schedd.asked[0][0] == f'APF_SUBMISSION == "a" && {condor_child.of_factory("fac-1")}'
 
 
 def test_remove_tells_how_many(schedd: FakeSchedd) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autopyfactory.batch import Context, Order
+from autopyfactory.batch.condor import CondorSchedd
 from autopyfactory.batch.condor_rows import CondorQueueOptions
 from autopyfactory.batch.condor_submit import render
 from autopyfactory.batch.condor_text import class_ad_string
@@ -155,14 +156,29 @@ def test_the_queues_own_lines_come_last_and_override_in_any_case() -> None:
     assert "request_memory" not in description
 
 
-@pytest.mark.parametrize("name", ["+APF_QUEUE", "+apf_factory"])
+@pytest.mark.parametrize("name", ["+APF_QUEUE", "+apf_factory", "MY.APF_Host", "my.apf_submission"])
 def test_a_queue_cannot_hide_its_pilots(name: str) -> None:
-    with pytest.raises(Refused, match=r"submit\.\+APF_\w+ would hide the pilots"):
+    [fault] = CondorSchedd.check_submit({name: '"x"', "+Project": '"x"'})
+    assert (fault.option, fault.warning) == (f"submit.{name}", False)
+    with pytest.raises(Refused, match=rf"submit\.{re.escape(name)} would hide the pilots"):
         render(context(), replace(ORDER, queue=queue(**{name: '"x"'})))
 
 
+def test_an_attribute_is_the_same_however_it_is_written() -> None:
+    description = render(context(), replace(ORDER, queue=queue(**{"MY.match_apf_queue": '"x"'})))
+    assert "+MATCH_APF_QUEUE" not in description
+    assert description["MY.match_apf_queue"] == '"x"'
+
+
+@pytest.mark.parametrize("name", ["environment", "Output", "error", "log"])
+def test_lines_that_a_pilot_needs_are_worth_a_warning(name: str) -> None:
+    [fault] = CondorSchedd.check_submit({name: "x", "stream_output": "True"})
+    assert (fault.option, fault.warning) == (f"submit.{name}", True)
+    assert render(context(), replace(ORDER, queue=queue(**{name: "x"})))[name] == "x"
+
+
 def test_an_unknown_type_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(Refused, match="has no row .grid."):
+    with pytest.raises(Refused, match="has no row 'grid'"):
         render(context(), replace(ORDER, queue=queue("grid")))
 
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from autopyfactory.batch.fork import REMEMBER, ForkHost, ForkQueueOptions
+from autopyfactory.batch.fork import REMEMBER, ForkHost, ForkOptions, ForkQueueOptions
 from autopyfactory.batch.fork_files import alive
 from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
 from autopyfactory.errors import Refused, SourceError
@@ -37,6 +38,15 @@ def wait_for_line(host: TestHost, cid: str, text: str) -> None:
     until(lambda: (host.home / f"logs/Q/{cid}.out").exists() and text in host.text(cid, "out"))
 
 
+def test_options() -> None:
+    for times in ({"interval": "1m"}, {"max_age": "5s"}):
+        with pytest.raises(ValidationError, match="max_age must be more than interval"):
+            ForkOptions.model_validate(times)
+    with pytest.raises(ValidationError, match="deadline"):
+        ForkOptions.model_validate({"deadline": "5s"})
+    assert 0 < ForkOptions().deadline < ForkOptions().max_age
+
+
 def test_exit_codes_and_signals_are_told_once(host: TestHost) -> None:
     done = host.submit("exit 0", name="a")
     bad = host.submit("exit 7", name="b")
@@ -47,6 +57,19 @@ def test_exit_codes_and_signals_are_told_once(host: TestHost) -> None:
     assert host.ended[shot.cids[0]] == EndedPilot(shot.cids[0], "Q", "c", -9)
     assert host.host.poll().ended == ()
     assert host.host.ended(frozenset({"a", "b", "never"})) == {"a", "b"}
+
+
+def test_a_pilot_whose_keeper_is_killed_is_ended_with_all_it_started(host: TestHost) -> None:
+    cid = host.submit("(setsid sleep 300 & echo pid $!; wait) & echo pid $$; wait; exit 0").cids[0]
+    guard = guard_of(host, cid).split()[1]
+    until(lambda: (host.home / f"logs/Q/{cid}.out").exists() and host.text(cid, "out").count("pid") == 2)
+    pilot = [int(pid) for pid in re.findall(r"pid (\d+)", host.text(cid, "out"))]
+    assert all(Path(f"/proc/{pid}").exists() for pid in pilot)
+    (keeper,) = Path(f"/proc/{guard}/task/{guard}/children").read_text().split()
+    os.kill(int(keeper), signal.SIGKILL)
+    host.finish()
+    assert host.ended[cid].fault.startswith("the process that ran it was killed")
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pilot)
 
 
 def test_output_environment_and_log(host: TestHost, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +145,12 @@ def test_a_submission_is_written_whole_or_not_at_all(host: TestHost, monkeypatch
     assert host.counts() == {}
 
 
-def test_a_wrapper_that_is_not_there_is_a_fault(host: TestHost) -> None:
-    host.submit("", executable="/nonexistent/wrapper")
-    (pilot,) = host.finish()
+def test_a_wrapper_that_is_not_there_is_a_fault_and_the_log_says_so_once(
+    host: TestHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.submit("", 2, executable="/nonexistent/wrapper")
+    pilot, _ = host.finish()
+    assert [record.levelname for record in caplog.records if "/nonexistent/wrapper" in record.message] == ["WARNING"]
     assert pilot.exit_code is None
     assert "could not start" in pilot.fault
     assert "/nonexistent/wrapper" in pilot.fault
@@ -222,9 +248,10 @@ def test_a_guard_that_dies_before_its_claim_is_a_fault(host: TestHost, monkeypat
 
 def test_remove_drops_waiting_pilots_and_ends_running_ones(host: TestHost) -> None:
     cids = host.submit("trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done", 4).cids
-    host.submit("sleep 60", queue="OTHER")
     for cid in cids[:2]:
         wait_for_line(host, cid, "ready")
+    # Now, with both slots taken: sooner it could get the second one, for a queue without pilots comes first.
+    host.submit("sleep 60", queue="OTHER")
     assert host.host.remove("Q", frozenset({PilotState.PENDING})) == 2
     assert host.host.remove("Q", frozenset({PilotState.HELD})) == 0
     assert host.host.remove("Q", frozenset({PilotState.RUNNING})) == 2

@@ -166,11 +166,11 @@ def test_doubt_until_accepted_pilots_show(bench: Bench) -> None:
     bench.submit(5)
     assert bench.source.doubt("Q", bench.source.snapshot()) == ""
     snapshot = bench.poll()
-    assert (
-        bench.source.doubt("Q", snapshot) == "pool accepted 5 pilots at 22:13:20 and shows neither them nor their end"
-    )
+    said = "pool accepted 5 pilots at 22:13:20 and shows neither them nor their end; look for submission 2023"
+    assert bench.source.doubt("Q", snapshot).startswith(said)
     assert bench.source.doubt("R", snapshot) == ""
     assert bench.source.in_flight() == 5
+    assert bench.counts(snapshot) == PilotCounts(unseen=5), "siblings must not ask for their jobs again"
     bench.pool.hidden = False
     assert bench.source.doubt("Q", bench.poll()) == ""
     assert bench.counts() == PilotCounts(pending=5)
@@ -197,9 +197,32 @@ def test_doubt_stays_while_nobody_can_tell_of_their_end(bench: Bench, monkeypatc
 
 def test_doubt_ends_after_an_hour(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.submit(5, lost=True)
-    bench.clock.at += DOUBT - POLL
+    assert bench.source.doubt("Q", bench.poll())
+    bench.clock.at += DOUBT - 2 * POLL
+    assert bench.source.doubt("Q", bench.poll())
+    bench.clock.at += POLL
     assert bench.source.doubt("Q", bench.poll()) == ""
-    assert "never showed the 5 pilots of Q; they are given up" in caplog.text
+    assert "does not show the 5 pilots of Q; they are given up" in caplog.text
+
+
+def test_pilots_that_were_shown_and_vanish_put_the_source_in_doubt(bench: Bench) -> None:
+    bench.submit(5)
+    assert bench.source.doubt("Q", bench.poll()) == ""
+    bench.pool.hidden = True
+    hidden = bench.poll()
+    assert bench.source.doubt("Q", hidden)
+    assert bench.counts(hidden).in_flight == 5
+    bench.pool.hidden = False
+    assert bench.source.doubt("Q", bench.poll()) == ""
+
+
+def test_pilots_that_vanish_with_an_end_on_record_are_believed_gone(bench: Bench) -> None:
+    bench.submit(5)
+    bench.poll()
+    bench.finish()
+    shown = bench.poll()
+    assert bench.source.doubt("Q", shown) == ""
+    assert bench.counts(shown).in_flight == 0
 
 
 def test_an_older_answer_does_not_lose_what_a_newer_one_settled(bench: Bench) -> None:
@@ -366,6 +389,13 @@ def test_pilots_younger_than_our_start_are_a_twins_even_in_the_first_answer(benc
     assert "host there" in bench.source.twin
 
 
+def test_a_twin_on_our_own_host_is_known_by_what_we_did_not_submit(bench: Bench) -> None:
+    bench.poll()
+    twin(bench, "29991231T235959-abc", "here")
+    bench.poll()
+    assert "host here" in bench.source.twin
+
+
 def test_pilots_without_a_host_that_we_did_not_submit_are_a_twins(bench: Bench) -> None:
     bench.poll()
     twin(bench, "other", "")
@@ -389,10 +419,52 @@ def test_one_empty_answer_does_not_make_our_old_pilots_a_twins(bench: Bench) -> 
 
 def test_turns_at_the_rate(tmp_path: Path) -> None:
     bench = Bench(tmp_path, rate=20.0)
-    assert [bench.source.turn(40), bench.source.turn(20), bench.source.turn(1)] == [0.0, 2.0, 3.0]
+    assert [bench.source.turn(40), bench.source.turn(20), bench.source.turn(1)] == [(40, 0.0), (20, 2.0), (1, 3.0)]
     bench.clock.at += 10
-    assert bench.source.turn(1) == 0.0
-    assert Bench(tmp_path).source.turn(10_000) == 0.0
+    assert bench.source.turn(1) == (1, 0.0)
+    assert Bench(tmp_path).source.turn(10_000) == (10_000, 0.0)
+
+
+def test_a_turn_is_never_later_than_one_interval_and_nobody_gets_more(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, rate=1.0)
+    assert bench.source.turn(1000) == (int(POLL), 0.0)
+    assert bench.source.turn(1000) == (1, POLL)
+    assert bench.source.turn(1000) == (0, 0.0)
+    bench.clock.at += 2
+    assert bench.source.turn(1000)[0] == 1
+
+
+def test_a_queue_that_was_moved_is_counted_where_it_was(bench: Bench) -> None:
+    bench.submit(5)
+    bench.submit(3, queue="R")
+    bench.poll()
+    bench.submit(2, lost=True, outcome=Outcome.AMBIGUOUS)
+    assert bench.source.in_flight_of("Q") == 7
+    assert bench.source.in_flight_of("R") == 3
+    bench.restart()
+    assert bench.source.in_flight_of("Q") == 2, "of a source that has not answered what is unsettled counts"
+
+
+def test_a_second_doubt_lasts_as_long_as_the_first(bench: Bench) -> None:
+    bench.submit(5)
+    bench.poll()
+    for _ in range(2):
+        bench.pool.hidden = True
+        assert bench.source.doubt("Q", bench.poll())
+        bench.pool.hidden = False
+        assert bench.source.doubt("Q", bench.poll()) == ""
+        bench.clock.at += DOUBT
+        bench.poll()
+
+
+def test_of_what_vanishes_only_what_was_alive_is_missed(bench: Bench) -> None:
+    bench.submit(5)
+    bench.poll()
+    for pilot in list(bench.pool.pilots.values())[:4]:
+        pilot.state = PilotState.FINISHING
+    bench.poll()
+    bench.pool.hidden = True
+    assert bench.counts(bench.poll()).in_flight == 1
 
 
 def test_close_ends_both(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

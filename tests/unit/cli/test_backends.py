@@ -101,10 +101,14 @@ def test_a_disabled_queue_is_rendered_too_and_the_first_of_its_endpoints(conf: C
 
 
 def test_what_cannot_be_rendered(conf: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    path = conf("type = vanilla\nsubmit.+APF_QUEUE = 1\n")
+    hidden = run("render", "--conf", str(conf("type = vanilla\nsubmit.+APF_QUEUE = 1\n")), "Q")
+    assert hidden.exit_code == 2
+    assert "the section [Q] has mistakes" in hidden.output
+
+    path = conf("type = vanilla\narguments = $(DOLLAR)\n")
     result = run("render", "--conf", str(path), "Q")
     assert result.exit_code == 1
-    assert "Q cannot submit: submit.+APF_QUEUE would hide the pilots" in result.output
+    assert "Q cannot submit: no submit description can carry '$(DOLLAR)'" in result.output
     assert run("render", "--conf", str(path), "R").exit_code == 2
 
     config = load(path)

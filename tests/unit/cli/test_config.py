@@ -17,6 +17,7 @@ max_submit_rate = 100/m
 plugin = apfmon
 url = http://user:hunter2@apf.example.org/api
 """
+ARGUMENTS = "5%% --pass word --api-token hunter2 --password=hunter2 http://hunter2@x/"
 
 
 @pytest.fixture
@@ -24,7 +25,8 @@ def conf(tmp_path: Path) -> Path:
     path = tmp_path / "autopyfactory.conf"
     path.write_text(MAIN)
     (tmp_path / "queues.conf").write_text(
-        f"[DEFAULT]\nmax_pending = 100\n[Q]\n{QUEUE}memory = 16GB\narguments = 5%%\n"
+        f"[DEFAULT]\nmax_pending = 100\n[Q]\n{QUEUE}memory = 16GB\n"
+        f"arguments = {ARGUMENTS}\n"
         "env.API_TOKEN = hunter2\nenv.PROXY = http://u:hunter2@squid:3128\nenv.X = 1\nsubmit.+Project = \"atlas\"\n"
         f"[OFF]\nenabled = no\n{QUEUE}[OUT]\ncores = 0\n[OFF_AND_WRONG]\nenabled = no\n"
     )  # fmt: skip
@@ -46,7 +48,7 @@ def test_every_value_with_its_line(conf: Path) -> None:
     assert printed["plugin = panda"] == "default"
     assert printed["max_pending = 100"] == f"{queues}:2"
     assert printed["memory = 16GB"] == f"{queues}:8"
-    assert printed["arguments = 5%%"] == f"{queues}:9"
+    assert printed["arguments = 5%% --pass word --api-token *** --password=*** http://***@x/"] == f"{queues}:9"
     assert printed['submit.+Project = "atlas"'] == f"{queues}:13"
     assert printed["max_pilots = 1000"] == "default"
     assert printed["walltime = none"] == "default"
@@ -63,7 +65,7 @@ def test_secrets_are_masked(conf: Path) -> None:
     text = run("config", "--conf", str(conf), "Q").output
     assert "hunter2" not in text
     assert "env.API_TOKEN = ********" in text
-    assert "env.PROXY = http://u:********@squid:3128" in text
+    assert "env.PROXY = http://***@squid:3128" in text
 
 
 @pytest.mark.parametrize(("queue", "head"), [("Q", "[Q]"), ("OFF", "[OFF]")])

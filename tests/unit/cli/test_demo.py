@@ -1,4 +1,8 @@
 import io
+import json
+import signal
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -55,3 +59,15 @@ def test_the_picture_fits_the_terminal_and_says_all(width: int) -> None:
 def test_the_picture_does_not_jump_at_80_columns() -> None:
     fresh = [Row(row.queue, row.jobs, None, row.note) for row in rows()]
     assert len(drawn(80, fresh)) == len(drawn(80, rows()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_it_early_and_well(number: signal.Signals) -> None:
+    command = [sys.executable, "-c", "from autopyfactory.cli import main; main()", "demo", "--json", "--seconds", "60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert json.loads(out)["seconds"] < 30

@@ -74,6 +74,9 @@ def test_drain_and_resume(conf: Path) -> None:
         (["pause", "BNL_PROD", "--why", " "], "say why"),
         (["drain", "BNL_PROD", "--why", "x", "--for", "4"], "is no duration"),
         (["pause", "--why", "x"], "name queues or give --all"),
+        (["drain", "--for", "4h"], "say why"),
+        (["resume", "--why", "x"], "name queues or give --all"),
+        (["resume", "BNL_PROD", "--for", "4h"], "'autopyfactory pause QUEUE --for 4h'"),
         (["resume", "BNL_PROD", "--all"], "name queues or give --all"),
     ],
 )
@@ -82,6 +85,81 @@ def test_a_wrong_command_line_changes_nothing(conf: Path, words: list[str], said
     assert result.exit_code == 2
     assert said in " ".join(result.output.split())
     assert list((conf.parent / "state").iterdir()) == []
+
+
+def test_what_is_in_force_is_shown(conf: Path) -> None:
+    for command in ("pause", "resume", "drain"):
+        assert (say(conf, command).output, say(conf, command).exit_code) == ("no queue is paused\n", 0)
+    say(conf, "pause", "--all", "--why", "power cut", "--for", "4h")
+    say(conf, "drain", "OFF", "--why", "moving")
+    say(conf, "resume", "BNL_TEST", "--why", "has its own power")
+    for command in ("pause", "resume", "drain"):
+        result = say(conf, command)
+        first, second, third = result.output.splitlines()
+        assert result.exit_code == 0
+        assert first.startswith("all queues paused until 2")
+        assert first.endswith(": power cut")
+        assert second.startswith("BNL_TEST resumed until 2")
+        assert second.endswith(": has its own power")
+        assert third.startswith("OFF draining by ada since 2")
+
+
+def test_a_resume_tells_why(conf: Path) -> None:
+    operator = Operator(conf.parent / "state")
+    say(conf, "pause", "BNL_PROD", "--why", "full")
+    assert say(conf, "resume", "BNL_PROD", "--why", "disk\nadded").output == "BNL_PROD runs: disk added\n"
+    assert operator.state("BNL_PROD", 0.0) is None
+    [state] = operator.states(0.0).values()
+    assert (state.action, state.who, state.why) == ("run", "ada", "disk added")
+    say(conf, "pause", "--all", "--why", "full again")
+    assert operator.state("BNL_PROD", 0.0) is not None
+    say(conf, "resume", "--all", "--why", "over")
+    assert operator.state("BNL_PROD", 0.0) is None
+    assert say(conf, "resume").output.endswith(": over\nno queue is paused\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("queues.conf", QUEUES + "[BNL_PROD]\n[SICK]\nbackend = no such\n"),
+        ("apf.conf", CONF + "nonsense = 1\n[wms x]\nplugin = no such\n[factory]\n"),
+    ],
+)
+def test_a_broken_configuration_stops_no_pause(conf: Path, name: str, text: str) -> None:
+    (conf.parent / name).write_text(text.format(state=conf.parent / "state"))
+    assert say(conf, "pause", "BNL_PROD", "--why", "x").exit_code == 0
+    assert say(conf, "drain", "BNL_PORD", "--why", "x").exit_code == 2
+    assert set(Operator(conf.parent / "state").states(0.0)) == {"BNL_PROD"}
+
+
+def test_the_state_dir_may_be_put_together(conf: Path) -> None:
+    conf.write_text(f"[factory]\nbase = {conf.parent}\nstate_dir = %(base)s/state\n")
+    assert say(conf, "pause", "BNL_PROD", "--why", "x").exit_code == 0
+    assert set(Operator(conf.parent / "state").states(0.0)) == {"BNL_PROD"}
+
+
+def test_unreadable_queue_files_stop_no_pause(conf: Path) -> None:
+    (conf.parent / "queues.conf").unlink()
+    result = say(conf, "pause", "BNL_PROD", "--why", "x")
+    assert result.exit_code == 0
+    assert "names are taken as they are" in result.output
+    assert set(Operator(conf.parent / "state").states(0.0)) == {"BNL_PROD"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[factory]\nstate_dir = here\n", "apf.conf:2: [factory] state_dir: 'here' is no absolute path"),
+        ("[factory]\nstate_dir /here\n", "apf.conf:2: [factory]"),
+        ("[factory]\nstate_dir = %(base)s/here\n", "apf.conf:2: [factory] state_dir: %(base)s names an option"),
+        ("[wms x]\n", "apf.conf: has no [factory] section"),
+    ],
+)
+def test_without_a_state_dir_nothing_can_be_written(conf: Path, text: str, said: str) -> None:
+    conf.write_text(text)
+    result = say(conf, "pause", "--all", "--why", "x")
+    assert result.exit_code == 2
+    assert said in result.output
 
 
 def test_it_cannot_be_written_down(conf: Path) -> None:

@@ -1,6 +1,6 @@
 """A catalogue of plug-ins that need nothing, and a folder of configuration files."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +10,7 @@ from autopyfactory.config import models
 from autopyfactory.config.catalogue import BATCH, MONITOR, WMS, Catalogue
 from autopyfactory.config.fields import Boolean, Duration, Options, Rate, Secret
 from autopyfactory.config.loader import load
+from autopyfactory.config.problems import Fault
 
 MAIN = """\
 [factory]
@@ -40,6 +41,14 @@ class Condor:
     source_kind: ClassVar[str] = "schedd"
     SourceOptions = ScheddOptions
     QueueOptions = CondorQueueOptions
+
+    @classmethod
+    def check_submit(cls, submit: Mapping[str, str]) -> Iterator[Fault]:
+        for name in submit:
+            if name == "crash":
+                raise RuntimeError("oh")
+            if name.startswith("no"):
+                yield Fault(f"submit.{name}", "take it out", warning=name == "nod")
 
 
 class HostOptions(Options):

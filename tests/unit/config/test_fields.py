@@ -127,13 +127,13 @@ def test_ids_and_command_lines() -> None:
         ("rate", 20.0, "20/s"),
         ("rate", 100 / 60, "100/m"),
         ("rate", 1 / 7000, "0.000142857/s"),
-        ("words", ("a", "http://u:pw@h"), "a, http://u:********@h"),
+        ("words", ("a", "http://u:pw@h"), "a, http://***@h"),
         ("yes", True, "yes"),
         ("yes", False, "no"),
         ("cores", {"SCORE": 1, "MCORE": 8}, "SCORE:1, MCORE:8"),
         ("number", Fraction(1, 3), "1/3"),
         ("secret", SecretStr("hush"), "********"),
-        ("url", "http://user:pw@squid:3128/x", "http://user:********@squid:3128/x"),
+        ("url", "http://user:pw@squid:3128/x", "http://***@squid:3128/x"),
         ("odd", b"x", "b'x'"),
     ],
 )
@@ -160,4 +160,3 @@ def test_a_plain_secret_is_masked_too() -> None:
 
     assert fields.write(Plain.model_fields["word"], SecretStr("hush")) == "********"
     assert "hush" not in repr(TypeAdapter(fields.Secret).validate_python("hush"))
-    assert (fields.mask("hush"), fields.mask("")) == ("********", "")

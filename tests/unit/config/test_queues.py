@@ -54,6 +54,8 @@ def test_a_queue_with_everything(files: Files) -> None:
         ("max_pending =", "6: [Q] max_pending: '' is no whole number"),
         ("max_pilots = none", "6: [Q] max_pilots: 'none' is no whole number"),
         ("share = 2", "6: [Q] share: '2' is too much, write 1 or less"),
+        ("submit.not = x", "6: [Q] submit.not: take it out"),
+        ("submit.crash = x", "4: [Q] backend: its check of submit.X failed: RuntimeError: oh"),
         ("interval = 0.01s", "6: [Q] interval: '0.01s' is too little, write 0.1s or more"),
         ("enabled = maybe", "6: [Q] enabled: 'maybe' is neither yes nor no"),
         ("arguments = 'x", "6: [Q] arguments: a quotation mark or a backslash"),
@@ -125,6 +127,7 @@ def test_what_a_queue_must_say(files: Files, base: str, problem: str) -> None:
         ("status_test = 1\nrules = ready, status_test", "7: [Q] rules: warning: 'status_test' is a gate"),
         ("share = 0", "6: [Q] share: warning: is 0, so the queue has no part of any demand"),
         ("weight = 0", "6: [Q] weight: warning: is 0"),
+        ("submit.nod = x", "6: [Q] submit.nod: warning: take it out"),
         ("fixed = 3", "6: [Q] fixed: warning: is never read, for the rule 'fixed' is not in rules"),
         (
             "allow_same_user = yes",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from autopyfactory.clock import Clock
 from autopyfactory.config.fields import Options
 from autopyfactory.errors import MonitorError
-from autopyfactory.model import CycleReport, Decision, EndedPilot
+from autopyfactory.model import CycleReport, Decision, EndedPilot, Submitted
 from autopyfactory.monitor.reporter import IDLE, Outbox, Reporter
 from tests.unit.monitor.kit import Hands
 
@@ -58,6 +58,10 @@ class Recorder:
 
 
 def report(queue: str = "Q", at: float = 0.0) -> CycleReport:
+    return CycleReport(queue, at, Decision(1), submitted=(Submitted("s", ("1.0",)),))
+
+
+def status(queue: str = "Q", at: float = 0.0) -> CycleReport:
     return CycleReport(queue, at, Decision(0))
 
 
@@ -146,13 +150,67 @@ def test_a_bug_in_a_plug_in_shows_its_trace_once_and_no_other_monitor_feels_it(
     box = outbox(monitor, clock)
     monitor.error = ZeroDivisionError("oops")
     for _ in range(3):
-        box.add([report()])
         box.step()
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert caplog.records[0].exc_info
+
+
+def test_the_one_report_that_trips_a_bug_is_dropped_and_the_others_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    class Picky(Recorder):
+        def send(self, reports: Sequence[CycleReport], ended: Sequence[EndedPilot]) -> None:
+            if any(told.at == 7 for told in reports):
+                raise ZeroDivisionError("oops")
+            super().send(reports, ended)
+
+    clock, monitor = Hands(), Picky()
+    box = outbox(monitor, clock)
+    box.add([report(at=n) for n in range(20)])
+    for _ in range(30):
+        box.step()
+        clock.at += box.pause()
+    box.add([report(at=20), report(at=21)])
+    calls = monitor.calls
+    box.step()
+    assert monitor.calls == calls + 1, "in one batch again"
+    assert [told.at for told in monitor.reports] == [n for n in range(22) if n != 7]
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert all(record.exc_info for record in errors)
+    assert "this report is dropped: CycleReport(queue='Q', at=7" in errors[-1].getMessage()
+
+
+def test_a_report_that_meets_a_bug_is_tried_once_more(caplog: pytest.LogCaptureFixture) -> None:
+    clock, monitor = Hands(), Recorder()
+    box = outbox(monitor, clock)
+    monitor.error = ZeroDivisionError("oops")
+    box.add([report()])
+    box.step()
+    assert box.pause() > 0
     monitor.error = None
     box.step()
-    assert len(monitor.reports) == 3
+    assert len(monitor.reports) == 1
+
+
+def test_statuses_make_way_for_pilots_and_the_latest_of_a_queue_stays() -> None:
+    clock, monitor = Hands(), Recorder()
+    box = outbox(monitor, clock, bound=8)
+    box.add([report(at=0), EndedPilot("1.0", "Q", "s")])
+    for n in range(1, 50):
+        box.add([status("P", n), status("Q", n)])
+    box.add([report(at=50)])
+    box.step()
+    told = [(item.queue, item.at) for item in monitor.reports]
+    assert {("Q", 0), ("P", 49), ("Q", 50)} <= set(told)
+    assert len(monitor.pilots) == 1
+    assert len(told) <= 7
+
+
+def test_statuses_of_more_queues_than_fit_push_no_pilot_out() -> None:
+    clock, monitor = Hands(), Recorder()
+    box = outbox(monitor, clock, bound=5)
+    box.add([report(at=n) for n in range(4)])
+    box.add([status(f"Q{n}", n) for n in range(10)])
+    box.step()
+    assert [(item.queue, item.at) for item in monitor.reports] == [("Q", 0), ("Q", 1), ("Q", 2), ("Q", 3), ("Q9", 9)]
 
 
 def test_a_bug_leaves_the_other_monitors_alone(made: Callable[..., Reporter]) -> None:

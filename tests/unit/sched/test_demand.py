@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autopyfactory.model import JobCount
-from autopyfactory.sched.demand import Claim, deal, job_cores, part
+from autopyfactory.sched.demand import Claim, Demand, deal, job_cores, part
 
 
 def cell(activated: int, resource_type: str = "", label: str = "") -> JobCount:
@@ -207,3 +207,12 @@ def test_any_mixture_is_sane(claims: list[Claim], x: int, y: int, share: Fractio
     for mine in claims:
         demand = part(cells, mine, [claim for claim in claims if claim is not mine], share=share)
         assert 0 <= demand.surplus <= demand.gross <= demand.activated
+
+
+def test_pilots_that_do_not_start_starve_no_sibling() -> None:
+    cells = [JobCount("SCORE", "managed", {"activated": 150})]
+    stuck = Claim("B", waiting=200, active=False)
+    assert part(cells, Claim("A"), [stuck]).surplus == 150
+    assert part(cells, Claim("A"), [replace(stuck, fresh=30)]).surplus == 30
+    assert part(cells, Claim("A"), [replace(stuck, fresh=0)]) == Demand(150, 150, 0)
+    assert part(cells, Claim("A"), [replace(stuck, active=True, fresh=0)]) == Demand(150, 75, 0)
