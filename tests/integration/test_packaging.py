@@ -94,7 +94,7 @@ def test_the_packaged_command_runs_also_with_children_that_import_it(
     shutil.chown(base, user)
     (base / "apf.conf").write_text(CONF.format(base=base))
     (base / "queues.conf").write_text(QUEUES)
-    words = ["run", "--runas", user, "--once", "--dry-run", "--conf", base / "apf.conf"]
+    words: list[str | Path] = ["run", "--runas", user, "--once", "--dry-run", "--conf", base / "apf.conf"]
     said = run(*command, *words, env=environment)
     # No HTCondor answers; that must be what HTCondor's own bindings say, in a child that lives.
     assert "blocked: " in said
