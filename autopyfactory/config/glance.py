@@ -32,8 +32,8 @@ def glance(path: Path) -> Glance:
         raise ConfigError([str(located(ini.Block("", file.file, 0), fault)) for fault in faults])
     values, faults_of_all = ini.expand(block.entries)
     faulty = [fault for fault in faults_of_all if fault.option == "state_dir"]
-    if "state_dir" not in block.entries:
-        faulty += block.faults  # one of these lines may be the one that names it
+    # Without the option, any line that is nothing known may be the one that names it.
+    faulty += [fault for fault in block.faults if fault.option == "state_dir" or "state_dir" not in block.entries]
     try:
         text = values.get("state_dir")
         state_dir = FactoryOptions.model_fields["state_dir"].default if text is None else absolute(text)

@@ -151,6 +151,11 @@ def test_start_status_reload_stop(service: Service, user: str) -> None:
     code, said = service("restart")
     assert (code, service.pid) == (6, pid), said
     service.configure()
+    (service.base / "apf.conf").chmod(0o600)
+    code, said = service("restart")
+    assert (code, service.pid) == (6, pid), said
+    assert "apf.conf' is not readable" in said
+    (service.base / "apf.conf").chmod(0o644)
 
     code, said = service("restart")
     assert code == 0, said

@@ -152,6 +152,7 @@ def test_unreadable_queue_files_stop_no_pause(conf: Path) -> None:
         ("[factory]\nstate_dir = here\n", "apf.conf:2: [factory] state_dir: 'here' is no absolute path"),
         ("[factory]\nstate_dir /here\n", "apf.conf:2: [factory]"),
         ("[factory]\nstate_dir = %(base)s/here\n", "apf.conf:2: [factory] state_dir: %(base)s names an option"),
+        ("[factory]\nstate_dir = /a\nstate_dir = /b\n", "apf.conf:3: [factory] state_dir: stands twice"),
         ("[wms x]\n", "apf.conf: has no [factory] section"),
     ],
 )
