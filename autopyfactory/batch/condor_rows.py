@@ -95,11 +95,13 @@ def _ce(wish: Wish) -> dict[str, str]:
 
 
 def _arc(wish: Wish) -> dict[str, str]:
-    """ARC reads memory per slot; wall time has no word of its own and goes as ADL, in seconds."""
+    """ARC reads memory per slot; wall time has no word of its own and goes as ADL, in seconds.
+
+    Memory that is left to the CE must be left undefined, or condor_submit asks for 128 MB.
+    """
     shape, options = wish.shape, wish.options
-    lines = {"request_cpus": str(shape.cores)}
-    if shape.memory_mb is not None:
-        lines["request_memory"] = str(-(-shape.memory_mb // shape.cores))
+    memory = "undefined" if shape.memory_mb is None else str(-(-shape.memory_mb // shape.cores))
+    lines = {"request_cpus": str(shape.cores), "request_memory": memory}
     resources = options.arc_resources
     if shape.walltime_s is not None and "<WallTime" not in resources:
         resources = f"<WallTime>{shape.walltime_s}</WallTime>{resources}"

@@ -169,11 +169,11 @@ class TorqueCommands:
         match = _ID.search(answer.stdout)
         if answer.rc == 0 and match:
             return match[1]
-        said = answer.said().removeprefix("qsub: ")
+        said = _complaint("qsub", answer)
         if answer.rc <= 0 or any(word in said for word in UNCERTAIN):
-            raise Ambiguous(f"qsub: {said}")
+            raise Ambiguous(said)
         remedy = next((remedy for text, remedy in REMEDIES.items() if text.lower() in said.lower()), "")
-        raise Refused(f"qsub: {said}{f' ({remedy})' if remedy else ''}")
+        raise Refused(f"{said}{f' ({remedy})' if remedy else ''}")
 
     def status(self) -> list[str]:
         """Return the qstat of all jobs; the short table shows no tags and cuts names."""
@@ -186,7 +186,7 @@ class TorqueCommands:
         """
         _, *parts = _HEAD.split(_unfolded(answer.stdout))
         if answer.rc or (not parts and (answer.stdout + answer.stderr).strip()):
-            raise Unbelievable(f"qstat: {answer.said()}")
+            raise Unbelievable(_complaint("qstat", answer))
         return [_seen(id_, block) for id_, block in zip(parts[::2], parts[1::2], strict=True)]
 
     def history(self, ids: Sequence[str]) -> list[str] | None:
@@ -206,7 +206,7 @@ class TorqueCommands:
         lines = (answer.stderr + answer.stdout).splitlines()
         complaints = [line for line in lines if line.strip() and not any(gone in line for gone in GONE)]
         if answer.rc and (complaints or not lines):
-            raise Unbelievable(f"qdel: {'; '.join(complaints)[:400] or answer.said()}")
+            raise Unbelievable(_complaint("qdel", Answer(answer.rc, "", "\n".join(complaints))))
         return len(ids)
 
 
@@ -240,6 +240,12 @@ def _end(block: str) -> End:
     if status >= _SIGNALLED:
         return End(_SIGNALLED - status, "removed" if status == _REMOVED else "")
     return End(status)
+
+
+def _complaint(command: str, answer: Answer) -> str:
+    """Return what a command complains of, with its name once."""
+    said = answer.said()
+    return said if said.startswith(f"{command}: ") else f"{command}: {said}"
 
 
 def _hiding(arguments: Sequence[str]) -> str:

@@ -121,10 +121,8 @@ def test_a_queue_with_an_outage(cluster: SlurmCluster, user: str, workdir: Path,
         cids = [tags.cid for tags, _ in pilots(cluster)]
         assert len(set(cids)) == len(cids)
         assert {path.stem for path in (workdir / "factory" / "pilots").rglob("*.out")} >= set(cids)
-        # A slurmctld that is killed forgets what it accepted in its last seconds.
-        told = {name.partition(":")[2]: job.state for name, job in mon.jobs.items()}
-        assert told.keys() >= set(cids)
-        assert {cid for cid, state in told.items() if state == "fault"} == told.keys() - set(cids)
+        # A slurmctld that is killed forgets what it accepted in its last seconds; the monitor has these as well.
+        assert {name.partition(":")[2] for name in mon.jobs} >= set(cids)
         assert not factory.lines(" (ERROR|CRITICAL) ")
 
 

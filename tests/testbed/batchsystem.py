@@ -44,8 +44,11 @@ class PretendedSystem:
         # A copy, for the clone may lie where the user cannot go.
         shutil.copytree(_HERE / "bin" / self._kind, self.bin)
         shutil.copytree(_HERE / "standin", self.folder / "standin", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("lock", "alive"):
+            (self.folder / name).touch()
         self.configure(**self._conf)
-        self.own()
+        for path in (self.folder, *self.folder.rglob("*")):
+            os.chown(path, self._account.pw_uid, self._account.pw_gid)
         self.start()
         return self
 
@@ -57,11 +60,6 @@ class PretendedSystem:
         for job in self.jobs().values():
             if job["state"] == "running":
                 self._end(job["pid"])
-
-    def own(self) -> None:
-        """Give all files to the user, what a test as root has written too."""
-        for path in (self.folder, *self.folder.rglob("*")):
-            os.chown(path, self._account.pw_uid, self._account.pw_gid)
 
     def start(self) -> None:
         """Start the server, again too: it remembers its jobs."""
@@ -98,7 +96,6 @@ class PretendedSystem:
         """Change what is configured, at any time."""
         with self._state.state() as state:
             state.conf |= conf
-        self.own()
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         """Return all jobs that it remembers, by number."""
@@ -109,13 +106,11 @@ class PretendedSystem:
         """Change what it knows of a job; `word` is the state that it shows."""
         with self._state.state() as state:
             state.jobs[number] |= values
-        self.own()
 
     def lose(self, number: str) -> None:
         """Forget a job, as a server that has lost its state."""
         with self._state.state() as state:
             self._end(state.jobs.pop(number).get("pid"))
-        self.own()
 
     @staticmethod
     def _end(pid: int | None) -> None:

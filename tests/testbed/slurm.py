@@ -13,7 +13,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -100,13 +101,15 @@ class SlurmCluster:
         """End all jobs and all daemons."""
         if self.pid("slurmctld"):
             self.resume()
-            self.run("scancel", "--state=PENDING", "--user=root", check=False)
-            subprocess.run(
-                ["scancel", "--quiet", "--full", "--partition=normal"], env=self._env(), check=False, timeout=60
-            )
+            if ids := self.run("squeue", "--all", "-h", "-o", "%A", check=False).split():
+                self.run("scancel", "--quiet", "--full", *ids, check=False)
             self._until(lambda: not self._unfinished(), 10.0)
         for name in ("slurmd", "slurmctld", "munged"):
             self._end(name, signal.SIGTERM)
+        # Jobs that ended while the controller was dead wait for it for ever, and what still runs has lost its guard.
+        for pid in self._left_behind():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def start_controller(self, *, ready: bool = True) -> None:
         """Start slurmctld, again too: it remembers its jobs."""
@@ -216,6 +219,19 @@ class SlurmCluster:
             log = self.base / "log" / "slurmctld.log"
             raise RuntimeError(f"Slurm is not ready: {log.read_text()[-2000:] if log.exists() else 'no log'}")
 
+    def _left_behind(self) -> Iterator[int]:
+        """Return the processes of this cluster's jobs, and those that watch over them."""
+        conf = f"SLURM_CONF={self.base}/slurm.conf".encode()
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (folder / "environ").read_bytes().split(b"\0")
+                job = conf in words and any(word.startswith(b"SLURM_JOB_ID=") for word in words)
+                step = (folder / "comm").read_text() == "slurmstepd\n"
+                if job or (step and (folder / "cwd").readlink().is_relative_to(self.base)):
+                    yield int(folder.name)
+            except OSError:
+                continue
+
     def _unfinished(self) -> bool:
         return bool(self.run("squeue", "-h", check=False).strip())
 
@@ -228,7 +244,7 @@ class SlurmCluster:
             os.kill(pid, signal.SIGKILL)
 
     @staticmethod
-    def _until(true: "Any", seconds: float) -> bool:
+    def _until(true: Callable[[], bool], seconds: float) -> bool:
         end = time.monotonic() + seconds
         while not true():
             if time.monotonic() > end:

@@ -75,13 +75,13 @@ class Folder:
         """Tell whether the server runs; wait for ever for one that is stopped by SIGSTOP."""
         with (self.path / "alive").open("a") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 return False
             except BlockingIOError:
                 pid = (self.path / "alive").read_text()
-        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T":
+        while (state := _process(pid)) == "T":
             time.sleep(TICK)
-        return True
+        return bool(state)
 
     @staticmethod
     def refusal(state: State) -> str:
@@ -136,7 +136,7 @@ class Folder:
 
     def _end(self, number: str, job: dict[str, Any], now: float) -> None:
         file = self.path / f"{number}.rc"
-        if not file.exists() and _alive(job["pid"]):
+        if not file.exists() and _process(str(job["pid"])):
             return
         code = int(file.read_text()) if file.exists() else 143
         if job.get("killed"):
@@ -167,11 +167,13 @@ def _signal(pid: int, how: signal.Signals) -> None:
         os.killpg(pid, how)
 
 
-def _alive(pid: int) -> bool:
+def _process(pid: str) -> str:
+    """Return the state of a process, "" for one that is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
+        return ""
+    return "" if state in "ZX" else state
 
 
 if __name__ == "__main__":

@@ -141,9 +141,10 @@ def test_every_row_of_the_table_is_here_and_no_other() -> None:
 def test_what_is_not_asked_for_is_not_there(subtype: str) -> None:
     made = order(subtype, "ce1", Shape())
     bare = replace(made, queue=replace(made.queue, options=made.queue.options.model_copy(update={"batchqueue": ""})))
-    asked = {"request_memory", "batch_runtime", "arc_resources", "batch_queue", "+maxMemory", "+maxWallTime"}
+    asked = {"batch_runtime", "arc_resources", "batch_queue", "+maxMemory", "+maxWallTime"}
     assert not rendered(bare).keys() & {*asked, "+remote_queue", "x509userproxy", "use_scitokens"}
     assert rendered(bare)["request_cpus"] == "1"
+    assert rendered(bare).get("request_memory") == ("undefined" if subtype == "arc" else None)
 
 
 @pytest.mark.parametrize(
