@@ -110,8 +110,10 @@ class CommandBatch:
         with self._book() as pilots:
             pilots.shown(seen, self._clock.now())
             lacking = pilots.lacking(began)
-            held = pilots.held()
+            held, hidden = pilots.held(), pilots.hidden()
         self._once("held", f"held pilots: {'; '.join(held)}" if held else "")
+        accounts = f"took pilots and shows no job of the account {', '.join(hidden)}"
+        self._once("hidden", f"{accounts}: its admin has to let {own_account()} see the jobs of others" * bool(hidden))
         ends = self._history(lacking, began + self._options.deadline) if lacking else {}
         with self._book() as pilots:
             pilots.told(ends, self._clock.now())

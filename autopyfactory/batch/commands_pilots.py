@@ -22,6 +22,7 @@ class Pilots:
         self._record = Record(folder)
         self._listed: frozenset[str] = frozenset()
         self._news: list[EndedPilot] = []
+        self._unproven: set[str] = set()
 
     def load(self, now: float) -> None:
         """Read the record of earlier runs."""
@@ -30,11 +31,14 @@ class Pilots:
     def accepted(self, id_: str, tags: Tags, user: str, at: float) -> None:
         """Keep a pilot that the system has just accepted."""
         self._record.add(Pilot(id_, tags, at, user))
+        if user and not any(pilot.state for pilot in self._record.pilots.values() if pilot.user == user):
+            self._unproven.add(user)
 
     def shown(self, seen: Iterable[Seen], now: float) -> None:
         """Take in what a good listing shows."""
         ids: set[str] = set()
         for one in seen:
+            self._unproven.discard(one.user)
             pilot = self._known(one, now)
             if pilot is not None:
                 ids.add(one.id)
@@ -53,7 +57,7 @@ class Pilots:
         """Take in the ends of pilots that are listed no more; who is told of nowhere is gone after a while."""
         for pilot in list(self._alive()):
             end = ends.get(pilot.id) if pilot.missed else None
-            if end is None and pilot.missed >= PATIENCE:
+            if end is None and pilot.missed >= PATIENCE and pilot.user not in self._unproven:
                 end = End(fault="" if pilot.state else VANISHED)
             if end is not None:
                 self._finish(pilot, end, now)
@@ -71,6 +75,13 @@ class Pilots:
         """Return why pilots are held, by queue and the system's own words."""
         counts = Counter((pilot.tags.queue, pilot.word) for pilot in self._alive() if pilot.state is PilotState.HELD)
         return [f"{word}, {count} of queue {queue}" for (queue, word), count in sorted(counts.items())]
+
+    def hidden(self) -> list[str]:
+        """Return the accounts of pilots that were accepted, while no listing ever showed a job of that account.
+
+        Such a system may hide them, and what it does not show has not ended for that.
+        """
+        return sorted({pilot.user for pilot in self._alive() if pilot.missed >= PATIENCE} & self._unproven)
 
     def news(self) -> tuple[EndedPilot, ...]:
         """Return the pilots that have ended since the last question."""
