@@ -39,7 +39,8 @@ def judged(files: Files) -> None:
         loaded = files.load()
     except ConfigError as error:
         assert error.problems
-        assert all(str(files.folder) in problem for problem in error.problems)
+        # `queues` may name any path, so not every file is in our folder.
+        assert all(problem.startswith("/") for problem in error.problems)
         return
     groups = [set(loaded.queues), set(loaded.disabled), set(loaded.out)]
     assert sum(map(len, groups)) == len(set().union(*groups))
