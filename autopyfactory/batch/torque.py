@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from autopyfactory.batch.commands import CommandBatch
-from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions, own_account
+from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions
 from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
@@ -120,9 +120,6 @@ class Torque(CommandBatch):
         problems = super().check(options, backend, factory, credentials)
         if isinstance(backend, CommandQueueOptions) and (hiding := _hiding(shlex.split(backend.extra_arguments))):
             problems.append(f"extra_arguments: {hiding} would hide the pilots from their own factory, take it out")
-        if options.submit_user not in {"", own_account()}:
-            shown = "'qmgr -c \"print server\"' has to show 'query_other_jobs = True'"
-            problems.append(f"warning: submit_user: {shown}, or Torque hides the pilots of another account")
         return problems
 
     def commands(self, options: CommandOptions) -> Commands:
