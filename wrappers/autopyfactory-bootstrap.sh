@@ -101,8 +101,11 @@ trap 'pass_on TERM 15' TERM
 trap 'pass_on XCPU 24' XCPU
 
 if [ -n "${APFMON:-}" ] && [ -n "${APFFID:-}" ] && [ -n "${APFCID:-}" ]; then
+    # A TERM before it has set its own trap must not end the report of a pilot that ends at once.
+    trap '' TERM
     report_running >/dev/null 2>&1 </dev/null &
     reporter=$!
+    trap 'pass_on TERM 15' TERM
 fi
 
 while [ $# -gt 0 ]; do
