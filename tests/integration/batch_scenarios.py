@@ -5,6 +5,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from autopyfactory.batch import Order
+from autopyfactory.batch.commands import CommandBatch
+from autopyfactory.config.models import QueueConfig, QueueOptions
+from autopyfactory.errors import Ambiguous, SourceError
+from autopyfactory.model import PilotState, Shape
+from autopyfactory.sched.options import RuleOptions
 from autopyfactory.simulate.jobs import SimulatedQueue
 from autopyfactory.simulate.panda import SimulatedPanda
 from tests.testbed.apfmon import ApfmonServer
@@ -120,6 +128,34 @@ def all_faults(site: BatchSite, daemon: Callable[..., Daemon], refusals: dict[st
     strange_lines = factory.lines("states that we do not know")
     assert len(strange_lines) == 1 and re.search(r" WARNING ", strange_lines[0])
     return factory
+
+
+def hung_server(site: BatchSite, batch: CommandBatch) -> None:
+    """Submit to a server that hangs: that is no refusal, and no listing either."""
+    section = QueueOptions(backend="batch", type=batch.source_kind, batchqueue="grid")
+    order = Order(
+        id="s-hung",
+        queue=QueueConfig("HUNG", section, batch.QueueOptions(), RuleOptions()),
+        endpoint="here",
+        shape=Shape(),
+        count=2,
+        executable=script(site, "sleep", "exec sleep 600"),
+        log_dir=site.home / "pilots",
+    )
+    site.system.suspend()
+    try:
+        with pytest.raises(Ambiguous, match="no answer within"):
+            batch.submit(order)
+        with pytest.raises(SourceError, match="no answer within"):
+            batch.poll()
+        with pytest.raises(SourceError, match="no answer within"):
+            batch.remove("HUNG", frozenset(PilotState))
+    finally:
+        site.system.resume()
+    assert not [group for group in batch.poll().groups if group.queue == "HUNG"]
+    assert len(batch.submit(order).cids) == 2
+    assert sum(group.count for group in batch.poll().groups if group.queue == "HUNG") == 2
+    assert batch.remove("HUNG", frozenset(PilotState)) == 2
 
 
 def alive(site: BatchSite) -> dict[str, str]:

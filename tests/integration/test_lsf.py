@@ -10,7 +10,7 @@ from autopyfactory.batch.lsf import Lsf, LsfOptions
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import FactoryOptions
 from autopyfactory.model import PilotState
-from tests.integration.batch_scenarios import alive, all_faults, day_with_an_outage
+from tests.integration.batch_scenarios import alive, all_faults, day_with_an_outage, hung_server
 from tests.testbed.batchsite import BatchSite
 from tests.testbed.batchsystem import PretendedSystem
 from tests.testbed.daemon import Daemon
@@ -41,10 +41,11 @@ def test_all_faults_and_removal(site: BatchSite, daemon: Callable[..., Daemon], 
 
     # Another factory of this name, which has lost its record: it finds the pilots by their tags and removes them.
     factory = FactoryOptions(id=FACTORY, host="here", state_dir=workdir / "other")
-    options = LsfOptions(bin_dir=site.system.bin, tables=True)
+    options = LsfOptions(bin_dir=site.system.bin, deadline=2.0, tables=True)
     lsf = Lsf("local", options, Context(factory, Clock()))
     assert sum(group.count for group in lsf.poll().groups) == 5
     assert lsf.remove("LONG", frozenset({PilotState.PENDING, PilotState.RUNNING})) == 5
     until(lambda: not alive(site), 10, "all are removed")
     faults = [end.fault for end in lsf.poll().ended]
     assert faults == ["removed"] * 5
+    hung_server(site, lsf)

@@ -11,7 +11,7 @@ from autopyfactory.batch.torque import Torque
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import FactoryOptions
 from autopyfactory.model import PilotState
-from tests.integration.batch_scenarios import alive, all_faults, day_with_an_outage
+from tests.integration.batch_scenarios import alive, all_faults, day_with_an_outage, hung_server
 from tests.testbed.batchsite import BatchSite
 from tests.testbed.batchsystem import PretendedSystem
 from tests.testbed.daemon import Daemon
@@ -40,9 +40,10 @@ def test_all_faults_and_removal(site: BatchSite, daemon: Callable[..., Daemon], 
 
     # Another factory of this name, which has lost its record: it finds the pilots by their tags and removes them.
     factory = FactoryOptions(id=FACTORY, host="here", state_dir=workdir / "other")
-    torque = Torque("local", CommandOptions(bin_dir=site.system.bin), Context(factory, Clock()))
+    torque = Torque("local", CommandOptions(bin_dir=site.system.bin, deadline=2.0), Context(factory, Clock()))
     assert sum(group.count for group in torque.poll().groups) == 5
     assert torque.remove("WRONG", frozenset(PilotState)) == 0
     assert torque.remove("LONG", frozenset({PilotState.PENDING, PilotState.RUNNING})) == 5
     until(lambda: not alive(site), 10, "all are removed")
     until(lambda: not torque.poll().groups, 10, "all have ended")
+    hung_server(site, torque)
