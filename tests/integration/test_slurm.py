@@ -51,6 +51,7 @@ def main(workdir: Path, user: str, panda: str, monitor: str) -> dict[str, Option
     return {
         "factory": {
             "id": FACTORY,
+            "host": workdir.name,  # other tests play other hosts, at the same time
             **{f"{part}_dir": home / part for part in ("log", "state", "run")},
             "pilot_log_dir": home / "pilots",
             "pilot_log_url": "http://logs.example.org/pilots",

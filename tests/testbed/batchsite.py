@@ -30,6 +30,7 @@ class BatchSite:
         main: dict[str, Options] = {
             "factory": {
                 "id": FACTORY,
+                "host": self.home.parent.name,  # other tests play other hosts, at the same time
                 **{f"{part}_dir": self.home / part for part in ("log", "state", "run")},
                 "pilot_log_dir": self.home / "pilots",
                 "pilot_log_url": "http://logs.example.org/pilots",
