@@ -4,13 +4,14 @@ import contextlib
 import os
 import pwd
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from tests.testbed.ports import free_port
 
 _MARK = "APF_TESTBED_POOL"
 _MB_PER_CPU = 256
@@ -122,7 +123,7 @@ class CondorPool:
         self._more = environment or {}
         self._account = pwd.getpwnam(user)
         self._master: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
         self.collector = f"127.0.0.1:{self.port}"
         self._domain = f"p{self.port}.test"
         self.schedd = f"test@127-0-0-1.{self._domain}"
@@ -340,12 +341,6 @@ class CondorPool:
         scratch = f"_CONDOR_SCRATCH_DIR={self.base}/local/execute/".encode()
         mark = f"{_MARK}={self.base}".encode()
         return any(word == mark or word.startswith(scratch) for word in words)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _name(pid: int) -> str:

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Self
 
+from tests.testbed.ports import free_port
+
 SQUID = shutil.which("squid") or "/usr/sbin/squid"
 
 _COMMON = """
@@ -51,7 +53,7 @@ class Squid:
 
     def __init__(self, base: Path, *, origin: int | None = None, forced: bool = False, user: str = "proxy") -> None:
         self.base = base
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         base.mkdir(parents=True, exist_ok=True)
         mode = (_FORWARD if origin is None else _ACCELERATOR).format(port=self.port, origin=origin)
@@ -117,9 +119,3 @@ class Squid:
             self._process.kill()
             self._process.wait()
         self._process = None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
