@@ -269,6 +269,9 @@ class Cycle:
         finally:
             came = granted if outcome is Outcome.AMBIGUOUS else len(cids)
             self._close(submission, outcome, came, missing=count - came if error or not came else 0)
+            if came or error:
+                self.memory.last_submission = self._clock.now()
+                self.memory.sent = {self.memory.endpoint: came}
         if error:
             self.memory.ramp = 1
         return replace(report, submitted=(Submitted(submission, cids),) if cids else (), error=error)
@@ -285,9 +288,6 @@ class Cycle:
     def _close(self, submission: str, outcome: Outcome, came: int, *, missing: int) -> None:
         """Write down what came of a submission; the siblings were told that all of it comes."""
         self._ledger.close(submission, outcome, came)
-        if came:
-            self.memory.last_submission = self._clock.now()
-            self.memory.sent = {self.memory.endpoint: came}
         if missing:
             with self._board.turn:
                 self._board.refused(self.queue.name, missing)

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.testbed.ports import free_port
+
 _CONF = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -184,8 +186,8 @@ class SlurmCluster:
         text = _CONF.format(
             base=self.base,
             host=self.host,
-            ctld=_free_port(),
-            slurmd=_free_port(),
+            ctld=free_port(),
+            slurmd=free_port(),
             cpus=self._cpus,
             min_job_age=self._min_job_age,
         )
@@ -251,9 +253,3 @@ class SlurmCluster:
                 return False
             time.sleep(0.1)
         return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
