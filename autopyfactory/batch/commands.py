@@ -20,6 +20,7 @@ import shlex
 import shutil
 import tempfile
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -47,7 +48,7 @@ AT_ONCE = 200
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-class CommandBatch:
+class CommandBatch(ABC):
     """One batch system by its commands. Safe from many threads; the lock is never held while a command runs."""
 
     source_kind: ClassVar[str]
@@ -63,8 +64,16 @@ class CommandBatch:
         factory: FactoryOptions,
         credentials: Mapping[str, CredentialOptions],
     ) -> list[str]:
-        """Return what is wrong with a queue's account, and warn of files that nodes cannot see."""
-        return list(judge(options, factory))
+        """Return what is wrong with a queue's account and further arguments, and warn of files nodes cannot see."""
+        problems = list(judge(options, factory))
+        if isinstance(backend, CommandQueueOptions) and (word := cls.hiding(shlex.split(backend.extra_arguments))):
+            problems.append(f"extra_arguments: {word} would hide the pilots from their own factory, take it out")
+        return problems
+
+    @staticmethod
+    def hiding(arguments: Sequence[str]) -> str:
+        """Return the first further argument that would hide the pilots from their own factory, "" for none."""
+        return ""
 
     def __init__(self, name: str, options: CommandOptions, context: Context, *, run: Run | None = None) -> None:
         self._source = f"{self.source_kind} {name}"
@@ -80,9 +89,9 @@ class CommandBatch:
         self._last_base = 0
         self._said: dict[str, str] = {}
 
+    @abstractmethod
     def commands(self, options: CommandOptions) -> Commands:
         """Return what this system has to know; each system's class gives its own."""
-        raise NotImplementedError
 
     @classmethod
     def lacking(cls, type: str, subtype: str) -> str:

@@ -17,8 +17,6 @@ from autopyfactory.batch.commands import CommandBatch
 from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions
 from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable
 from autopyfactory.config.fields import Boolean, Options
-from autopyfactory.config.models import CredentialOptions, FactoryOptions
-from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
 from autopyfactory.errors import Ambiguous, Refused
 from autopyfactory.model import PilotState
 
@@ -118,19 +116,10 @@ class Lsf(CommandBatch):
     SourceOptions: ClassVar[type[Options]] = LsfOptions
     QueueOptions: ClassVar[type[Options]] = LsfQueueOptions
 
-    @classmethod
-    def check(
-        cls,
-        options: QueueOptionsOfAll,
-        backend: Options,
-        factory: FactoryOptions,
-        credentials: Mapping[str, CredentialOptions],
-    ) -> list[str]:
-        """Return what is wrong with a queue's account and further arguments."""
-        problems = super().check(options, backend, factory, credentials)
-        if isinstance(backend, CommandQueueOptions) and (hiding := _hiding(shlex.split(backend.extra_arguments))):
-            problems.append(f"extra_arguments: {hiding} would hide the pilots from their own factory, take it out")
-        return problems
+    @staticmethod
+    def hiding(arguments: Sequence[str]) -> str:
+        """Return the first further argument that would hide the pilots from their own factory."""
+        return _hiding(arguments)
 
     def commands(self, options: CommandOptions) -> Commands:
         """Return what LSF's commands are like."""
