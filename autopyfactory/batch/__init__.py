@@ -31,8 +31,7 @@ And two for the command line, `autopyfactory backends` and `autopyfactory render
 nothing and writes no file. What there is to submit to stands in `rows`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -64,7 +63,6 @@ class Order:
     proxy: Path | None = None
     token: Path | None = None
     arguments: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +149,7 @@ def pilot_environment(context: Context, order: Order, cid: str, *, job_id: str =
         values["GTAG"] = f"{order.log_url}/{cid}.out"
     if order.monitor_url:
         values["APFMON"] = order.monitor_url
-    return values | dict(order.environment) | dict(order.queue.environment)
+    return values | dict(order.queue.environment)
 
 
 def pilot_tags(context: Context, order: Order) -> dict[str, str]:

@@ -73,7 +73,12 @@ class Driver:
         walltime_s: int | None = None,
     ) -> list[str]:
         config = QueueConfig(
-            queue, QueueOptions(backend="condor", type="vanilla"), CondorQueueOptions(), RuleOptions(), {}, submit or {}
+            queue,
+            QueueOptions(backend="condor", type="vanilla"),
+            CondorQueueOptions(),
+            RuleOptions(),
+            environment or {},
+            submit or {},
         )
         taken = self._schedd.submit(
             Order(
@@ -86,7 +91,6 @@ class Driver:
                 log_dir=self._log_dir,
                 log_url="http://logs.test/x",
                 arguments=tuple(arguments),
-                environment=environment or {},
             )
         )
         return list(taken.cids)
