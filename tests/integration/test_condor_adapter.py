@@ -273,8 +273,11 @@ def test_pilots_that_somebody_else_removes_are_told_once(local: Driver, pool: Po
         "submit", order="gone", count=3, executable=str(base / "wrapper.sh"), environment={"TEST_SLEEP": "60"}
     )
     until(lambda: counts(local, "gone"))
-    pool.run(["condor_rm", cids[0].split(".")[0]])
-    until(lambda: not counts(local, "gone"))
+    cluster = cids[0].split(".")[0]
+    pool.run(["condor_rm", cluster])
+    # Not by polls: one that saw only the last of them alive would ask the history for that one alone.
+    until(lambda: not pool.run(["condor_q", cluster, "-af", "ProcId"]).strip())
+    assert not counts(local, "gone")
     assert local.call("ended", submissions=["gone", "never"]) == ["gone"]
     assert sorted(_ended_of(local, "gone")) == sorted([cid, "gone", None, "removed"] for cid in cids)
     assert local.call("ended", submissions=["gone"]) == ["gone"]
