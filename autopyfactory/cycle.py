@@ -4,17 +4,18 @@ Observing asks the shared sources, which ask the outside world when it is time. 
 what was observed into the state that the rules read, or into the reason why there can be no decision.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import TypeVar
 
 from autopyfactory.batch import Order
-from autopyfactory.batch.source import PilotSource, Tally, least_loaded
+from autopyfactory.batch.source import PilotSource, Tally
 from autopyfactory.board import Board, claim_of
-from autopyfactory.clock import Clock, utc
+from autopyfactory.clock import Clock
 from autopyfactory.config.models import QueueConfig
 from autopyfactory.credentials import Chosen
+from autopyfactory.endpoints import Endpoints
 from autopyfactory.errors import Ambiguous, FactoryError, Refused, SourceError
 from autopyfactory.ledger import Ledger, Outcome
 from autopyfactory.model import (
@@ -69,10 +70,7 @@ class Memory:
 
     ramp: int | None = None
     last_submission: float = field(default=float("-inf"))
-    endpoint: str = ""
-    """Where the next pilots go; "" where the queue names no endpoint."""
-    sent: Mapping[str, int] = field(default_factory=dict)
-    """The last submission, by endpoint."""
+    endpoints: Endpoints = field(default_factory=Endpoints)
 
 
 class Cycle:
@@ -202,21 +200,19 @@ class Cycle:
         )
         if isinstance(state, Blocked):
             return state
+        choice = self.memory.endpoints.choose(
+            self._endpoints, self.queue.name, observed.pilots, now, max_held=self.queue.rules.max_held
+        )
         quiet = now - self.memory.last_submission >= self.queue.rules.max_held_probe
         return replace(
             state,
             ramp=self.memory.ramp,
             probe_due=pilots.waiting == 0 and quiet,
             budget=self._board.budget(self.queue.name),
-            trouble=self._choose_endpoint(observed.pilots),
+            trouble=choice.trouble,
+            trial=choice.trial,
+            held=choice.held,
         )
-
-    def _choose_endpoint(self, pilots: Snapshot[Tally]) -> str:
-        """Choose where the next pilots go and return what is wrong there, or ""."""
-        sent = self.memory.sent if self.memory.last_submission >= pilots.began else {}
-        self.memory.endpoint = least_loaded(self._endpoints, self.queue.name, pilots.value, sent)
-        trouble = pilots.value.troubles.get(self.memory.endpoint)
-        return f"{self.memory.endpoint} is {trouble.word} since {utc(trouble.since):%H:%M:%S}" if trouble else ""
 
     def _left(self, observed: Observed, pilots: PilotCounts) -> int:
         if not isinstance(observed.jobs, Snapshot):
@@ -249,7 +245,7 @@ class Cycle:
             self.memory.ramp *= 2
 
     def _submit(self, submission: str, report: CycleReport, chosen: Chosen, count: int, stopping: Event) -> CycleReport:
-        outcome, error = Outcome.SETTLED, ""
+        outcome, error, others = Outcome.SETTLED, "", False
         cids: tuple[str, ...] = ()
         granted, wait = self._source.turn(count)
         report = self._lowered(report, granted)
@@ -257,13 +253,15 @@ class Cycle:
             if not granted or stopping.wait(wait) or (wait and self._standstill(self.queue.name)):
                 return report
             order = self._make_order(submission, granted, report.at)
-            endpoint = self.memory.endpoint or order.endpoint
+            endpoint = self.memory.endpoints.chosen or order.endpoint
             order = replace(order, endpoint=endpoint, proxy=chosen.proxy, token=chosen.token)
             done = self._source.batch.submit(order)
             outcome, cids = (Outcome.ACCEPTED if done.cids else Outcome.SETTLED), done.cids
+            self.memory.endpoints.accepted()
         except Refused as refusal:
             outcome, cids = (Outcome.ACCEPTED if refusal.cids else Outcome.SETTLED), refusal.cids
             error = f"refused: {refusal.reason}"
+            others = self.memory.endpoints.refused(self._clock.now(), self.queue.rules.max_held_probe)
         except Ambiguous as unclear:
             outcome = Outcome.AMBIGUOUS
             error = f"no answer: {unclear.reason}"
@@ -276,8 +274,8 @@ class Cycle:
             self._close(submission, outcome, came, missing=count - came if error or not came else 0)
             if came or error:
                 self.memory.last_submission = self._clock.now()
-                self.memory.sent = {self.memory.endpoint: came}
-        if error:
+                self.memory.endpoints.sent(self.memory.last_submission, came)
+        if error and not others:
             self.memory.ramp = 1
         return replace(report, submitted=(Submitted(submission, cids),) if cids else (), error=error)
 

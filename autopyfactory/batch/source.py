@@ -36,7 +36,7 @@ class Tally:
     """A poll's answer, added up: pilots by queue and by submission, the host of each submission.
 
     `live` counts the pilots in flight of each submission that has any; `waiting_at` are pilots that have not
-    started, by queue and endpoint.
+    started, and `held_at` those that are held, by queue and endpoint.
     """
 
     by_queue: Mapping[str, PilotCounts] = field(default_factory=dict)
@@ -46,6 +46,7 @@ class Tally:
     in_flight: int = 0
     waiting_at: Mapping[tuple[str, str], int] = field(default_factory=dict)
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
+    held_at: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 def tally(groups: Sequence[PilotGroup], troubles: Mapping[str, Trouble] | None = None) -> Tally:
@@ -55,6 +56,7 @@ def tally(groups: Sequence[PilotGroup], troubles: Mapping[str, Trouble] | None =
     hosts: dict[str, str] = {}
     live: Counter[str] = Counter()
     waiting_at: Counter[tuple[str, str]] = Counter()
+    held_at: Counter[tuple[str, str]] = Counter()
     for group in groups:
         states[group.queue][group.state] += group.count
         shown[group.submission] = shown.get(group.submission, 0) + group.count
@@ -63,22 +65,11 @@ def tally(groups: Sequence[PilotGroup], troubles: Mapping[str, Trouble] | None =
             live[group.submission] += group.count
         if group.state in _WAITING:
             waiting_at[group.queue, group.endpoint] += group.count
+        if group.state is PilotState.HELD:
+            held_at[group.queue, group.endpoint] += group.count
     by_queue = {queue: PilotCounts(**counts) for queue, counts in states.items()}
     in_flight = sum(counts.in_flight for counts in by_queue.values())
-    return Tally(by_queue, shown, hosts, live, in_flight, waiting_at, troubles or {})
-
-
-def least_loaded(endpoints: Sequence[str], queue: str, answer: Tally, sent: Mapping[str, int]) -> str:
-    """Return the endpoint that a queue's next pilots go to: one that works, with the fewest pilots waiting there.
-
-    `sent` are those that the answer cannot show yet. "" where the queue names no endpoint.
-    """
-
-    def load(endpoint: str) -> tuple[bool, int]:
-        waiting = answer.waiting_at.get((queue, endpoint), 0) + sent.get(endpoint, 0)
-        return endpoint in answer.troubles, waiting
-
-    return min(endpoints, key=load, default="")
+    return Tally(by_queue, shown, hosts, live, in_flight, waiting_at, troubles or {}, held_at)
 
 
 class PilotSource:
