@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autopyfactory import plugins
+from autopyfactory.assess import Standstill
 from autopyfactory.batch import Batch, Context
 from autopyfactory.batch.order import make_order
 from autopyfactory.batch.source import PilotSource
@@ -17,7 +18,7 @@ from autopyfactory.board import Board
 from autopyfactory.clock import Clock
 from autopyfactory.config import difference
 from autopyfactory.config.models import Config, QueueConfig, Section
-from autopyfactory.cycle import Cycle, Standstill
+from autopyfactory.cycle import Cycle
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import Ledger
 from autopyfactory.model import Blocked, CycleReport, EndedPilot, PilotState
@@ -240,15 +241,15 @@ class Factory:
             self._board,
             self._ledger,
             self._clock,
-            make_order=partial(make_order, self.config, queue, endpoint=endpoint, monitor_url=monitor_url),
+            make_order=partial(make_order, self.config, endpoint=endpoint, monitor_url=monitor_url),
             standstill=self._standstill,
             dry_run=self._dry_run,
             endpoint=endpoint,
             endpoints=endpoints,
         )
 
-    def _fresh(self, queue: str) -> int:
-        return self._ledger.submitted_since(queue, self._clock.now() - FRESH)
+    def _fresh(self, queue: str, resource_type: str) -> int:
+        return self._ledger.submitted_since(queue, self._clock.now() - FRESH, resource_type)
 
     def _standstill(self, queue: str) -> Standstill | None:
         state = self._operator.state(queue, self._clock.now())
