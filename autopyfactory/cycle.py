@@ -14,12 +14,13 @@ from autopyfactory.batch.source import PilotSource, Tally, least_loaded
 from autopyfactory.board import Board, claim_of
 from autopyfactory.clock import Clock, utc
 from autopyfactory.config.models import QueueConfig
-from autopyfactory.errors import Ambiguous, FactoryError, Refused, SourceError
+from autopyfactory.errors import Ambiguous, FactoryError, Refused, SourceError, UnknownWmsqueue
 from autopyfactory.ledger import Ledger, Outcome
 from autopyfactory.model import (
     Blocked,
     CycleReport,
     Decision,
+    Input,
     JobCount,
     PilotCounts,
     Site,
@@ -43,12 +44,13 @@ RAMP_END = 1024
 class Standstill:
     """Why nothing may be submitted, whatever the sources say.
 
-    `wanted`: an operator wants it so. `draining`: until the last pilot is gone.
+    `wanted`: an operator wants it so. `draining`: until the last pilot is gone. `cause` as in `Blocked`.
     """
 
     reason: str
     draining: bool = False
     wanted: bool = False
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ class Cycle:
             observed = self._observe()
             with self._board.turn:
                 report, submission = self._decide(observed)
+                report = self._witnessed(report, observed)
             if not submission or report.decision is None:
                 return report
             return self._submit(submission, report, report.decision.count, stopping)
@@ -167,7 +170,7 @@ class Cycle:
                 in_flight=state.pilots.in_flight,
             )
         except OSError as error:
-            blocked = Blocked(f"cannot write down what is submitted: {error}")
+            blocked = Blocked(f"cannot write down what is submitted: {error}", cause="disk")
             self._board.blocked(queue.name, waiting)
             return replace(report, decision=None, blocked=blocked), ""
         return report, submission
@@ -185,12 +188,26 @@ class Cycle:
             endpoint=self._endpoint,
         )
 
+    def _witnessed(self, report: CycleReport, observed: Observed) -> CycleReport:
+        """Add what was observed, for the record and for `plan`."""
+        answers: dict[str, object] = {"pilots": observed.pilots, "demand": observed.jobs, "site": observed.site}
+        heard = {what: answer for what, answer in answers.items() if isinstance(answer, Snapshot)}
+        siblings = self._board.siblings(self.queue.name) if observed.jobs is not None else []
+        return replace(
+            report,
+            interval=self.queue.options.interval,
+            inputs=tuple(Input(what, answer.source, answer.age(report.at)) for what, answer in heard.items()),
+            jobs=observed.jobs.value if isinstance(observed.jobs, Snapshot) else None,
+            site=observed.site.value if isinstance(observed.site, Snapshot) else None,
+            siblings=tuple(claim.queue for claim in siblings if claim.active),
+        )
+
     def _assess(self, observed: Observed, now: float) -> QueueState | Blocked:
         if isinstance(observed.pilots, FactoryError) or observed.standstill:
             return assess(self.queue, observed, self._needs)
         doubt = self._source.doubt(self.queue.name, observed.pilots)
         if doubt:
-            return Blocked(doubt, outage=True)
+            return Blocked(doubt, outage=True, cause="hidden")
         pilots = self._counts(observed.pilots)
         left = self._left(observed, pilots)
         state = assess(
@@ -320,7 +337,8 @@ def assess(
 
 def _obstacle(observed: Observed, needed: frozenset[Need]) -> Blocked | None:
     if observed.standstill:
-        return Blocked(observed.standstill.reason, wanted=observed.standstill.wanted)
+        standstill = observed.standstill
+        return Blocked(standstill.reason, wanted=standstill.wanted, cause=standstill.cause)
     if isinstance(observed.pilots, FactoryError):
         return _unknown("pilots", observed.pilots)
     if Need.DEMAND in needed and not isinstance(observed.jobs, Snapshot):
@@ -330,7 +348,8 @@ def _obstacle(observed: Observed, needed: frozenset[Need]) -> Blocked | None:
             return _unknown("site status", observed.site)
         status = observed.site.value.status
         if status not in KNOWN:
-            return Blocked(f"site status '{status}' is none of {', '.join(sorted(KNOWN))}: blocked until it is")
+            known = ", ".join(sorted(KNOWN))
+            return Blocked(f"site status '{status}' is none of {known}: blocked until it is", cause="status")
     return None
 
 
@@ -356,8 +375,10 @@ def _answer(ask: Callable[[], Snapshot[T]]) -> Snapshot[T] | FactoryError:
 
 def _unknown(what: str, error: FactoryError | None) -> Blocked:
     if error is None:
-        return Blocked(f"{what} unknown: the queue names no wms")
-    return Blocked(f"{what} unknown: {error}", outage=isinstance(error, SourceError) and not error.stopped)
+        return Blocked(f"{what} unknown: the queue names no wms", cause="wms")
+    outage = isinstance(error, SourceError) and not error.stopped
+    cause = "wmsqueue" if isinstance(error, UnknownWmsqueue) else what
+    return Blocked(f"{what} unknown: {error}", outage=outage, cause=cause)
 
 
 def _activated(observed: Observed, queue: QueueConfig) -> int | None:
