@@ -14,6 +14,7 @@ from autopyfactory.batch.source import PilotSource, Tally, least_loaded
 from autopyfactory.board import Board, claim_of
 from autopyfactory.clock import Clock, utc
 from autopyfactory.config.models import QueueConfig
+from autopyfactory.credentials import Chosen
 from autopyfactory.errors import Ambiguous, FactoryError, Refused, SourceError, UnknownWmsqueue
 from autopyfactory.ledger import Ledger, Outcome
 from autopyfactory.model import (
@@ -61,6 +62,7 @@ class Observed:
     jobs: Snapshot[tuple[JobCount, ...]] | FactoryError | None = None
     site: Snapshot[Site] | FactoryError | None = None
     standstill: Standstill | None = None
+    credentials: Chosen = field(default_factory=Chosen)
 
 
 @dataclass(slots=True)
@@ -80,7 +82,7 @@ class Cycle:
 
     `standstill` tells what stands against any submission (an operator, a full disk). `make_order` turns
     (submission id, count, time) into an order. `endpoints` are those that the queue names; each submission
-    goes to one of them.
+    goes to one of them. `credentials` chooses what the queue's submissions take now.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Cycle:
         *,
         make_order: Callable[[str, int, float], Order],
         standstill: Callable[[str], Standstill | None] = lambda queue: None,
+        credentials: Callable[[], Chosen] = Chosen,
         dry_run: bool = False,
         endpoint: str = "",
         endpoints: Sequence[str] = (),
@@ -106,6 +109,7 @@ class Cycle:
         self._clock = clock
         self._make_order = make_order
         self._standstill = standstill
+        self._credentials = credentials
         self._dry_run = dry_run
         self._endpoint = endpoint
         self._endpoints = tuple(endpoints)
@@ -122,7 +126,7 @@ class Cycle:
                 report = self._witnessed(report, observed)
             if not submission or report.decision is None:
                 return report
-            return self._submit(submission, report, report.decision.count, stopping)
+            return self._submit(submission, report, observed.credentials, report.decision.count, stopping)
         except Exception:
             # A bug: the siblings must not wait for what this queue cannot submit.
             with self._board.turn:
@@ -137,7 +141,7 @@ class Cycle:
             jobs = _answer(lambda: wms.jobs(name))
         if wms is not None and self._needs:
             site = _answer(lambda: wms.site(name))
-        return Observed(pilots, jobs, site, self._standstill(self.queue.name))
+        return Observed(pilots, jobs, site, self._standstill(self.queue.name), self._credentials())
 
     def _decide(self, observed: Observed) -> tuple[CycleReport, str]:
         """Return the report so far and the id of the submission to make, "" for none."""
@@ -261,7 +265,7 @@ class Cycle:
         elif decision.count:
             self.memory.ramp *= 2
 
-    def _submit(self, submission: str, report: CycleReport, count: int, stopping: Event) -> CycleReport:
+    def _submit(self, submission: str, report: CycleReport, chosen: Chosen, count: int, stopping: Event) -> CycleReport:
         outcome, error = Outcome.SETTLED, ""
         cids: tuple[str, ...] = ()
         granted, wait = self._source.turn(count)
@@ -271,7 +275,8 @@ class Cycle:
                 return report
             order = self._make_order(submission, granted, report.at)
             endpoint = self.memory.endpoint or order.endpoint
-            done = self._source.batch.submit(replace(order, endpoint=endpoint))
+            order = replace(order, endpoint=endpoint, proxy=chosen.proxy, token=chosen.token)
+            done = self._source.batch.submit(order)
             outcome, cids = (Outcome.ACCEPTED if done.cids else Outcome.SETTLED), done.cids
         except Refused as refusal:
             outcome, cids = (Outcome.ACCEPTED if refusal.cids else Outcome.SETTLED), refusal.cids
@@ -350,7 +355,8 @@ def _obstacle(observed: Observed, needed: frozenset[Need]) -> Blocked | None:
         if status not in KNOWN:
             known = ", ".join(sorted(KNOWN))
             return Blocked(f"site status '{status}' is none of {known}: blocked until it is", cause="status")
-    return None
+    # Last, so that an outage is known for one although a proxy has expired meanwhile.
+    return Blocked(observed.credentials.lacking, cause="credential") if observed.credentials.lacking else None
 
 
 def demand_of(

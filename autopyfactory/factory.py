@@ -17,6 +17,8 @@ from autopyfactory.board import Board
 from autopyfactory.clock import Clock
 from autopyfactory.config import difference
 from autopyfactory.config.models import Config, QueueConfig, Section
+from autopyfactory.credentials import carried
+from autopyfactory.credentials.wallet import Wallet
 from autopyfactory.cycle import Cycle, Standstill
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import Ledger
@@ -74,6 +76,7 @@ class Factory:
         self._ledger = Ledger(config.factory.state_dir / "submissions.jsonl", clock)
         self._keeper = Keeper(config.factory.state_dir / FILE, clock, config.factory.record_keep)
         self._disk = FreeSpace(clock)
+        self._wallet = Wallet(config.credentials, clock)
         self._board = Board(config.factory.max_per_factory, self._ledger.most_waiting, self._fresh)
         self._sources: dict[str, PilotSource] = {}
         self._wms: dict[str, Wms] = {}
@@ -100,6 +103,8 @@ class Factory:
         self._end(gone, RELOAD_GRACE)
         memories = {runner.name: runner.cycle.memory for runner in gone}
         self._close_changed(config)
+        if self.config.credentials != config.credentials:
+            self._wallet = Wallet(config.credentials, self._clock)
         self.config = config
         self._keeper.keep(config.factory.record_keep)
         self._connect(config)
@@ -238,6 +243,7 @@ class Factory:
         monitor_url = next((url for url in urls if url), "")
         endpoints = queue.options.endpoints
         endpoint = ", ".join(endpoints) or source.batch.endpoint
+        kinds = carried(source.batch, queue.options.type, queue.options.subtype)
         return Cycle(
             queue,
             source,
@@ -247,6 +253,7 @@ class Factory:
             self._clock,
             make_order=partial(make_order, self.config, queue, endpoint=endpoint, monitor_url=monitor_url),
             standstill=self._standstill,
+            credentials=partial(self._wallet.choose, queue, tuple(kinds)),
             dry_run=self._dry_run,
             endpoint=endpoint,
             endpoints=endpoints,

@@ -69,6 +69,7 @@ class CredentialOptions(Options):
 
     kind: Literal["proxy", "token"] = Field("proxy", description="proxy (X.509) or token")
     file: AbsolutePath = Field(description="the file that holds it")
+    min_life: Duration = Field(600.0, ge=0, description="it is not used when it expires sooner than that")
 
 
 class QueueOptions(Options):
