@@ -101,6 +101,11 @@ class CommandBatch(ABC):
         absent = [program for program in cls.programs if shutil.which(program) is None]
         return f"no {', '.join(absent)} on the PATH" if absent else ""
 
+    @classmethod
+    def carries(cls, _type: str, _subtype: str) -> tuple[str, ...]:
+        """Return the kinds of credentials that pilots are given: the path of a proxy."""
+        return ("proxy",)
+
     def describe(self, order: Order) -> str:
         """Return the command line and the script of the order's first pilot. Raises Refused."""
         job = self._job(order, f"{self._base()}.0", read_wrapper(order.executable))
