@@ -1,13 +1,14 @@
 """What a cycle observed, turned into what the rules read, or into the reason why there can be no decision. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from autopyfactory.batch.source import Tally
 from autopyfactory.board import claim_of
 from autopyfactory.config.models import QueueConfig
-from autopyfactory.errors import FactoryError, SourceError
+from autopyfactory.credentials import Chosen
+from autopyfactory.errors import FactoryError, SourceError, UnknownWmsqueue
 from autopyfactory.model import Blocked, JobCount, PilotCounts, Site, Snapshot
 from autopyfactory.sched.demand import Claim, Demand, job_cores, part
 from autopyfactory.sched.gates import KNOWN
@@ -20,12 +21,13 @@ T = TypeVar("T")
 class Standstill:
     """Why nothing may be submitted, whatever the sources say.
 
-    `wanted`: an operator wants it so. `draining`: until the last pilot is gone.
+    `wanted`: an operator wants it so. `draining`: until the last pilot is gone. `cause` as in `Blocked`.
     """
 
     reason: str
     draining: bool = False
     wanted: bool = False
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Observed:
     jobs: Snapshot[tuple[JobCount, ...]] | FactoryError | None = None
     site: Snapshot[Site] | FactoryError | None = None
     standstill: Standstill | None = None
+    credentials: Chosen = field(default_factory=Chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,10 @@ def obstacle(observed: Observed, needed: frozenset[Need]) -> Blocked | None:
             return unknown("site status", observed.site)
         status = observed.site.value.status
         if status not in KNOWN:
-            return Blocked(f"site status '{status}' is none of {', '.join(sorted(KNOWN))}: blocked until it is")
-    return None
+            known = ", ".join(sorted(KNOWN))
+            return Blocked(f"site status '{status}' is none of {known}: blocked until it is", cause="status")
+    # Last, so that an outage is known for one although a proxy has expired meanwhile.
+    return Blocked(observed.credentials.lacking, cause="credential") if observed.credentials.lacking else None
 
 
 def state_of(
@@ -112,8 +117,10 @@ def answer(ask: Callable[[], Snapshot[T]]) -> Snapshot[T] | FactoryError:
 def unknown(what: str, error: FactoryError | None) -> Blocked:
     """Return the block of a queue that lacks what an error kept from it; None: nobody could be asked."""
     if error is None:
-        return Blocked(f"{what} unknown: the queue names no wms")
-    return Blocked(f"{what} unknown: {error}", outage=isinstance(error, SourceError) and not error.stopped)
+        return Blocked(f"{what} unknown: the queue names no wms", cause="wms")
+    outage = isinstance(error, SourceError) and not error.stopped
+    cause = "wmsqueue" if isinstance(error, UnknownWmsqueue) else what
+    return Blocked(f"{what} unknown: {error}", outage=outage, cause=cause)
 
 
 def activated(observed: Observed, queue: QueueConfig) -> int | None:

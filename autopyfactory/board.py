@@ -92,6 +92,11 @@ class Board:
         others = (self._standings[name] for name in names if name != claim)
         return [replace(other.claim, fresh=self._fresh(other.queue, other.resource_type)) for other in others]
 
+    def names_of(self, claims: Iterable[Claim], but: str) -> tuple[str, ...]:
+        """Return the queues behind those of the claims that can submit now, one excepted."""
+        names = dict.fromkeys(self._standings[claim.queue].queue for claim in claims if claim.active)
+        return tuple(name for name in names if name != but)
+
     def elsewhere(self, queue: str, source: PilotSource) -> int:
         """Return a queue's pilots in flight at other sources than its present one: a reload may have moved it."""
         return sum(other.in_flight_of(queue) for other in self._sources if other is not source)

@@ -24,9 +24,10 @@ from autopyfactory.batch.source import PilotSource, Tally, least_loaded
 from autopyfactory.board import Board
 from autopyfactory.clock import Clock, utc
 from autopyfactory.config.models import QueueConfig
+from autopyfactory.credentials import Chosen
 from autopyfactory.errors import Ambiguous, FactoryError, Refused
 from autopyfactory.ledger import Ledger, Outcome
-from autopyfactory.model import Blocked, CycleReport, Decision, PilotCounts, Snapshot, Step, Submitted
+from autopyfactory.model import Blocked, CycleReport, Decision, Input, PilotCounts, Snapshot, Step, Submitted
 from autopyfactory.sched import asked, chain, decide, needs
 from autopyfactory.sched.rule import Need, QueueState
 from autopyfactory.sched.types import decide_by_type
@@ -62,7 +63,7 @@ class Cycle:
 
     `standstill` tells what stands against any submission (an operator, a full disk). `make_order` turns
     (queue or its part, submission id, count, time) into an order. `endpoints` are those that the queue names;
-    each submission goes to one of them.
+    each submission goes to one of them. `credentials` chooses what the queue's submissions take now.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Cycle:
         *,
         make_order: Callable[[QueueConfig, str, int, float], Order],
         standstill: Callable[[str], Standstill | None] = lambda queue: None,
+        credentials: Callable[[], Chosen] = Chosen,
         dry_run: bool = False,
         endpoint: str = "",
         endpoints: Sequence[str] = (),
@@ -88,6 +90,7 @@ class Cycle:
         self._clock = clock
         self._make_order = make_order
         self._standstill = standstill
+        self._credentials = credentials
         self._dry_run = dry_run
         self._endpoint = endpoint
         self._endpoints = tuple(endpoints)
@@ -102,7 +105,8 @@ class Cycle:
             observed = self._observe()
             with self._board.turn:
                 report, plan = self._decide(observed)
-            return self._submit_all(plan, report, stopping)
+                report = self._witnessed(report, observed)
+            return self._submit_all(plan, report, observed.credentials, stopping)
         except Exception:
             # A bug: the siblings must not wait for what this queue cannot submit.
             with self._board.turn:
@@ -118,7 +122,7 @@ class Cycle:
             jobs = answer(lambda: wms.jobs(name))
         if wms is not None and self._needs:
             site = answer(lambda: wms.site(name))
-        return Observed(pilots, jobs, site, self._standstill(self.queue.name))
+        return Observed(pilots, jobs, site, self._standstill(self.queue.name), self._credentials())
 
     def _decide(self, observed: Observed) -> tuple[CycleReport, list[Planned]]:
         """Return the report so far and the submissions to make."""
@@ -138,7 +142,7 @@ class Cycle:
         try:
             return report, self._open(decision, state)
         except OSError as error:
-            blocked = Blocked(f"cannot write down what is submitted: {error}")
+            blocked = Blocked(f"cannot write down what is submitted: {error}", cause="disk")
             for part in self._parts:
                 self._board.blocked(part.claim, state.parts[part.resource_type].pilots.waiting)
             return replace(report, decision=None, blocked=blocked), []
@@ -198,14 +202,29 @@ class Cycle:
             endpoint=self._endpoint,
         )
 
+    def _witnessed(self, report: CycleReport, observed: Observed) -> CycleReport:
+        """Add what was observed, for the record and for `plan`."""
+        answers: dict[str, object] = {"pilots": observed.pilots, "demand": observed.jobs, "site": observed.site}
+        heard = {what: answer for what, answer in answers.items() if isinstance(answer, Snapshot)}
+        claims = [claim for part in self._parts for claim in self._board.siblings(part.claim)]
+        return replace(
+            report,
+            interval=self.queue.options.interval,
+            inputs=tuple(Input(what, answer.source, answer.age(report.at)) for what, answer in heard.items()),
+            jobs=observed.jobs.value if isinstance(observed.jobs, Snapshot) else None,
+            site=observed.site.value if isinstance(observed.site, Snapshot) else None,
+            siblings=self._board.names_of(claims, self.queue.name) if observed.jobs is not None else (),
+        )
+
     def _assess(self, observed: Observed, now: float) -> Assessed | Blocked:
         name = self.queue.name
         if observed.standstill:
-            return Blocked(observed.standstill.reason, wanted=observed.standstill.wanted)
+            standstill = observed.standstill
+            return Blocked(standstill.reason, wanted=standstill.wanted, cause=standstill.cause)
         if isinstance(observed.pilots, FactoryError):
             return unknown("pilots", observed.pilots)
         if doubt := self._source.doubt(name, observed.pilots):
-            return Blocked(doubt, outage=True)
+            return Blocked(doubt, outage=True, cause="hidden")
         if hindrance := obstacle(observed, self._needs):
             return hindrance
         states = {part.resource_type: self._state(part, observed, observed.pilots) for part in self._parts}
@@ -257,18 +276,18 @@ class Cycle:
         elif decision.count:
             self.memory.ramp *= 2
 
-    def _submit_all(self, plan: Sequence[Planned], report: CycleReport, stopping: Event) -> CycleReport:
+    def _submit_all(self, plan: Sequence[Planned], report: CycleReport, chosen: Chosen, stopping: Event) -> CycleReport:
         """Make the submissions one after the other; after a failure the rest is left to the next cycle."""
         left = list(plan)
         try:
             while left and not report.error:
-                report = self._submit(left.pop(0), report, stopping)
+                report = self._submit(left.pop(0), report, chosen, stopping)
         finally:
             for planned in left:
                 self._close(planned, Outcome.SETTLED, 0, missing=planned.count)
         return report
 
-    def _submit(self, planned: Planned, report: CycleReport, stopping: Event) -> CycleReport:
+    def _submit(self, planned: Planned, report: CycleReport, chosen: Chosen, stopping: Event) -> CycleReport:
         outcome, error = Outcome.SETTLED, ""
         cids: tuple[str, ...] = ()
         granted, wait = self._source.turn(planned.count)
@@ -278,7 +297,8 @@ class Cycle:
                 return report
             order = self._make_order(planned.part, planned.id, granted, report.at)
             endpoint = self.memory.endpoint or order.endpoint
-            done = self._source.batch.submit(replace(order, endpoint=endpoint))
+            order = replace(order, endpoint=endpoint, proxy=chosen.proxy, token=chosen.token)
+            done = self._source.batch.submit(order)
             outcome, cids = (Outcome.ACCEPTED if done.cids else Outcome.SETTLED), done.cids
         except Refused as refusal:
             outcome, cids = (Outcome.ACCEPTED if refusal.cids else Outcome.SETTLED), refusal.cids

@@ -1,5 +1,6 @@
 """`autopyfactory render`: exactly what a queue would submit, and nothing submitted."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from autopyfactory.clock import Clock, utc
 from autopyfactory.config import load
 from autopyfactory.config.catalogue import MONITOR, Catalogue
 from autopyfactory.config.models import Config, QueueConfig
+from autopyfactory.credentials.wallet import Wallet
 from autopyfactory.errors import Refused
 
 
@@ -43,6 +45,8 @@ def rendered(config: Config, queue: QueueConfig, count: int, clock: Clock) -> st
     url = _monitor_url(config, queue, clock)
     name = f"{utc(now):%Y%m%dT%H%M%S}-rendered"
     orders = [make_order(config, part, name, count, now, endpoint=endpoint, monitor_url=url) for part in queue.parts]
+    chosen = Wallet(config.credentials, clock).best(queue)
+    orders = [replace(order, proxy=chosen.proxy, token=chosen.token) for order in orders]
     try:
         return "\n".join(str(describe(order)).rstrip("\n") + "\n" for order in orders)
     finally:

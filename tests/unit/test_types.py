@@ -8,6 +8,7 @@ import pytest
 from autopyfactory.explain import sentence
 from autopyfactory.ledger import Outcome
 from autopyfactory.model import CycleReport, PilotCounts, tagged_type
+from autopyfactory.record.paper import ages, paper, recorded
 from tests.unit.world import World, make_queue
 
 TYPES = {"SCORE": {"cores": 1, "memory": 2 * 10**9}, "MCORE": {"cores": 8, "memory": 16 * 10**9}}
@@ -172,3 +173,13 @@ def test_blocked_and_dry(tmp_path: Path) -> None:
     report = cycle(one)
     assert report.blocked is not None
     assert report.activated == 17
+
+
+def test_the_record_keeps_the_types(tmp_path: Path) -> None:
+    one = World(tmp_path, [split(), make_queue("S", wmsqueue="Q", resource_types="SCORE", cores=1)])
+    one.wms.activated = {"Q:SCORE": 20, "Q:MCORE": 6}
+    one.wms.tick()
+    report = one.cycle()["Q"]
+    assert report.siblings == ("S",)
+    kept = recorded("Q", report.at, report.at, ages(report), paper(report)).report
+    assert kept.decision == report.decision
