@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autopyfactory import plugins
+from autopyfactory.assess import Standstill
 from autopyfactory.batch import Batch, Context
 from autopyfactory.batch.order import make_order
 from autopyfactory.batch.source import PilotSource
@@ -19,13 +20,15 @@ from autopyfactory.config import difference
 from autopyfactory.config.models import Config, QueueConfig, Section
 from autopyfactory.credentials import carried
 from autopyfactory.credentials.wallet import Wallet
-from autopyfactory.cycle import Cycle, Standstill
+from autopyfactory.cycle import Cycle
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import Ledger
 from autopyfactory.model import Blocked, CycleReport, EndedPilot, PilotState
 from autopyfactory.monitor import Monitor
 from autopyfactory.monitor.reporter import Reporter
 from autopyfactory.operate import Operator
+from autopyfactory.record import FILE
+from autopyfactory.record.keeper import Keeper
 from autopyfactory.runner import Runner
 from autopyfactory.wms import Wms
 
@@ -72,6 +75,7 @@ class Factory:
         self._on_report = on_report
         self._on_ended = on_ended
         self._ledger = Ledger(config.factory.state_dir / "submissions.jsonl", clock)
+        self._keeper = Keeper(config.factory.state_dir / FILE, clock, config.factory.record_keep)
         self._disk = FreeSpace(clock)
         self._wallet = Wallet(config.credentials, clock)
         self._board = Board(config.factory.max_per_factory, self._ledger.most_waiting, self._fresh)
@@ -103,6 +107,7 @@ class Factory:
         if self.config.credentials != config.credentials:
             self._wallet = Wallet(config.credentials, self._clock)
         self.config = config
+        self._keeper.keep(config.factory.record_keep)
         self._connect(config)
         self._serve((queue for name, queue in config.queues.items() if name not in self._runners), memories)
         return str(changes)
@@ -120,6 +125,7 @@ class Factory:
             _close(part)
         if self._reporter is not None:
             self._reporter.stop(0.5)
+        self._keeper.stop(0.3)
 
     def halt(self, states: frozenset[PilotState]) -> None:
         """Stop, and remove the queues' pilots that are in one of the states."""
@@ -223,7 +229,7 @@ class Factory:
                 with self._board.turn:
                     self._board.blocked(queue.name)
                 reason = f"out until a reload, something it needs cannot be built: {error!r}"
-                self._tell(CycleReport(queue.name, self._clock.now(), blocked=Blocked(reason)))
+                self._tell(CycleReport(queue.name, self._clock.now(), blocked=Blocked(reason, cause="part")))
                 continue
             cycle.memory = (memories or {}).get(queue.name, cycle.memory)
             spread = 0.0 if self._cycles else min(queue.options.interval, FIRST_DELAY)
@@ -246,7 +252,7 @@ class Factory:
             self._board,
             self._ledger,
             self._clock,
-            make_order=partial(make_order, self.config, queue, endpoint=endpoint, monitor_url=monitor_url),
+            make_order=partial(make_order, self.config, endpoint=endpoint, monitor_url=monitor_url),
             standstill=self._standstill,
             credentials=partial(self._wallet.choose, queue, tuple(kinds)),
             dry_run=self._dry_run,
@@ -254,22 +260,23 @@ class Factory:
             endpoints=endpoints,
         )
 
-    def _fresh(self, queue: str) -> int:
-        return self._ledger.submitted_since(queue, self._clock.now() - FRESH)
+    def _fresh(self, queue: str, resource_type: str) -> int:
+        return self._ledger.submitted_since(queue, self._clock.now() - FRESH, resource_type)
 
     def _standstill(self, queue: str) -> Standstill | None:
         state = self._operator.state(queue, self._clock.now())
         if state is not None:
-            return Standstill(str(state), draining=state.action == "drain", wanted=True)
+            return Standstill(str(state), draining=state.action == "drain", wanted=True, cause=state.action)
         twins = [source.twin for source in self._sources.values() if source.twin]
         if twins:
-            return Standstill(f"{twins[0]}; stop one of the two factories, then restart the other")
+            return Standstill(f"{twins[0]}; stop one of the two factories, then restart the other", cause="twin")
         factory = self.config.factory
         full = self._disk.lacking((factory.state_dir, factory.pilot_log_dir), factory.min_free)
-        return Standstill(full) if full else None
+        return Standstill(full, cause="disk") if full else None
 
     def _tell(self, report: CycleReport) -> None:
         self._on_report(report)
+        self._keeper.put(report)
         queue = self.config.queues.get(report.queue)
         if queue is not None and self._reporter is not None:
             self._reporter.put(report, queue.options.monitor)
