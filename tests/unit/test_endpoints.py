@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,19 @@ from autopyfactory.batch.source import Tally
 from autopyfactory.cycle import Cycle
 from autopyfactory.endpoints import Choice, Endpoints
 from autopyfactory.errors import Refused
-from autopyfactory.model import CycleReport, PilotGroup, PilotReport, PilotState, Snapshot, Submitted, Trouble
+from autopyfactory.model import (
+    CycleReport,
+    PilotCounts,
+    PilotGroup,
+    PilotReport,
+    PilotState,
+    Snapshot,
+    Submitted,
+    Trouble,
+)
+from autopyfactory.sched import chain, decide
+from autopyfactory.sched.options import RuleOptions
+from autopyfactory.sched.rule import QueueState
 from tests.unit.world import PoolBatch, World, make_queue, order_of
 
 
@@ -197,6 +210,21 @@ def test_an_endpoint_that_the_queue_does_not_name_any_more_is_forgotten() -> Non
     assert endpoints.choose("ab", "Q", nothing, 3.0, max_held=10).endpoint == "a"
     assert endpoints.choose("ab", "Q", nothing, 3.0, max_held=10, avoid={"a"}).endpoint == "b"
     assert endpoints.choose("", "Q", nothing, 4.0, max_held=10) == Choice()
+
+
+@pytest.mark.parametrize(
+    ("seen", "count"),
+    [
+        ({"held": 10}, 50),
+        ({"held": 11}, 0),
+        ({"pilots": PilotCounts(held=99), "held": 10}, 50),
+        ({"trial": "ce1 refused pilots"}, 1),
+        ({"trial": "ce1 refused pilots", "held": 11}, 0),
+    ],
+)
+def test_what_the_limits_make_of_it(seen: dict[str, Any], count: int) -> None:
+    state = QueueState("Q", RuleOptions(fixed=50), **{"pilots": PilotCounts(unsent=1), **seen})
+    assert decide(chain(("fixed",), state.options), state).count == count
 
 
 NAMES = ("a", "b", "c")
