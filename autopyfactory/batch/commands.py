@@ -56,6 +56,8 @@ class CommandBatch(ABC):
     programs: ClassVar[tuple[str, ...]]
     SourceOptions: ClassVar[type[Options]] = CommandOptions
     QueueOptions: ClassVar[type[Options]] = CommandQueueOptions
+    asked_at_once: int = AT_ONCE
+    """Ids in one question for ends; a system whose command takes one says 1."""
 
     @classmethod
     def check(
@@ -219,7 +221,7 @@ class CommandBatch(ABC):
     def _history(self, ids: Sequence[str], end: float) -> dict[str, End]:
         """Ask for ends; without an answer the pilots are gone all the same, with an unknown exit code."""
         ends: dict[str, End] = {}
-        for part in _parts(ids):
+        for part in _parts(ids, self.asked_at_once):
             argv = self._commands.history(part)
             left = end - self._clock.now()
             if argv is None or left <= 0:
@@ -322,7 +324,7 @@ class CommandBatch(ABC):
         self._said[topic] = text
 
 
-def _parts(ids: Iterable[str]) -> Iterator[list[str]]:
+def _parts(ids: Iterable[str], size: int = AT_ONCE) -> Iterator[list[str]]:
     listed = list(ids)
-    for start in range(0, len(listed), AT_ONCE):
-        yield listed[start : start + AT_ONCE]
+    for start in range(0, len(listed), size):
+        yield listed[start : start + size]
