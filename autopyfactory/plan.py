@@ -108,5 +108,5 @@ def _only(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else ""
 
 
-def _no_order(name: str, count: int, at: float) -> Order:
+def _no_order(queue: QueueConfig, name: str, count: int, at: float) -> Order:
     raise Refused("a plan submits nothing")

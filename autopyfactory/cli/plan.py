@@ -15,7 +15,7 @@ from autopyfactory.config.models import Config, QueueConfig
 from autopyfactory.config.problems import suggest
 from autopyfactory.explain import figures
 from autopyfactory.factory import Factory
-from autopyfactory.model import Blocked, CycleReport, Input, PilotState
+from autopyfactory.model import Blocked, CycleReport, Input, PilotState, Step
 from autopyfactory.operate import Operator
 from autopyfactory.plan import Given, supposed
 
@@ -114,7 +114,7 @@ def summary(report: CycleReport) -> dict[str, Any]:
         "queue": report.queue,
         "count": report.decision.count if report.decision else 0,
         "blocked": report.blocked.reason if report.blocked else None,
-        "steps": [{"rule": s.rule, "before": s.before, "after": s.after, "why": s.why} for s in steps],
+        "steps": [{"rule": s.rule, "before": s.before, "after": s.after, "why": _why(s)} for s in steps],
     }
 
 
@@ -129,7 +129,7 @@ def lines(report: CycleReport) -> Iterator[str]:
     steps = report.decision.steps if report.decision else ()
     width = max((len(step.rule) for step in steps), default=0)
     for step in steps:
-        yield f"  {step.rule:<{width}} {step.before:>5} -> {step.after:<5} {step.why}"
+        yield f"  {step.rule:<{width}} {step.before:>5} -> {step.after:<5} {_why(step)}"
 
 
 def _told(report: CycleReport, one: Input) -> str:
@@ -140,6 +140,10 @@ def _told(report: CycleReport, one: Input) -> str:
     cells = [f"{cell.activated} {_named(cell.resource_type, cell.label)}".rstrip() for cell in report.jobs or ()]
     of = f" activated of {report.wmsqueue}" if report.wmsqueue else " activated"
     return (" + ".join(cells) or "0") + of
+
+
+def _why(step: Step) -> str:
+    return f"{step.resource_type}: {step.why}" if step.resource_type else step.why
 
 
 def _named(*words: str) -> str:
