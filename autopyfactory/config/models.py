@@ -108,6 +108,7 @@ class QueueOptions(Options):
     arguments: CommandLine = Field("", description="arguments of the wrapper, as a shell would read them")
     proxy: Words = Field((), description="X.509 proxy for the pilot: credential sections in order, or a path")
     token: Words = Field((), description="token that authenticates us to a CE: credential sections, or a path")
+    formerly: Words = Field((), description="names this queue had before: pilots submitted under them are its own")
     submit_user: str = Field("", description="account the pilots run as, where the backend can choose")
 
     @property
