@@ -138,11 +138,16 @@ class PilotCounts:
 
 @dataclass(frozen=True, slots=True)
 class JobCount:
-    """Jobs of one wmsqueue in one cell of the WMS statistics, by WMS status (`activated`, `running`, ...)."""
+    """Jobs of one wmsqueue in one cell of the WMS statistics, by WMS status (`activated`, `running`, ...).
+
+    `wmsqueue` is set where cells of several stand together, `testing` where the site is in test.
+    """
 
     resource_type: str
     label: str
     by_status: Mapping[str, int]
+    wmsqueue: str = ""
+    testing: bool = False
 
     @property
     def activated(self) -> int:
@@ -152,10 +157,14 @@ class JobCount:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the WMS's site table says of one wmsqueue; `cores` None: the table does not tell."""
+    """What the WMS's site table says of one wmsqueue; `cores` None: the table does not tell.
+
+    `statuses` tells each one's where a queue and its siblings have several wmsqueues.
+    """
 
     status: str
     cores: int | None = None
+    statuses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
