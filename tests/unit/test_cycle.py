@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from autopyfactory.assess import Standstill
+from autopyfactory.board import claim_of
 from autopyfactory.cycle import RAMP_END
 from autopyfactory.errors import SourceError
 from autopyfactory.explain import sentence
@@ -409,9 +410,5 @@ def test_a_queue_where_more_pilots_start_is_given_more(tmp_path: Path) -> None:
 
     one.pool._may_start = only_the_fast  # type: ignore[method-assign]
     one.run(900)
-    one.wms.activated = {"X": 22}
-    one.wms.tick()
-    reports = one.cycle()
-    parts = {name: report.decision.steps[0].why for name, report in reports.items() if report.decision}
-    assert "20 pilots are this queue's part" in parts["fast"]
-    assert "2 pilots are this queue's part" in parts["slow"]
+    fast, slow = (one.board.weight(claim_of(queue)) for queue in one.queues.values())
+    assert (fast / slow, fast + slow) == (10, 2)
