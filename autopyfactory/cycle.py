@@ -14,12 +14,14 @@ from autopyfactory.batch.source import PilotSource, Tally, least_loaded
 from autopyfactory.board import Board, claim_of
 from autopyfactory.clock import Clock, utc
 from autopyfactory.config.models import QueueConfig
-from autopyfactory.errors import Ambiguous, FactoryError, Refused, SourceError
+from autopyfactory.credentials import Chosen
+from autopyfactory.errors import Ambiguous, FactoryError, Refused, SourceError, UnknownWmsqueue
 from autopyfactory.ledger import Ledger, Outcome
 from autopyfactory.model import (
     Blocked,
     CycleReport,
     Decision,
+    Input,
     JobCount,
     PilotCounts,
     Site,
@@ -43,12 +45,13 @@ RAMP_END = 1024
 class Standstill:
     """Why nothing may be submitted, whatever the sources say.
 
-    `wanted`: an operator wants it so. `draining`: until the last pilot is gone.
+    `wanted`: an operator wants it so. `draining`: until the last pilot is gone. `cause` as in `Blocked`.
     """
 
     reason: str
     draining: bool = False
     wanted: bool = False
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Observed:
     jobs: Snapshot[tuple[JobCount, ...]] | FactoryError | None = None
     site: Snapshot[Site] | FactoryError | None = None
     standstill: Standstill | None = None
+    credentials: Chosen = field(default_factory=Chosen)
 
 
 @dataclass(slots=True)
@@ -78,7 +82,7 @@ class Cycle:
 
     `standstill` tells what stands against any submission (an operator, a full disk). `make_order` turns
     (submission id, count, time) into an order. `endpoints` are those that the queue names; each submission
-    goes to one of them.
+    goes to one of them. `credentials` chooses what the queue's submissions take now.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class Cycle:
         *,
         make_order: Callable[[str, int, float], Order],
         standstill: Callable[[str], Standstill | None] = lambda queue: None,
+        credentials: Callable[[], Chosen] = Chosen,
         dry_run: bool = False,
         endpoint: str = "",
         endpoints: Sequence[str] = (),
@@ -104,6 +109,7 @@ class Cycle:
         self._clock = clock
         self._make_order = make_order
         self._standstill = standstill
+        self._credentials = credentials
         self._dry_run = dry_run
         self._endpoint = endpoint
         self._endpoints = tuple(endpoints)
@@ -117,9 +123,10 @@ class Cycle:
             observed = self._observe()
             with self._board.turn:
                 report, submission = self._decide(observed)
+                report = self._witnessed(report, observed)
             if not submission or report.decision is None:
                 return report
-            return self._submit(submission, report, report.decision.count, stopping)
+            return self._submit(submission, report, observed.credentials, report.decision.count, stopping)
         except Exception:
             # A bug: the siblings must not wait for what this queue cannot submit.
             with self._board.turn:
@@ -134,7 +141,7 @@ class Cycle:
             jobs = _answer(lambda: wms.jobs(name))
         if wms is not None and self._needs:
             site = _answer(lambda: wms.site(name))
-        return Observed(pilots, jobs, site, self._standstill(self.queue.name))
+        return Observed(pilots, jobs, site, self._standstill(self.queue.name), self._credentials())
 
     def _decide(self, observed: Observed) -> tuple[CycleReport, str]:
         """Return the report so far and the id of the submission to make, "" for none."""
@@ -167,7 +174,7 @@ class Cycle:
                 in_flight=state.pilots.in_flight,
             )
         except OSError as error:
-            blocked = Blocked(f"cannot write down what is submitted: {error}")
+            blocked = Blocked(f"cannot write down what is submitted: {error}", cause="disk")
             self._board.blocked(queue.name, waiting)
             return replace(report, decision=None, blocked=blocked), ""
         return report, submission
@@ -185,12 +192,26 @@ class Cycle:
             endpoint=self._endpoint,
         )
 
+    def _witnessed(self, report: CycleReport, observed: Observed) -> CycleReport:
+        """Add what was observed, for the record and for `plan`."""
+        answers: dict[str, object] = {"pilots": observed.pilots, "demand": observed.jobs, "site": observed.site}
+        heard = {what: answer for what, answer in answers.items() if isinstance(answer, Snapshot)}
+        siblings = self._board.siblings(self.queue.name) if observed.jobs is not None else []
+        return replace(
+            report,
+            interval=self.queue.options.interval,
+            inputs=tuple(Input(what, answer.source, answer.age(report.at)) for what, answer in heard.items()),
+            jobs=observed.jobs.value if isinstance(observed.jobs, Snapshot) else None,
+            site=observed.site.value if isinstance(observed.site, Snapshot) else None,
+            siblings=tuple(claim.queue for claim in siblings if claim.active),
+        )
+
     def _assess(self, observed: Observed, now: float) -> QueueState | Blocked:
         if isinstance(observed.pilots, FactoryError) or observed.standstill:
             return assess(self.queue, observed, self._needs)
         doubt = self._source.doubt(self.queue.name, observed.pilots)
         if doubt:
-            return Blocked(doubt, outage=True)
+            return Blocked(doubt, outage=True, cause="hidden")
         pilots = self._counts(observed.pilots)
         left = self._left(observed, pilots)
         state = assess(
@@ -244,7 +265,7 @@ class Cycle:
         elif decision.count:
             self.memory.ramp *= 2
 
-    def _submit(self, submission: str, report: CycleReport, count: int, stopping: Event) -> CycleReport:
+    def _submit(self, submission: str, report: CycleReport, chosen: Chosen, count: int, stopping: Event) -> CycleReport:
         outcome, error = Outcome.SETTLED, ""
         cids: tuple[str, ...] = ()
         granted, wait = self._source.turn(count)
@@ -254,7 +275,8 @@ class Cycle:
                 return report
             order = self._make_order(submission, granted, report.at)
             endpoint = self.memory.endpoint or order.endpoint
-            done = self._source.batch.submit(replace(order, endpoint=endpoint))
+            order = replace(order, endpoint=endpoint, proxy=chosen.proxy, token=chosen.token)
+            done = self._source.batch.submit(order)
             outcome, cids = (Outcome.ACCEPTED if done.cids else Outcome.SETTLED), done.cids
         except Refused as refusal:
             outcome, cids = (Outcome.ACCEPTED if refusal.cids else Outcome.SETTLED), refusal.cids
@@ -320,7 +342,8 @@ def assess(
 
 def _obstacle(observed: Observed, needed: frozenset[Need]) -> Blocked | None:
     if observed.standstill:
-        return Blocked(observed.standstill.reason, wanted=observed.standstill.wanted)
+        standstill = observed.standstill
+        return Blocked(standstill.reason, wanted=standstill.wanted, cause=standstill.cause)
     if isinstance(observed.pilots, FactoryError):
         return _unknown("pilots", observed.pilots)
     if Need.DEMAND in needed and not isinstance(observed.jobs, Snapshot):
@@ -330,8 +353,10 @@ def _obstacle(observed: Observed, needed: frozenset[Need]) -> Blocked | None:
             return _unknown("site status", observed.site)
         status = observed.site.value.status
         if status not in KNOWN:
-            return Blocked(f"site status '{status}' is none of {', '.join(sorted(KNOWN))}: blocked until it is")
-    return None
+            known = ", ".join(sorted(KNOWN))
+            return Blocked(f"site status '{status}' is none of {known}: blocked until it is", cause="status")
+    # Last, so that an outage is known for one although a proxy has expired meanwhile.
+    return Blocked(observed.credentials.lacking, cause="credential") if observed.credentials.lacking else None
 
 
 def demand_of(
@@ -356,8 +381,10 @@ def _answer(ask: Callable[[], Snapshot[T]]) -> Snapshot[T] | FactoryError:
 
 def _unknown(what: str, error: FactoryError | None) -> Blocked:
     if error is None:
-        return Blocked(f"{what} unknown: the queue names no wms")
-    return Blocked(f"{what} unknown: {error}", outage=isinstance(error, SourceError) and not error.stopped)
+        return Blocked(f"{what} unknown: the queue names no wms", cause="wms")
+    outage = isinstance(error, SourceError) and not error.stopped
+    cause = "wmsqueue" if isinstance(error, UnknownWmsqueue) else what
+    return Blocked(f"{what} unknown: {error}", outage=outage, cause=cause)
 
 
 def _activated(observed: Observed, queue: QueueConfig) -> int | None:

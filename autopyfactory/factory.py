@@ -17,6 +17,8 @@ from autopyfactory.board import Board
 from autopyfactory.clock import Clock
 from autopyfactory.config import difference
 from autopyfactory.config.models import Config, QueueConfig, Section
+from autopyfactory.credentials import carried
+from autopyfactory.credentials.wallet import Wallet
 from autopyfactory.cycle import Cycle, Standstill
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import Ledger
@@ -24,6 +26,8 @@ from autopyfactory.model import Blocked, CycleReport, EndedPilot, PilotState
 from autopyfactory.monitor import Monitor
 from autopyfactory.monitor.reporter import Reporter
 from autopyfactory.operate import Operator
+from autopyfactory.record import FILE
+from autopyfactory.record.keeper import Keeper
 from autopyfactory.runner import Runner
 from autopyfactory.wms import Wms
 
@@ -70,7 +74,9 @@ class Factory:
         self._on_report = on_report
         self._on_ended = on_ended
         self._ledger = Ledger(config.factory.state_dir / "submissions.jsonl", clock)
+        self._keeper = Keeper(config.factory.state_dir / FILE, clock, config.factory.record_keep)
         self._disk = FreeSpace(clock)
+        self._wallet = Wallet(config.credentials, clock)
         self._board = Board(config.factory.max_per_factory, self._ledger.most_waiting, self._fresh)
         self._sources: dict[str, PilotSource] = {}
         self._wms: dict[str, Wms] = {}
@@ -97,7 +103,10 @@ class Factory:
         self._end(gone, RELOAD_GRACE)
         memories = {runner.name: runner.cycle.memory for runner in gone}
         self._close_changed(config)
+        if self.config.credentials != config.credentials:
+            self._wallet = Wallet(config.credentials, self._clock)
         self.config = config
+        self._keeper.keep(config.factory.record_keep)
         self._connect(config)
         self._serve((queue for name, queue in config.queues.items() if name not in self._runners), memories)
         return str(changes)
@@ -115,6 +124,7 @@ class Factory:
             _close(part)
         if self._reporter is not None:
             self._reporter.stop(0.5)
+        self._keeper.stop(0.3)
 
     def halt(self, states: frozenset[PilotState]) -> None:
         """Stop, and remove the queues' pilots that are in one of the states."""
@@ -218,7 +228,7 @@ class Factory:
                 with self._board.turn:
                     self._board.blocked(queue.name)
                 reason = f"out until a reload, something it needs cannot be built: {error!r}"
-                self._tell(CycleReport(queue.name, self._clock.now(), blocked=Blocked(reason)))
+                self._tell(CycleReport(queue.name, self._clock.now(), blocked=Blocked(reason, cause="part")))
                 continue
             cycle.memory = (memories or {}).get(queue.name, cycle.memory)
             spread = 0.0 if self._cycles else min(queue.options.interval, FIRST_DELAY)
@@ -233,6 +243,7 @@ class Factory:
         monitor_url = next((url for url in urls if url), "")
         endpoints = queue.options.endpoints
         endpoint = ", ".join(endpoints) or source.batch.endpoint
+        kinds = carried(source.batch, queue.options.type, queue.options.subtype)
         return Cycle(
             queue,
             source,
@@ -242,6 +253,7 @@ class Factory:
             self._clock,
             make_order=partial(make_order, self.config, queue, endpoint=endpoint, monitor_url=monitor_url),
             standstill=self._standstill,
+            credentials=partial(self._wallet.choose, queue, tuple(kinds)),
             dry_run=self._dry_run,
             endpoint=endpoint,
             endpoints=endpoints,
@@ -253,16 +265,17 @@ class Factory:
     def _standstill(self, queue: str) -> Standstill | None:
         state = self._operator.state(queue, self._clock.now())
         if state is not None:
-            return Standstill(str(state), draining=state.action == "drain", wanted=True)
+            return Standstill(str(state), draining=state.action == "drain", wanted=True, cause=state.action)
         twins = [source.twin for source in self._sources.values() if source.twin]
         if twins:
-            return Standstill(f"{twins[0]}; stop one of the two factories, then restart the other")
+            return Standstill(f"{twins[0]}; stop one of the two factories, then restart the other", cause="twin")
         factory = self.config.factory
         full = self._disk.lacking((factory.state_dir, factory.pilot_log_dir), factory.min_free)
-        return Standstill(full) if full else None
+        return Standstill(full, cause="disk") if full else None
 
     def _tell(self, report: CycleReport) -> None:
         self._on_report(report)
+        self._keeper.put(report)
         queue = self.config.queues.get(report.queue)
         if queue is not None and self._reporter is not None:
             self._reporter.put(report, queue.options.monitor)

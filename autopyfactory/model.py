@@ -193,12 +193,13 @@ class Blocked:
     """No decision is possible, and why.
 
     `outage` is true when a source failed; the ramp starts then. A typo, a pause or a full disk is none.
-    `wanted` is true when an operator wants it so.
+    `wanted` is true when an operator wants it so. `cause` is the kind of obstacle in a word, "" where none fits.
     """
 
     reason: str
     outage: bool = False
     wanted: bool = False
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +230,22 @@ class Submitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Input:
+    """What a cycle asked for (`pilots`, `demand`, `site`), who answered, and how many seconds old the answer was."""
+
+    what: str
+    source: str
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
 class CycleReport:
     """All that one cycle of one queue saw, decided and did; what the reporter hands to the monitors.
 
     Exactly one of `decision` and `blocked` is set. `activated` None: demand was not asked for or unknown.
     `wmsqueue`, `batchqueue` and `endpoint` are the queue's own, by which monitors group it; "" when it has none.
+    `inputs` are those that gave an answer; `jobs` and `site` None: not asked for or unknown. `siblings` are the
+    queues that divide the jobs with this one now.
     """
 
     queue: str
@@ -248,6 +260,11 @@ class CycleReport:
     wmsqueue: str = ""
     batchqueue: str = ""
     endpoint: str = ""
+    interval: float = 0.0
+    inputs: tuple[Input, ...] = ()
+    jobs: tuple[JobCount, ...] | None = None
+    site: Site | None = None
+    siblings: tuple[str, ...] = ()
 
     @property
     def submitted_count(self) -> int:

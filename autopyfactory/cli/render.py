@@ -1,5 +1,6 @@
 """`autopyfactory render`: exactly what a queue would submit, and nothing submitted."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from autopyfactory.clock import Clock, utc
 from autopyfactory.config import load
 from autopyfactory.config.catalogue import MONITOR, Catalogue
 from autopyfactory.config.models import Config, QueueConfig
+from autopyfactory.credentials.wallet import Wallet
 from autopyfactory.errors import Refused
 
 
@@ -47,8 +49,9 @@ def rendered(config: Config, queue: QueueConfig, count: int, clock: Clock) -> st
         endpoint=next(iter(queue.options.endpoints), batch.endpoint),
         monitor_url=_monitor_url(config, queue, clock),
     )
+    chosen = Wallet(config.credentials, clock).best(queue)
     try:
-        return str(describe(order)).rstrip("\n") + "\n"
+        return str(describe(replace(order, proxy=chosen.proxy, token=chosen.token))).rstrip("\n") + "\n"
     finally:
         batch.close()
 

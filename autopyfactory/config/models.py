@@ -56,6 +56,7 @@ class FactoryOptions(Options):
     pilot_log_url: str = Field("", description="the URL under which pilot_log_dir is served")
     queues: Words = Field((), description="queue files; default: queues.conf and queues.d/*.conf beside this file")
     max_per_factory: int | None = Field(None, ge=0, description="pilots in flight over all queues, at most")
+    record_keep: Duration = Field(2_592_000.0, description="how long the decision record remembers; 0: no record")
     min_free: Size = Field(100_000_000, description="nothing is submitted below this free space of our directories")
     environment_script: AbsolutePath | None = Field(
         None, description="a script sourced at start, so that grid tools are found"
@@ -68,6 +69,7 @@ class CredentialOptions(Options):
 
     kind: Literal["proxy", "token"] = Field("proxy", description="proxy (X.509) or token")
     file: AbsolutePath = Field(description="the file that holds it")
+    min_life: Duration = Field(600.0, ge=0, description="it is not used when it expires sooner than that")
 
 
 class QueueOptions(Options):

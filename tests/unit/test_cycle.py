@@ -49,7 +49,7 @@ def test_unknown_pilots_block(tmp_path: Path) -> None:
     one.pool.down = True
     report = cycle(one)
     assert reason(report) == "pilots unknown: pool: no answer"
-    assert report.blocked == Blocked(reason(report), outage=True)
+    assert report.blocked == Blocked(reason(report), outage=True, cause="pilots")
     assert report.pilots is None
     assert report.activated == 40
 
