@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autopyfactory import plugins
+from autopyfactory.assess import Standstill
 from autopyfactory.batch import Batch, Context, remove
 from autopyfactory.batch.order import make_order
 from autopyfactory.batch.source import PilotSource
@@ -19,7 +20,7 @@ from autopyfactory.config import difference
 from autopyfactory.config.models import Config, QueueConfig, Section
 from autopyfactory.credentials import carried
 from autopyfactory.credentials.wallet import Wallet
-from autopyfactory.cycle import Cycle, Standstill
+from autopyfactory.cycle import Cycle
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import Ledger
 from autopyfactory.model import Blocked, CycleReport, EndedPilot, PilotState
@@ -251,7 +252,7 @@ class Factory:
             self._board,
             self._ledger,
             self._clock,
-            make_order=partial(make_order, self.config, queue, endpoint=endpoint, monitor_url=monitor_url),
+            make_order=partial(make_order, self.config, endpoint=endpoint, monitor_url=monitor_url),
             standstill=self._standstill,
             credentials=partial(self._wallet.choose, queue, tuple(kinds)),
             dry_run=self._dry_run,
@@ -259,8 +260,8 @@ class Factory:
             endpoints=endpoints,
         )
 
-    def _fresh(self, queue: str) -> int:
-        return self._ledger.submitted_since(queue, self._clock.now() - FRESH)
+    def _fresh(self, queue: str, resource_type: str) -> int:
+        return self._ledger.submitted_since(queue, self._clock.now() - FRESH, resource_type)
 
     def _standstill(self, queue: str) -> Standstill | None:
         state = self._operator.state(queue, self._clock.now())

@@ -36,6 +36,7 @@ def paper(report: CycleReport) -> str:
     found = {
         "steps": [_step(step) for step in decision.steps] if decision else None,
         "count": decision.count if decision else None,
+        "by_type": (decision.by_type or None) if decision else None,
         "blocked": _filled(blocked) if blocked else None,
         "pilots": _filled(report.pilots) if report.pilots else None,
         "activated": report.activated,
@@ -65,7 +66,7 @@ def recorded(queue: str, at: float, until: float, old: str, text: str) -> Record
     report = CycleReport(
         queue,
         at,
-        decision=Decision(found["count"], tuple(Step(*step) for step in found["steps"])) if "steps" in found else None,
+        decision=_decision(found) if "steps" in found else None,
         blocked=Blocked(**found["blocked"]) if "blocked" in found else None,
         pilots=PilotCounts(**found["pilots"]) if "pilots" in found else None,
         activated=found.get("activated"),
@@ -91,8 +92,13 @@ def _filled(value: Blocked | PilotCounts) -> Mapping[str, object]:
     return {name: found for name, found in given if found}
 
 
+def _decision(found: Mapping[str, Any]) -> Decision:
+    return Decision(found["count"], tuple(Step(*step) for step in found["steps"]), found.get("by_type", {}))
+
+
 def _step(step: Step) -> list[object]:
-    return [step.rule, step.before, step.after, step.why, *([dict(step.inputs)] if step.inputs else [])]
+    more: list[object] = [dict(step.inputs), step.resource_type] if step.resource_type else [dict(step.inputs)]
+    return [step.rule, step.before, step.after, step.why, *(more if any(more) else [])]
 
 
 def _cell(cell: JobCount) -> list[object]:
