@@ -80,14 +80,14 @@ class Context:
     """What every backend object is given by the factory.
 
     `position` is the place of its source among the factory's sources, from 0: it goes into the cid
-    (`<k>-cluster.proc`) of all but the first. A `guest` works beside the factory's own process, which may be
-    running: it writes nothing into what the backend keeps in `state_dir`.
+    (`<k>-cluster.proc`) of all but the first. `looking`: it works beside the daemon, and by itself changes nothing: it
+    starts, fetches and writes nothing, nor takes a lock. Only `poll`, `pilots`, `remove_pilots` will be called.
     """
 
     factory: FactoryOptions
     clock: Clock
     position: int = 0
-    guest: bool = False
+    looking: bool = False
 
 
 class Batch(Protocol):

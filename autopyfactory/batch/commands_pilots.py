@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 from autopyfactory import model
 from autopyfactory.batch.commands_record import Pilot, Record
@@ -18,9 +17,9 @@ VANISHED = "vanished: it was accepted, and no listing ever showed it"
 class Pilots:
     """All pilots of one factory in one system. Not safe from many threads. Raises OSError for its record."""
 
-    def __init__(self, factory: str, folder: Path, *, keep: bool = True) -> None:
+    def __init__(self, factory: str, record: Record) -> None:
         self._factory = factory
-        self._record = Record(folder, keep=keep)
+        self._record = record
         self._listed: frozenset[str] = frozenset()
         self._news: list[EndedPilot] = []
         self._unproven: set[str] = set()

@@ -47,19 +47,16 @@ class Pilot:
 class Record:
     """The pilots of one source, by the system's id, in memory and in a file. Not safe from many threads.
 
-    Without `keep` the file is read and never written. Raises OSError as the file system does.
+    Raises OSError as the file system does.
     """
 
-    def __init__(self, folder: Path, *, keep: bool = True) -> None:
+    def __init__(self, folder: Path) -> None:
         self._path = folder / "pilots.jsonl"
-        self._keep = keep
         self._lines = 0
         self.pilots: dict[str, Pilot] = {}
 
     def load(self, now: float) -> None:
         """Read the file, drop what ended long ago and write it anew."""
-        if self._keep:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
         for line in text.splitlines():
             try:
@@ -110,15 +107,12 @@ class Record:
             self.pilots[paper["id"]] = Pilot(paper["id"], Tags(**paper["tags"]), paper["accepted"], paper["user"])
 
     def _append(self, paper: dict[str, Any]) -> None:
-        if not self._keep:
-            return
         with self._path.open("a", encoding="utf-8") as file:
             file.write(f"{json.dumps(paper)}\n")
         self._lines += 1
 
     def _write(self) -> None:
-        if not self._keep:
-            return
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         papers = [_paper(pilot) for pilot in self.pilots.values()]
         papers += [{"id": p.id, "entered": p.entered, "since": p.since} for p in self.pilots.values() if p.entered]
         papers += [{"id": p.id, "ended": p.ended, **asdict(p.end)} for p in self.pilots.values() if p.end]
@@ -126,6 +120,16 @@ class Record:
         fresh.write_text("".join(f"{json.dumps(paper)}\n" for paper in papers), encoding="utf-8")
         fresh.replace(self._path)
         self._lines = len(papers)
+
+
+class RecordView(Record):
+    """The record as another process sees it, beside the daemon: nothing is written."""
+
+    def _append(self, paper: dict[str, Any]) -> None:
+        pass
+
+    def _write(self) -> None:
+        pass
 
 
 def _paper(pilot: Pilot) -> dict[str, Any]:

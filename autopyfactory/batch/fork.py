@@ -19,7 +19,7 @@ from urllib.parse import quote
 from pydantic import Field, model_validator
 
 from autopyfactory.batch import ALL_STATES, Context, Order, fork_pilots, pilot_environment, pilot_tags
-from autopyfactory.batch.fork_files import ForkFiles, Record, alive, reap
+from autopyfactory.batch.fork_files import ForkFiles, ForkFilesView, Record, alive, reap
 from autopyfactory.batch.fork_shim import CID
 from autopyfactory.batch.fork_slots import Pilot, Slots
 from autopyfactory.config.fields import Boolean, Duration, Options
@@ -133,7 +133,8 @@ class ForkHost:
         self.name = name
         self._options = options
         self._context = context
-        self._files = ForkFiles(context.factory.state_dir.absolute() / "fork" / quote(name, safe=""))
+        files = ForkFilesView if context.looking else ForkFiles
+        self._files = files(context.factory.state_dir.absolute() / "fork" / quote(name, safe=""))
         self._changed = threading.Condition()
         self._starter: threading.Thread | None = None
         self._closed = False
@@ -188,13 +189,13 @@ class ForkHost:
     def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Listed]:
         """List our pilots in these states, of one queue or of all. Raises SourceError."""
         with self._source_errors():
-            found = fork_pilots.listed(self._files, self._context.factory.id)
+            found = fork_pilots.listed(self._files.folder, self._context.factory.id)
             return [pilot for pilot in found if queue in {"", pilot.queue} and pilot.state in states]
 
     def remove_pilots(self, pilots: Sequence[Listed]) -> int:
         """Drop waiting pilots, tell running ones to end (TERM, after the grace KILL). Raises SourceError."""
         with self._source_errors():
-            count = sum(fork_pilots.remove(self._files, pilot) for pilot in pilots)
+            count = sum(fork_pilots.remove(self._files.folder, pilot) for pilot in pilots)
             with self._changed:
                 if self._starter is not None:
                     self._look_at(self._slots.waiting())
@@ -233,8 +234,9 @@ class ForkHost:
         for record in self._files.records():
             self._take(record)
         self._look_at(self._slots.waiting())
-        self._starter = threading.Thread(target=self._start_pilots, name=f"fork-{self.name}", daemon=True)
-        self._starter.start()
+        if not self._context.looking:
+            self._starter = threading.Thread(target=self._start_pilots, name=f"fork-{self.name}", daemon=True)
+            self._starter.start()
 
     def _refuse(self, order: Order) -> None:
         user = order.queue.options.submit_user

@@ -122,7 +122,7 @@ class _Deed:
 def _batch(place: Place, config: Config) -> Batch:
     section = place.section
     kind = Catalogue().usable[section.plugin]
-    batch: Batch = kind(section.name, section.options, Context(config.factory, Clock(), place.position, guest=True))
+    batch: Batch = kind(section.name, section.options, Context(config.factory, Clock(), place.position, looking=True))
     return batch
 
 

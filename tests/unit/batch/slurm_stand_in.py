@@ -137,9 +137,9 @@ class Bed:
         self.wrapper.write_text("#!/bin/sh\necho pilot\n")
         self.batch = self.restart()
 
-    def restart(self, *, guest: bool = False) -> Slurm:
+    def restart(self, *, looking: bool = False) -> Slurm:
         """Do what a new factory over the same state does, or a command beside it."""
-        context = Context(self.factory, self.clock, self.position, guest)
+        context = Context(self.factory, self.clock, self.position, looking)
         self.batch = Slurm("local", self.options, context, run=self.slurm)
         return self.batch
 

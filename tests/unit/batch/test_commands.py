@@ -281,11 +281,11 @@ def test_held_pilots_are_let_go(bed: Bed) -> None:
         bed.batch.release_pilots(held)
 
 
-def test_a_guest_writes_nothing_beside_the_factory(bed: Bed) -> None:
+def test_who_removes_pilots_beside_the_daemon_writes_nothing(bed: Bed) -> None:
     bed.batch.submit(bed.order(2))
     path = bed.home / "state/slurm/local/pilots.jsonl"
     before = path.read_text()
-    bed.restart(guest=True)
+    bed.restart(looking=True)
     bed.slurm.set("RUNNING", ids=[1])
     assert remove(bed.batch, "Q", RUNNING) == 1
     assert path.read_text() == before

@@ -82,7 +82,7 @@ def test_only_the_pilots_of_the_queue_and_the_factory(site: Site) -> None:
     assert result.exit_code == 0
     assert result.output.startswith("removed 3 pilots of Q: pending 3\nQ may submit new ones: 'autopyfactory pause Q")
     assert (site.waiting(mine), site.waiting(others), site.waiting(foreign)) == (0, 2, 1)
-    assert [pilot.queue for pilot in fork_pilots.listed(site.files, "F1")] == ["OTHER"] * 2
+    assert [pilot.queue for pilot in fork_pilots.listed(site.files.folder, "F1")] == ["OTHER"] * 2
     result = site.kill("--queue", "Q")
     assert (result.exit_code, result.output) == (0, "removed nothing: no pilot of Q is there in these states\n")
 
@@ -97,9 +97,9 @@ def test_only_the_states_that_are_named(site: Site) -> None:
 
 def test_a_pilot_that_has_started_since_it_was_listed_goes_on(site: Site) -> None:
     (cid,) = site.submit("Q", 1)
-    (listed,) = fork_pilots.listed(site.files, "F1")
+    (listed,) = fork_pilots.listed(site.files.folder, "F1")
     site.run(cid)
-    assert not fork_pilots.remove(site.files, listed)
+    assert not fork_pilots.remove(site.files.folder, listed)
     assert site.files.end(cid) is None
 
 
