@@ -38,6 +38,7 @@ And two for the command line, `autopyfactory backends` and `autopyfactory render
 nothing and writes no file. What there is to submit to stands in `rows`.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,9 +157,24 @@ class Batch(Protocol):
         ...
 
 
-def remove(batch: Batch, queue: str, states: frozenset[PilotState]) -> int:
-    """Remove this factory's pilots of a queue that are in one of the states; return how many. Raises SourceError."""
-    return batch.remove_pilots(batch.pilots(queue, states))
+def remove(batch: Batch, queue: str, states: frozenset[PilotState]) -> Counter[PilotState]:
+    """Remove this factory's pilots of a queue that are in one of the states; return how many of each.
+
+    Those that wait come first. One that went into another of the states meanwhile is removed in a second round.
+    Raises SourceError.
+    """
+    removed: Counter[PilotState] = Counter()
+    tried: set[tuple[str, PilotState]] = set()
+    for _ in range(2):
+        pilots = [pilot for pilot in batch.pilots(queue, states) if (pilot.id, pilot.state) not in tried]
+        tried |= {(pilot.id, pilot.state) for pilot in pilots}
+        before = removed.total()
+        for state in PilotState:
+            if mine := [pilot for pilot in pilots if pilot.state is state]:
+                removed[state] += batch.remove_pilots(mine)
+        if removed.total() - before == len(pilots):
+            break
+    return removed
 
 
 def pilot_environment(context: Context, order: Order, cid: str, *, job_id: str = "") -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import click
 
 from autopyfactory import environment
-from autopyfactory.batch import Batch, Context
+from autopyfactory.batch import Batch, Context, remove
 from autopyfactory.cli.options import conf_option
 from autopyfactory.clock import Clock
 from autopyfactory.config import load
@@ -22,11 +22,11 @@ from autopyfactory.config.problems import suggest
 from autopyfactory.errors import FactoryError, SourceError
 from autopyfactory.host import Account, StartError
 from autopyfactory.ledger import sources_of
-from autopyfactory.model import Pilot, PilotState
+from autopyfactory.model import PilotState
 from autopyfactory.operate import Operator
 
 STATES = tuple(state for state in PilotState if state is not PilotState.FINISHING)
-"""What can be removed, in the order in which it is: what waits does not start while others are removed."""
+"""What can be removed."""
 
 
 class Place(NamedTuple):
@@ -114,9 +114,11 @@ class _Deed:
 
     def _at(self, place: Place, config: Config) -> None:
         with closing(_batch(place, config)) as batch:
-            for state in self.states:
-                pilots: Sequence[Pilot] = batch.pilots(self.queue, frozenset({state}))
-                self.removed[state] += len(pilots) if self.dry_run else batch.remove_pilots(pilots)
+            states = frozenset(self.states)
+            if self.dry_run:
+                self.removed.update(pilot.state for pilot in batch.pilots(self.queue, states))
+            else:
+                self.removed.update(remove(batch, self.queue, states))
 
 
 def _batch(place: Place, config: Config) -> Batch:

@@ -155,7 +155,7 @@ def hung_server(site: BatchSite, batch: CommandBatch) -> None:
     assert not [group for group in batch.poll().groups if group.queue == "HUNG"]
     assert len(batch.submit(order).cids) == 2
     assert sum(group.count for group in batch.poll().groups if group.queue == "HUNG") == 2
-    assert remove(batch, "HUNG", frozenset(PilotState)) == 2
+    assert remove(batch, "HUNG", frozenset(PilotState)).total() == 2
 
 
 def alive(site: BatchSite) -> dict[str, str]:

@@ -44,7 +44,7 @@ def test_all_faults_and_removal(site: BatchSite, daemon: Callable[..., Daemon], 
     options = LsfOptions(bin_dir=site.system.bin, deadline=2.0, tables=True)
     lsf = Lsf("local", options, Context(factory, Clock()))
     assert sum(group.count for group in lsf.poll().groups) == 5
-    assert remove(lsf, "LONG", frozenset({PilotState.PENDING, PilotState.RUNNING})) == 5
+    assert remove(lsf, "LONG", frozenset({PilotState.PENDING, PilotState.RUNNING})).total() == 5
     until(lambda: not alive(site), 10, "all are removed")
     faults = [end.fault for end in lsf.poll().ended]
     assert faults == ["removed"] * 5

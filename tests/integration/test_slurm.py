@@ -196,7 +196,7 @@ def test_ends_and_what_a_pilot_gets(bench: Bench, cluster: SlurmCluster) -> None
     until(lambda: bench.counts() == {"running": 1}, 30, "one runs, the others ended")
     [job] = [job for job in cluster.jobs() if job["job_state"] == "RUNNING"]
     assert (job["cpus"], job["time_limit"], "mem=1908M" in job["tres_req_str"]) == (1, 11, True)
-    assert remove(bench.batch, "Q", frozenset({PilotState.RUNNING})) == 1
+    assert remove(bench.batch, "Q", frozenset({PilotState.RUNNING})).total() == 1
     until(lambda: bench.counts() == {}, 30, "it is gone")
     assert [bench.ended[cid].exit_code for cid in (zero, seven, killed)] == [0, 7, -9]
     lost = "its node could not start it, or it was killed"
@@ -215,7 +215,7 @@ def test_held_pilots_are_released(bench: Bench, cluster: SlurmCluster) -> None:
     assert {pilot.hold_reason for pilot in held} == {"PENDING (JobHeldAdmin)"}
     assert bench.batch.release_pilots(held) == 2
     assert bench.counts() == {"running": 2, "pending": 2}
-    assert remove(bench.batch, "Q", frozenset(PilotState)) == 4
+    assert remove(bench.batch, "Q", frozenset(PilotState)).total() == 4
 
 
 def test_kill_beside_the_daemon(
@@ -317,7 +317,7 @@ def test_pilots_of_another_account(bench: Bench, cluster: SlurmCluster, user: st
         until(lambda: output.exists() and output.read_text() == f"{user}\n", 20, "it says who it is")
         assert bench.counts() == {"running": 1}
         assert [job["user_name"] for job in cluster.jobs()] == [user]
-        assert remove(bench.batch, "Q", frozenset({PilotState.RUNNING})) == 1
+        assert remove(bench.batch, "Q", frozenset({PilotState.RUNNING})).total() == 1
         until(lambda: bench.counts() == {}, 20, "it is gone")
     finally:
         sudoers.unlink()

@@ -100,7 +100,7 @@ class Driver:
         return sorted(self._schedd.ended(frozenset(submissions)))
 
     def remove(self, queue: str, states: list[str]) -> int:
-        return remove(self._schedd, queue, frozenset(PilotState(state) for state in states))
+        return remove(self._schedd, queue, frozenset(PilotState(state) for state in states)).total()
 
     def pilots(self, queue: str = "", states: list[str] | None = None) -> list[dict[str, Any]]:
         chosen = frozenset(PilotState(state) for state in states or [*PilotState])

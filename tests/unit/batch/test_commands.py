@@ -188,7 +188,7 @@ def test_pilots_of_others_are_not_counted(bed: Bed) -> None:
     for number, comment in enumerate(["", "hello", Tags("F2", "Q", "s9", "c").text(), "APF3:F1"], 100):
         bed.slurm.jobs[number] = {"job_id": number, "job_state": "RUNNING", "comment": comment, "user_name": "x"}
     assert bed.counts() == {"pending": 1}
-    assert remove(bed.batch, "Q", frozenset(PilotState)) == 1
+    assert remove(bed.batch, "Q", frozenset(PilotState)).total() == 1
     assert bed.slurm.of("scancel")[0][1:] == ["1"]
 
 
@@ -230,8 +230,8 @@ def test_held_pilots_are_told_with_their_reason(bed: Bed, caplog: pytest.LogCapt
 def test_remove_takes_the_states_that_are_asked_for(bed: Bed) -> None:
     bed.batch.submit(bed.order(3))
     bed.slurm.set("RUNNING", ids=[2])
-    assert remove(bed.batch, "Q", RUNNING) == 1
-    assert remove(bed.batch, "other", frozenset(PilotState)) == 0
+    assert remove(bed.batch, "Q", RUNNING).total() == 1
+    assert remove(bed.batch, "other", frozenset(PilotState)).total() == 0
     assert bed.counts() == {"pending": 2}
 
 
@@ -287,7 +287,7 @@ def test_who_removes_pilots_beside_the_daemon_writes_nothing(bed: Bed) -> None:
     before = path.read_text()
     bed.restart(looking=True)
     bed.slurm.set("RUNNING", ids=[1])
-    assert remove(bed.batch, "Q", RUNNING) == 1
+    assert remove(bed.batch, "Q", RUNNING).total() == 1
     assert path.read_text() == before
 
 
@@ -298,7 +298,7 @@ def test_another_account_by_sudo(bed: Bed) -> None:
     assert argv[4].endswith("sbatch")
     assert (bed.home / "logs").stat().st_mode & 0o7777 == 0o1777
     bed.restart()
-    assert remove(bed.batch, "Q", frozenset(PilotState)) == 1
+    assert remove(bed.batch, "Q", frozenset(PilotState)).total() == 1
     assert bed.slurm.of("scancel")[0][:4] == ["sudo", "-n", "-u", "pilot"]
 
 
@@ -327,7 +327,7 @@ def test_the_lost_record_of_our_own_pilots_asks_no_sudo(bed: Bed) -> None:
     next((bed.home / "state/slurm/local").glob("*.jsonl")).unlink()
     bed.restart()
     bed.slurm.jobs[1]["user_name"] = "somebody"
-    assert remove(bed.batch, "Q", frozenset(PilotState)) == 1
+    assert remove(bed.batch, "Q", frozenset(PilotState)).total() == 1
     assert "sudo" not in bed.slurm.of("scancel")[0]
 
 

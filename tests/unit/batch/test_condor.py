@@ -372,7 +372,7 @@ def test_pilots_are_removed_by_name_while_they_are_in_their_state() -> None:
 
 def test_no_state_at_all_chooses_no_pilot() -> None:
     child = FakeChild(pilots=())
-    assert remove(schedd(child), "Q1", frozenset()) == 0
+    assert remove(schedd(child), "Q1", frozenset()).total() == 0
     assert str(child.calls[0][1][1]).endswith("&& (False)")
 
 

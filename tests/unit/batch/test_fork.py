@@ -253,9 +253,9 @@ def test_remove_drops_waiting_pilots_and_ends_running_ones(host: TestHost) -> No
         wait_for_line(host, cid, "ready")
     # Now, with both slots taken: sooner it could get the second one, for a queue without pilots comes first.
     host.submit("sleep 60", queue="OTHER")
-    assert remove(host.host, "Q", frozenset({PilotState.PENDING})) == 2
-    assert remove(host.host, "Q", frozenset({PilotState.HELD})) == 0
-    assert remove(host.host, "Q", frozenset({PilotState.RUNNING})) == 2
+    assert remove(host.host, "Q", frozenset({PilotState.PENDING})).total() == 2
+    assert remove(host.host, "Q", frozenset({PilotState.HELD})).total() == 0
+    assert remove(host.host, "Q", frozenset({PilotState.RUNNING})).total() == 2
     until(lambda: len(host.counts() and host.ended) == 4)
     for cid in cids[:2]:
         assert (host.ended[cid].exit_code, host.ended[cid].fault) == (3, "removed")
