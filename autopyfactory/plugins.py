@@ -11,6 +11,7 @@ ALIASES: dict[str, dict[str, str]] = {
         "fork": "autopyfactory.batch.fork:ForkHost",
         "globus": "autopyfactory.batch.globus:Globus",
         "lsf": "autopyfactory.batch.lsf:Lsf",
+        "sge": "autopyfactory.batch.sge:Sge",
         "slurm": "autopyfactory.batch.slurm:Slurm",
         "torque": "autopyfactory.batch.torque:Torque",
     },

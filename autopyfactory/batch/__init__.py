@@ -19,6 +19,13 @@ as `option: what is wrong, and what to do`; each takes the queue out, but one th
 (of an option it is told only where the section sets it itself). `options` are those of every queue, `backend`
 those of the class's own `QueueOptions`.
 
+One more tells which credentials a row takes, of `proxy` and `token`; without it both:
+
+    @classmethod
+    def carries(cls, type: str, subtype: str) -> Iterable[str]: ...
+
+An expired one that its pilots do not carry then blocks no queue.
+
 And two for the command line, `autopyfactory backends` and `autopyfactory render`:
 
     @classmethod
@@ -70,12 +77,14 @@ class Context:
     """What every backend object is given by the factory.
 
     `position` is the place of its source among the factory's sources, from 0: it goes into the cid
-    (`<k>-cluster.proc`) of all but the first.
+    (`<k>-cluster.proc`) of all but the first. `looking`: only `poll` will be called, maybe beside the daemon, and
+    must change nothing: it starts, fetches, removes and writes nothing, nor takes a lock.
     """
 
     factory: FactoryOptions
     clock: Clock
     position: int = 0
+    looking: bool = False
 
 
 class Batch(Protocol):

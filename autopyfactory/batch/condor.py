@@ -17,7 +17,7 @@ from autopyfactory.batch.condor_check import lacking, problems, refusal
 from autopyfactory.batch.condor_child import Ad, ScheddSaid, Survey, Target, of_factory
 from autopyfactory.batch.condor_ends import Ends
 from autopyfactory.batch.condor_process import CallLost, KillableChild, NoAnswer, NotRun
-from autopyfactory.batch.condor_rows import CondorQueueOptions
+from autopyfactory.batch.condor_rows import CONDOR_ROWS, CondorQueueOptions
 from autopyfactory.batch.condor_spool import Spool
 from autopyfactory.batch.condor_states import (
     REMOVABLE,
@@ -37,6 +37,7 @@ from autopyfactory.config.fields import Boolean, Duration, Options, Rate
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
 from autopyfactory.config.problems import Fault
+from autopyfactory.credentials import KINDS
 from autopyfactory.errors import Ambiguous, Refused, SourceError
 from autopyfactory.model import PilotGroup, PilotReport, PilotState, Submitted, Trouble
 
@@ -136,6 +137,12 @@ class CondorSchedd:
         """Return what this host has not that a row needs."""
         return lacking(type, subtype)
 
+    @classmethod
+    def carries(cls, type: str, subtype: str) -> tuple[str, ...]:
+        """Return the kinds of credentials that go into a row's submit description."""
+        row = CONDOR_ROWS.get((type or "vanilla", subtype))
+        return row.credentials if row else KINDS
+
     def describe(self, order: Order) -> str:
         """Return the submit description as condor_submit would read it."""
         return written(render(self._context, order, spool=self._spool), order.count)
@@ -154,7 +161,7 @@ class CondorSchedd:
         self._vanished.shown(survey.groups)
         left = self._options.deadline - (self._context.clock.now() - began)
         self._look_for_ends(survey.groups, max(1.0, left))
-        if any(is_coming(ad) for ad in survey.groups):
+        if any(is_coming(ad) for ad in survey.groups) and not self._context.looking:
             self._spooled.look_after()
         ces = at_ces(survey.groups)
         silent = self._watch.look(began, [group for group in groups if group.submission in ces])
@@ -256,5 +263,5 @@ class CondorSchedd:
                 raise
             log.warning("%s (asked for the pilots that completed; they are reported with the next count)", error)
             return
-        if self._ends.tell_completed(jobs):
+        if self._ends.tell_completed(jobs) and not self._context.looking:
             self._spooled.look_after()
