@@ -19,6 +19,7 @@ from urllib.parse import quote
 from autopyfactory.batch import Context, Order
 from autopyfactory.batch.cids import Cids
 from autopyfactory.batch.commands_pilots import Pilots
+from autopyfactory.batch.commands_record import Record, RecordView
 from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
 from autopyfactory.batch.commands_words import Answer, End, Seen, Tags
 from autopyfactory.batch.globus_options import GlobusOptions, problems
@@ -63,6 +64,11 @@ class Globus:
         return list(problems(options, backend))
 
     @classmethod
+    def carries(cls, _type: str, _subtype: str) -> tuple[str, ...]:
+        """Return the kinds of credentials that pilots are given."""
+        return ("proxy",)
+
+    @classmethod
     def lacking(cls, type: str, subtype: str) -> str:
         """Say which of the commands this host has not on its PATH."""
         absent = [program for program in ("globusrun", "stdbuf") if shutil.which(program) is None]
@@ -75,9 +81,10 @@ class Globus:
         self._clock = context.clock
         self._run = run or Runner()
         folder = context.factory.state_dir.absolute() / self.source_kind / quote(name, safe="")
-        self._pilots = Pilots(context.factory.id, folder)
+        self._looking = context.looking
+        self._pilots = Pilots(context.factory.id, RecordView(folder) if context.looking else Record(folder))
         self._slips = Slips(folder / "slips")
-        self._turns = Turns(self._globusrun, context.clock, options.at_once)
+        self._turns = Turns(self._globusrun, context.clock, options.at_once, looking=context.looking)
         self._cids = Cids(context.position)
         self._lock = threading.Lock()
         self._loaded = False
@@ -258,7 +265,7 @@ class Globus:
             self._pilots.accepted(contact, slip.tags, slip.proxy, slip.at)
             self._pilots.shown([Seen(contact, None, PilotState.PENDING)], now)
             self._turns.heard_of(contact)
-        if contact or now > slip.at + KEEP:
+        if not self._looking and (contact or now > slip.at + KEEP):
             slip.drop()
 
     def _cancel(self, proxy: str, id_: str, last: float) -> str:

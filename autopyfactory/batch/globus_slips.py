@@ -53,19 +53,19 @@ class Slips:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         slip = self._slip(tags, proxy, at)
         slip.rsl.write_text(rsl, encoding="utf-8")
-        slip.paper.write_text(json.dumps({"tags": asdict(tags), "proxy": proxy, "at": at}), encoding="utf-8")
+        fresh = slip.paper.with_suffix(".new")
+        fresh.write_text(json.dumps({"tags": asdict(tags), "proxy": proxy, "at": at}), encoding="utf-8")
+        fresh.replace(slip.paper)
         return slip
 
     def left(self) -> Iterator[Slip]:
-        """Return the slips that are there; one that cannot be read says nothing and is thrown away."""
+        """Return the slips that are there; one that cannot be read says nothing."""
         for path in sorted(self._folder.glob("*.json")):
             try:
                 paper = json.loads(path.read_text(encoding="utf-8"))
                 yield self._slip(Tags(**paper["tags"]), str(paper["proxy"]), float(paper["at"]))
-            except FileNotFoundError:
+            except (FileNotFoundError, ValueError, KeyError, TypeError):
                 continue
-            except (ValueError, KeyError, TypeError):
-                path.unlink(missing_ok=True)
 
     def _slip(self, tags: Tags, proxy: str, at: float) -> Slip:
         rsl, answer, paper = (self._folder / f"{tags.cid}.{suffix}" for suffix in ("rsl", "out", "json"))

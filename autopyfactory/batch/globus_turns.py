@@ -37,9 +37,13 @@ class _Known:
 
 
 class Turns:
-    """Remembers who was asked when. Used by one poll at a time, `heard_of` by any thread."""
+    """Remembers who was asked when. Used by one poll at a time, `heard_of` by any thread.
 
-    def __init__(self, call: Call, clock: Clock, at_once: int) -> None:
+    With `looking` no gatekeeper is asked to take a job up again, so one that is DONE is of unknown state.
+    """
+
+    def __init__(self, call: Call, clock: Clock, at_once: int, *, looking: bool = False) -> None:
+        self._looking = looking
         self._call = call
         self._clock = clock
         self._at_once = at_once
@@ -111,6 +115,8 @@ class Turns:
         found, word = self._status(pilot, known.contact, last, limit)
         if not isinstance(found, Perhaps):
             return found, word
+        if self._looking:
+            return PilotState.UNKNOWN, f"{word}, perhaps"
         keeper = gatekeeper(pilot.tags.endpoint, known.contact)
         words = ["-F", "-q", "-r", keeper, restart(pilot.id)]
         contact = restarted(self._try((keeper, pilot.user), pilot.user, words, last, limit))

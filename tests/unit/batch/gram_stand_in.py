@@ -171,9 +171,9 @@ class Bed:
     def slips(self) -> list[Path]:
         return sorted((self.home / "state/globus/local/slips").glob("*"))
 
-    def restart(self) -> Globus:
-        """Do what a new factory over the same state does."""
-        self.batch = Globus("local", self.options, Context(self.factory, self.clock), run=self.gram)
+    def restart(self, *, looking: bool = False) -> Globus:
+        """Do what a new factory over the same state does, or a command that looks on beside it."""
+        self.batch = Globus("local", self.options, Context(self.factory, self.clock, looking=looking), run=self.gram)
         return self.batch
 
     def order(

@@ -245,6 +245,22 @@ def test_the_factory_stops(bed: Bed) -> None:
         assert caught.value.stopped
 
 
+def test_who_looks_on_changes_nothing(bed: Bed) -> None:
+    bed.batch.submit(bed.order(3))
+    bed.gram.fail = ["but the disk is full"]
+    with suppress(Ambiguous):
+        bed.batch.submit(bed.order())
+    bed.slips[0].with_suffix(".out").write_text(f"{bed.gram.jobs['4'].contact}\n")
+    bed.gram.set("DONE")
+    bed.gram.jobs["1"].state = "ACTIVE"
+    home = {path: path.read_bytes() for path in bed.home.rglob("*") if path.is_file()}
+    bed.gram.calls.clear()
+    bed.restart(looking=True)
+    assert bed.counts() == {"running": 1, "unknown": 3}
+    assert {words[0] for words in bed.gram.calls} == {"-status"}
+    assert {path: path.read_bytes() for path in bed.home.rglob("*") if path.is_file()} == home
+
+
 def test_describe_submits_nothing(bed: Bed) -> None:
     text = bed.batch.describe(bed.order())
     assert "-r gk1/jobmanager-pbs -f " in text
