@@ -89,6 +89,7 @@ class Globus:
         self._lock = threading.Lock()
         self._loaded = False
         self._under_way: set[str] = set()
+        self._settled: set[str] = set()
         self._silent: dict[str, float] = {}
         self._refusing: dict[str, float] = {}
         self._removed: set[str] = set()
@@ -261,11 +262,13 @@ class Globus:
     def _settle(self, slip: Slip) -> None:
         """Take the pilot of a slip into the record, or throw the slip away when no contact will come any more."""
         contact, now = slip.contact(), self._clock.now()
-        if contact:
+        if contact and contact not in self._settled:
             self._pilots.accepted(contact, slip.tags, slip.proxy, slip.at)
             self._pilots.shown([Seen(contact, None, PilotState.PENDING)], now)
             self._turns.heard_of(contact)
-        if not self._looking and (contact or now > slip.at + KEEP):
+        if self._looking:
+            self._settled.add(contact)
+        elif contact or now > slip.at + KEEP:
             slip.drop()
 
     def _cancel(self, proxy: str, id_: str, last: float) -> str:
