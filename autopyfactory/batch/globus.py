@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import ClassVar
 from urllib.parse import quote
 
-from autopyfactory.batch import Context, Order
+from autopyfactory.batch import ALL_STATES, Context, Order
 from autopyfactory.batch.cids import Cids
 from autopyfactory.batch.commands_pilots import Pilots
 from autopyfactory.batch.commands_record import Record, RecordView
@@ -32,7 +32,7 @@ from autopyfactory.config.fields import Options
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
 from autopyfactory.errors import Ambiguous, Refused, SourceError
-from autopyfactory.model import PilotReport, PilotState, Submitted, Trouble
+from autopyfactory.model import Pilot, PilotReport, PilotState, Submitted, Trouble
 
 log = logging.getLogger(__name__)
 
@@ -109,15 +109,13 @@ class Globus:
 
     def poll(self) -> PilotReport:
         """Ask for the pilots whose turn it is and report all. Raises SourceError while some were never asked for."""
-        self._ask()
-        with self._book() as pilots:
-            now, alive = self._clock.now(), pilots.alive()
-            pilots.shown(self._turns.lost_sight_of(alive, now - self._options.max_age), now)
-            troubles = self._troubles(self._turns.failures(alive), now)
+        with self._round() as book:
+            alive = book.alive()
+            troubles = self._troubles(self._turns.failures(alive), self._clock.now())
             if waiting := self._turns.waiting(alive):
                 reason = f"{waiting} of {len(alive)} pilots wait for their turn to be asked for, GRAM has no list"
                 raise SourceError(self._source, reason)
-            return PilotReport(tuple(pilots.groups()), pilots.news(), troubles, self._turns.oldest(alive))
+            return PilotReport(tuple(book.groups()), book.news(), troubles, self._turns.oldest(alive))
 
     def submit(self, order: Order) -> Submitted:
         """Submit the pilots of the order one by one, as many as half the deadline allows to begin.
@@ -151,14 +149,16 @@ class Globus:
         with self._book() as pilots:
             return pilots.over(submissions)
 
-    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
-        """Cancel the queue's pilots in one of the states, as many as the deadline allows. Raises SourceError."""
-        with self._book() as pilots:
-            unseen = any(pilot.state is None for pilot in pilots.alive() if pilot.tags.queue == queue)
-        if unseen:
-            self._ask()
-        with self._book() as pilots:
-            chosen = [(proxy, id_) for proxy, ids in pilots.chosen(queue, states).items() for id_ in ids]
+    def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Pilot]:
+        """List our pilots in these states, of one queue or of all, after a round of questions. Raises SourceError."""
+        with self._round() as book:
+            return list(book.listed(queue, states))
+
+    def remove_pilots(self, pilots: Sequence[Pilot]) -> int:
+        """Cancel pilots, as many as the deadline allows to begin in its first half. Raises SourceError."""
+        with self._book() as book:
+            proxies = book.accounts(pilot.id for pilot in pilots)
+        chosen = [(proxy, id_) for proxy, ids in proxies.items() for id_ in ids]
         last = self._clock.now() + self._options.deadline / 2
         with self._stopping(), ThreadPoolExecutor(self._options.at_once, thread_name_prefix="globus") as pool:
             results = list(pool.map(lambda pair: self._cancel(pair[0], pair[1], last), chosen))
@@ -167,6 +167,10 @@ class Globus:
             raise SourceError(self._source, failures[0])
         self._once("remove", f"{len(failures)} of {len(chosen)} not removed: {failures[0]}" if failures else "")
         return len(chosen) - len(failures)
+
+    def release_pilots(self, pilots: Sequence[Pilot]) -> int:
+        """Release nothing: GRAM has no held jobs."""
+        return 0
 
     def close(self) -> None:
         """Kill the commands under way; who waits gets SourceError(stopped), a submission Ambiguous."""
@@ -194,18 +198,28 @@ class Globus:
         except (NotStarted, Silent) as error:
             raise SourceError(self._source, error.reason, stopped=error.stopped) from None
 
-    def _ask(self) -> None:
-        with self._book() as pilots:
-            alive = list(pilots.alive())
+    @contextmanager
+    def _round(self) -> Iterator[Pilots]:
+        """Ask for pilots whose turn it is, and hold the record with what is known of all of them then."""
+        with self._book() as book:
+            asked = list(book.alive())
         with self._stopping():
-            seen = self._turns.ask(alive, self._options.deadline)
-        strange = sorted({one.word for one in seen if one.state is PilotState.UNKNOWN})
+            told = {one.id: self._judged(one) for one in self._turns.ask(asked, self._options.deadline)}
+        strange = sorted({one.word for one in told.values() if one.state is PilotState.UNKNOWN})
         self._once("state", f"states that we do not know, counted as unknown: {', '.join(strange)}" if strange else "")
-        over = {one.id for one in seen if isinstance(one.state, End)}
-        told = [replace(one, state=End(fault=REMOVED)) if one.id in over & self._removed else one for one in seen]
-        self._removed -= over
-        with self._book() as pilots:
-            pilots.shown(told, self._clock.now())
+        with self._book() as book:
+            now, alive = self._clock.now(), book.alive()
+            kept = {pilot.id: Seen(pilot.id, None, pilot.state, pilot.word) for pilot in alive if pilot.state}
+            lost = {one.id: one for one in self._turns.lost_sight_of(alive, now - self._options.max_age)}
+            book.shown((kept | told | lost).values(), now)
+            yield book
+
+    def _judged(self, one: Seen) -> Seen:
+        """Call removed what we removed."""
+        if not isinstance(one.state, End) or one.id not in self._removed:
+            return one
+        self._removed.discard(one.id)
+        return replace(one, state=End(fault=REMOVED))
 
     def _troubles(self, failures: Mapping[str, str], now: float) -> dict[str, Trouble]:
         """Return the endpoints that do not answer, or did not take pilots of late, and say so on change."""

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autopyfactory.batch import ALL_STATES, remove
 from autopyfactory.batch.globus import REMOVED, RETRY, Globus
 from autopyfactory.batch.globus_rsl import GlobusQueueOptions
 from autopyfactory.batch.globus_slips import KEEP
@@ -19,7 +20,6 @@ from autopyfactory.errors import Ambiguous, Refused, SourceError
 from autopyfactory.model import EndedPilot, PilotState
 from tests.unit.batch.gram_stand_in import Bed
 
-ALL = frozenset(PilotState)
 FAR = "gk2:2119/jobmanager-lsf"
 
 
@@ -225,21 +225,25 @@ def test_removal(bed: Bed) -> None:
     bed.batch.submit(bed.order(1, name="s2", queue="R"))
     bed.gram.jobs["1"].state = "ACTIVE"
     bed.poll()
-    assert bed.batch.remove("Q", frozenset({PilotState.RUNNING})) == 1
+    assert remove(bed.batch, "Q", frozenset({PilotState.RUNNING})) == {PilotState.RUNNING: 1}
     assert [end.fault for end in bed.poll().ended] == [REMOVED]
     bed.restart()
-    assert bed.batch.remove("Q", ALL) == 1
-    assert bed.batch.remove("nosuch", ALL) == 0
+    assert remove(bed.batch, "Q", ALL_STATES).total() == 1
+    assert remove(bed.batch, "nosuch", ALL_STATES).total() == 0
     assert bed.counts() == {"pending": 1}
+    [last] = bed.batch.pilots()
+    assert (last.queue, last.state, last.submission) == ("R", PilotState.PENDING, "s2")
+    assert bed.batch.release_pilots([last]) == 0
+    bed.gram.down["gk1"] = "UNMAPPED"
     bed.gram.new_managers()
     with pytest.raises(SourceError, match="cancel"):
-        bed.batch.remove("R", ALL)
+        bed.batch.remove_pilots([last])
 
 
 def test_the_factory_stops(bed: Bed) -> None:
     bed.batch.submit(bed.order())
     bed.batch.close()
-    for call in (bed.poll, lambda: bed.batch.remove("Q", ALL)):
+    for call in (bed.poll, bed.batch.pilots):
         with pytest.raises(SourceError) as caught:
             call()
         assert caught.value.stopped
