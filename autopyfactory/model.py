@@ -118,12 +118,14 @@ class PilotReport:
     """What one poll of a batch source said about all pilots of this factory.
 
     `ended` holds pilots that were first seen as ended by this poll, each once in the life of the process;
-    `troubles` the endpoints behind the source that do not work, as the tag APF_ENDPOINT names them.
+    `troubles` the endpoints behind the source that do not work, as the tag APF_ENDPOINT names them. `speaks_of`
+    is the time of the oldest state in it, where a poll does not ask for all of them; None: its own beginning.
     """
 
     groups: tuple[PilotGroup, ...] = ()
     ended: tuple[EndedPilot, ...] = ()
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
+    speaks_of: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
