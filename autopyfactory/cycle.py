@@ -27,7 +27,7 @@ from autopyfactory.config.models import QueueConfig
 from autopyfactory.credentials import Chosen
 from autopyfactory.errors import Ambiguous, FactoryError, Refused
 from autopyfactory.ledger import Ledger, Outcome
-from autopyfactory.model import Blocked, CycleReport, Decision, Input, PilotCounts, Snapshot, Step, Submitted
+from autopyfactory.model import Blocked, CycleReport, Decision, Input, PilotCounts, Snapshot, Step, Submitted, Wanted
 from autopyfactory.sched import asked, chain, decide, needs
 from autopyfactory.sched.rule import Need, QueueState
 from autopyfactory.sched.types import decide_by_type
@@ -136,7 +136,9 @@ class Cycle:
         self._note(decision, state)
         self._climb(decision)
         report = self._report(now, whole.pilots, whole.demand.activated if whole.demand else None)
-        report = replace(report, decision=decision)
+        demand = whole.demand
+        wanted = Wanted(demand.gross, whole.left, demand.surplus) if demand else None
+        report = replace(report, decision=decision, wanted=wanted)
         if not decision.count or self._dry_run:
             return report, []
         try:
