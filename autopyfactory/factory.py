@@ -11,7 +11,7 @@ from typing import Any
 
 from autopyfactory import plugins
 from autopyfactory.assess import Standstill
-from autopyfactory.batch import Batch, Context
+from autopyfactory.batch import Batch, Context, remove
 from autopyfactory.batch.order import make_order
 from autopyfactory.batch.source import PilotSource
 from autopyfactory.board import Board
@@ -110,8 +110,10 @@ class Factory:
         served = self.config.queues
         if self.config.factory.max_per_factory is not None:
             return list(served)
-        wanted = {(served[name].options.wms, served[name].options.wmsqueue) for name in names}
-        return [name for name, one in served.items() if (one.options.wms, one.options.wmsqueue) in wanted]
+        wanted = {(served[name].options.wms, one) for name in names for one in served[name].options.wmsqueues}
+        return [
+            name for name, q in served.items() if any((q.options.wms, one) in wanted for one in q.options.wmsqueues)
+        ]
 
     def _one_cycle(self, name: str) -> CycleReport:
         cycle = self._cycle_or_reason(self.config.queues[name])
@@ -156,7 +158,7 @@ class Factory:
         self._end(self._runners.values(), GRACE)
         for name, queue in self.config.queues.items():
             try:
-                self._sources[source_name(queue)].batch.remove(name, states)
+                remove(self._sources[source_name(queue)].batch, name, states)
             except SourceError as error:
                 log.warning("the pilots of %s stay: %s", name, error)
         self.stop()

@@ -44,5 +44,7 @@ def record(conf: Path, first: str | None, last: str, output: Path | None, queues
     except RecordError as error:
         click.echo(f"autopyfactory: {error}", err=True)
         sys.exit(1)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise click.ClickException(f"cannot write {output}: {error.strerror}") from None

@@ -148,7 +148,8 @@ def _history(scene: Scene, record: Record, name: str, cycle: Recorded, cause: Ca
         if sent is not None and not same:
             break
     if not operated:
-        every = f"{cycle.report.interval / 60:g} min"
+        interval = cycle.report.interval
+        every = f"{interval / 60:g} min" if interval >= 60.0 else f"{interval:g} s"
         yield f"  so since {_time(scene, since)}; last cycle {_time(scene, cycle.until)}, one every {every}"
     if not cause.flows:
         yield f"  last pilots: {f'{sent.submitted} at {_time(scene, sent.until)}' if sent else 'none on record'}"

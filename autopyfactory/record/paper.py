@@ -105,4 +105,5 @@ def _step(step: Step) -> list[object]:
 
 
 def _cell(cell: JobCount) -> list[object]:
-    return [cell.resource_type, cell.label, {name: cell.by_status[name] for name in STATUSES if name in cell.by_status}]
+    counts = {name: cell.by_status[name] for name in STATUSES if name in cell.by_status}
+    return [cell.resource_type, cell.label, counts, *([cell.wmsqueue] if cell.wmsqueue else [])]

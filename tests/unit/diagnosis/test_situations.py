@@ -124,7 +124,8 @@ def test_a_site_in_test_gets_few(place: Callable[..., Place]) -> None:
     here = place()
     here.world.wms.status = "test"
     here.cycle()
-    assert here.first() == "Q submits slowly: the site is test in the WMS, 1 instead of 40"
+    assert here.first().startswith("Q submits slowly: the site is test")
+    assert here.first().endswith("in the WMS, 1 instead of 40")
 
 
 def test_a_typo_in_wmsqueue(place: Callable[..., Place]) -> None:
