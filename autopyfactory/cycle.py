@@ -4,7 +4,7 @@ Observing asks the shared sources, which ask the outside world when it is time. 
 resource type alone consists of one part per type; any other is its own only part.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Event
 
@@ -13,21 +13,23 @@ from autopyfactory.assess import (
     Observed,
     Standstill,
     activated,
-    answer,
     obstacle,
     state_of,
     together,
     unknown,
+    witnessed,
 )
 from autopyfactory.batch import Order
-from autopyfactory.batch.source import PilotSource, Tally, least_loaded
-from autopyfactory.board import Board
-from autopyfactory.clock import Clock, utc
+from autopyfactory.batch.source import PilotSource, Tally
+from autopyfactory.board import Board, claim_of
+from autopyfactory.clock import Clock
 from autopyfactory.config.models import QueueConfig
 from autopyfactory.credentials import Chosen
+from autopyfactory.endpoints import Endpoints
 from autopyfactory.errors import Ambiguous, FactoryError, Refused
 from autopyfactory.ledger import Ledger, Outcome
-from autopyfactory.model import Blocked, CycleReport, Decision, Input, PilotCounts, Snapshot, Step, Submitted
+from autopyfactory.model import Blocked, CycleReport, Decision, PilotCounts, Snapshot, Step, Submitted
+from autopyfactory.observe import answer, ask_jobs, ask_site
 from autopyfactory.sched import asked, chain, decide, needs
 from autopyfactory.sched.rule import Need, QueueState
 from autopyfactory.sched.types import decide_by_type
@@ -43,10 +45,7 @@ class Memory:
 
     ramp: int | None = None
     last_submission: float = field(default=float("-inf"))
-    endpoint: str = ""
-    """Where the next pilots go; "" where the queue names no endpoint."""
-    sent: Mapping[str, int] = field(default_factory=dict)
-    """What the last cycle that submitted has sent, by endpoint."""
+    endpoints: Endpoints = field(default_factory=Endpoints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,8 @@ class Cycle:
             observed = self._observe()
             with self._board.turn:
                 report, plan = self._decide(observed)
-                report = self._witnessed(report, observed)
+                claims = [claim for part in self._parts for claim in self._board.siblings(part.claim)]
+                report = witnessed(report, observed, self.queue, self._board.names_of(claims, self.queue.name))
             return self._submit_all(plan, report, observed.credentials, stopping)
         except Exception:
             # A bug: the siblings must not wait for what this queue cannot submit.
@@ -115,13 +115,15 @@ class Cycle:
             raise
 
     def _observe(self) -> Observed:
-        name, wms = self.queue.options.wmsqueue, self._wms
+        own, wms = self.queue.options.wmsqueues, self._wms
+        with self._board.turn:
+            reach = self._board.reach(self.queue)
         pilots = answer(self._source.snapshot)
         jobs = site = None
         if wms is not None and Need.DEMAND in self._needs:
-            jobs = answer(lambda: wms.jobs(name))
+            jobs = ask_jobs(wms, own, reach)
         if wms is not None and self._needs:
-            site = answer(lambda: wms.site(name))
+            site = ask_site(wms, own, reach)
         return Observed(pilots, jobs, site, self._standstill(self.queue.name), self._credentials())
 
     def _decide(self, observed: Observed) -> tuple[CycleReport, list[Planned]]:
@@ -202,20 +204,6 @@ class Cycle:
             endpoint=self._endpoint,
         )
 
-    def _witnessed(self, report: CycleReport, observed: Observed) -> CycleReport:
-        """Add what was observed, for the record and for `plan`."""
-        answers: dict[str, object] = {"pilots": observed.pilots, "demand": observed.jobs, "site": observed.site}
-        heard = {what: answer for what, answer in answers.items() if isinstance(answer, Snapshot)}
-        claims = [claim for part in self._parts for claim in self._board.siblings(part.claim)]
-        return replace(
-            report,
-            interval=self.queue.options.interval,
-            inputs=tuple(Input(what, answer.source, answer.age(report.at)) for what, answer in heard.items()),
-            jobs=observed.jobs.value if isinstance(observed.jobs, Snapshot) else None,
-            site=observed.site.value if isinstance(observed.site, Snapshot) else None,
-            siblings=self._board.names_of(claims, self.queue.name) if observed.jobs is not None else (),
-        )
-
     def _assess(self, observed: Observed, now: float) -> Assessed | Blocked:
         name = self.queue.name
         if observed.standstill:
@@ -229,13 +217,18 @@ class Cycle:
             return hindrance
         states = {part.resource_type: self._state(part, observed, observed.pilots) for part in self._parts}
         whole = together(list(states.values()), self._counts(observed.pilots))
+        choice = self.memory.endpoints.choose(
+            self._endpoints, name, observed.pilots, now, max_held=self.queue.rules.max_held
+        )
         quiet = now - self.memory.last_submission >= self.queue.rules.max_held_probe
         whole = replace(
             whole,
             ramp=self.memory.ramp,
             probe_due=whole.pilots.waiting == 0 and quiet,
             budget=self._board.budget(name),
-            trouble=self._choose_endpoint(observed.pilots),
+            trouble=choice.trouble,
+            trial=choice.trial,
+            held=choice.held,
         )
         parts = {
             kind: replace(whole, pilots=part.pilots, demand=part.demand, left=part.left)
@@ -246,14 +239,13 @@ class Cycle:
     def _state(self, part: QueueConfig, observed: Observed, snapshot: Snapshot[Tally]) -> QueueState:
         pilots = self._counts(snapshot, part)
         left = self._left(observed, pilots, part)
-        return state_of(part, observed, pilots=pilots, left=left, siblings=self._board.siblings(part.claim))
-
-    def _choose_endpoint(self, pilots: Snapshot[Tally]) -> str:
-        """Choose where the next pilots go and return what is wrong there, or ""."""
-        sent = self.memory.sent if self.memory.last_submission >= pilots.began else {}
-        self.memory.endpoint = least_loaded(self._endpoints, self.queue.name, pilots.value, sent)
-        trouble = pilots.value.troubles.get(self.memory.endpoint)
-        return f"{self.memory.endpoint} is {trouble.word} since {utc(trouble.since):%H:%M:%S}" if trouble else ""
+        if part.options.weight_by == "drain":
+            since = self._clock.now() - part.options.weight_window
+            begun = self._source.left(part.name, since, pilots.waiting, part.resource_type) - pilots.held
+            self._board.drained(part.claim, max(0, begun))
+        mine = claim_of(part, pilots.waiting + left)
+        mine = replace(mine, weight=self._board.weight(mine))
+        return state_of(part, observed, mine, self._board.siblings(part.claim), pilots=pilots, left=left)
 
     def _left(self, observed: Observed, pilots: PilotCounts, part: QueueConfig) -> int:
         if not isinstance(observed.jobs, Snapshot):
@@ -288,7 +280,7 @@ class Cycle:
         return report
 
     def _submit(self, planned: Planned, report: CycleReport, chosen: Chosen, stopping: Event) -> CycleReport:
-        outcome, error = Outcome.SETTLED, ""
+        outcome, error, others = Outcome.SETTLED, "", False
         cids: tuple[str, ...] = ()
         granted, wait = self._source.turn(planned.count)
         report = self._lowered(report, planned, granted)
@@ -296,13 +288,15 @@ class Cycle:
             if not granted or stopping.wait(wait) or (wait and self._standstill(self.queue.name)):
                 return report
             order = self._make_order(planned.part, planned.id, granted, report.at)
-            endpoint = self.memory.endpoint or order.endpoint
+            endpoint = self.memory.endpoints.chosen or order.endpoint
             order = replace(order, endpoint=endpoint, proxy=chosen.proxy, token=chosen.token)
             done = self._source.batch.submit(order)
             outcome, cids = (Outcome.ACCEPTED if done.cids else Outcome.SETTLED), done.cids
+            self.memory.endpoints.accepted()
         except Refused as refusal:
             outcome, cids = (Outcome.ACCEPTED if refusal.cids else Outcome.SETTLED), refusal.cids
             error = f"refused: {refusal.reason}"
+            others = self.memory.endpoints.refused(self._clock.now(), self.queue.rules.max_held_probe)
         except Ambiguous as unclear:
             outcome = Outcome.AMBIGUOUS
             error = f"no answer: {unclear.reason}"
@@ -315,8 +309,8 @@ class Cycle:
             self._close(planned, outcome, came, missing=planned.count - came if error or not came else 0)
             if came or error:
                 self.memory.last_submission = self._clock.now()
-                self.memory.sent = {self.memory.endpoint: came + report.submitted_count}
-        if error:
+                self.memory.endpoints.sent(self.memory.last_submission, came)
+        if error and not others:
             self.memory.ramp = 1
         news = (Submitted(planned.id, cids, planned.part.resource_type),) if cids else ()
         return replace(report, submitted=(*report.submitted, *news), error=error)

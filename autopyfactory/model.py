@@ -68,6 +68,30 @@ class PilotGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class Pilot:
+    """One pilot as its batch system lists it. `id` is what the system removes and releases it by.
+
+    `since` is when it entered its state, `submitted` when it was taken; None: nobody tells. `hold_reason` and the
+    codes of HTCondor say why it is held, `releases` how often it was let go before. `word` is the system's own
+    word for the state, where it says more than ours.
+    """
+
+    id: str
+    queue: str
+    state: PilotState
+    cid: str = ""
+    submission: str = ""
+    endpoint: str = ""
+    submitted: float | None = None
+    since: float | None = None
+    hold_code: int | None = None
+    hold_subcode: int | None = None
+    hold_reason: str = ""
+    releases: int = 0
+    word: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EndedPilot:
     """A pilot that has ended. `exit_code` None: the batch system does not tell; negative: a signal.
 
@@ -94,12 +118,14 @@ class PilotReport:
     """What one poll of a batch source said about all pilots of this factory.
 
     `ended` holds pilots that were first seen as ended by this poll, each once in the life of the process;
-    `troubles` the endpoints behind the source that do not work, as the tag APF_ENDPOINT names them.
+    `troubles` the endpoints behind the source that do not work, as the tag APF_ENDPOINT names them. `speaks_of`
+    is the time of the oldest state in it, where a poll does not ask for all of them; None: its own beginning.
     """
 
     groups: tuple[PilotGroup, ...] = ()
     ended: tuple[EndedPilot, ...] = ()
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
+    speaks_of: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +164,16 @@ class PilotCounts:
 
 @dataclass(frozen=True, slots=True)
 class JobCount:
-    """Jobs of one wmsqueue in one cell of the WMS statistics, by WMS status (`activated`, `running`, ...)."""
+    """Jobs of one wmsqueue in one cell of the WMS statistics, by WMS status (`activated`, `running`, ...).
+
+    `wmsqueue` is set where cells of several stand together, `testing` where the site is in test.
+    """
 
     resource_type: str
     label: str
     by_status: Mapping[str, int]
+    wmsqueue: str = ""
+    testing: bool = False
 
     @property
     def activated(self) -> int:
@@ -152,10 +183,14 @@ class JobCount:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the WMS's site table says of one wmsqueue; `cores` None: the table does not tell."""
+    """What the WMS's site table says of one wmsqueue; `cores` None: the table does not tell.
+
+    `statuses` tells each one's where a queue and its siblings have several wmsqueues.
+    """
 
     status: str
     cores: int | None = None
+    statuses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

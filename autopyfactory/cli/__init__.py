@@ -23,6 +23,8 @@ COMMANDS = {
     "pause": "autopyfactory.cli.operate:pause",
     "resume": "autopyfactory.cli.operate:resume",
     "drain": "autopyfactory.cli.operate:drain",
+    "kill": "autopyfactory.cli.kill:kill",
+    "plan": "autopyfactory.cli.plan:plan",
     "record": "autopyfactory.cli.record:record",
     "demo": "autopyfactory.cli.demo:demo",
 }
