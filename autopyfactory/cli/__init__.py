@@ -19,6 +19,7 @@ COMMANDS = {
     "render": "autopyfactory.cli.render:render",
     "backends": "autopyfactory.cli.backends:backends",
     "reference": "autopyfactory.cli.reference:reference",
+    "simulate": "autopyfactory.cli.simulate:simulate",
     "pause": "autopyfactory.cli.operate:pause",
     "resume": "autopyfactory.cli.operate:resume",
     "drain": "autopyfactory.cli.operate:drain",
