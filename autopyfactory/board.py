@@ -146,6 +146,11 @@ class Board:
         if standing is not None and standing.by_drain:
             self._standings[claim] = replace(standing, started=started)
 
+    def related(self, queues: Iterable[str]) -> frozenset[str]:
+        """Return these queues with all their siblings."""
+        groups = [one.group for one in self._standings.values() if one.queue in set(queues)]
+        return frozenset(self._standings[name].queue for group in groups for name in group.claims)
+
     def names_of(self, claims: Iterable[Claim], but: str) -> tuple[str, ...]:
         """Return the queues behind those of the claims that can submit now, one excepted."""
         names = dict.fromkeys(self._standings[claim.queue].queue for claim in claims if claim.active)

@@ -121,8 +121,8 @@ def part(
 ) -> Demand:
     """Return one queue's part of a wmsqueue's activated jobs.
 
-    `cores_of` gives the cores of a job by resource type (1 where it is silent). For a queue alone `gross` is
-    ceil(share x sum of its jobs x cores of the job / (cores of the pilot x jobs per pilot)).
+    `cores_of` gives the cores of a job by resource type where a cell does not tell them, else it is 1. For a
+    queue alone `gross` is ceil(share x sum of its jobs x cores of the job / (cores of the pilot x jobs per pilot)).
     """
     claims = [mine, *siblings]
     takers = {claim.queue: claim for claim in claims if claim.active or claim is mine}
@@ -149,7 +149,7 @@ def _parts(
     pools: dict[frozenset[str], Fraction] = {}
     for cell in cells:
         names = frozenset(name for name, claim in takers.items() if claim.counts(cell))
-        wanted = cell.activated * cores_of.get(cell.resource_type, 1) * share
+        wanted = cell.activated * (cell.cores or cores_of.get(cell.resource_type, 1)) * share
         pools[names] = pools.get(names, Fraction(0)) + wanted
     parts = dict.fromkeys(takers, Fraction(0))
     for names, wanted in pools.items():
