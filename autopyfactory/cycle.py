@@ -28,7 +28,7 @@ from autopyfactory.credentials import Chosen
 from autopyfactory.endpoints import Endpoints
 from autopyfactory.errors import Ambiguous, FactoryError, Refused
 from autopyfactory.ledger import Ledger, Outcome
-from autopyfactory.model import Blocked, CycleReport, Decision, PilotCounts, Snapshot, Step, Submitted
+from autopyfactory.model import Blocked, CycleReport, Decision, PilotCounts, Snapshot, Step, Submitted, Wanted
 from autopyfactory.observe import answer, ask_jobs, ask_site
 from autopyfactory.sched import asked, chain, decide, needs
 from autopyfactory.sched.rule import Need, QueueState
@@ -138,7 +138,9 @@ class Cycle:
         self._note(decision, state)
         self._climb(decision)
         report = self._report(now, whole.pilots, whole.demand.activated if whole.demand else None)
-        report = replace(report, decision=decision)
+        demand = whole.demand
+        wanted = Wanted(demand.gross, whole.left, demand.surplus) if demand else None
+        report = replace(report, decision=decision, wanted=wanted)
         if not decision.count or self._dry_run:
             return report, []
         try:
