@@ -54,6 +54,7 @@ def claim_of(queue: QueueConfig, waiting: int = 0, *, active: bool = True) -> Cl
         jobs_per_pilot=options.jobs_per_pilot,
         wmsqueues=frozenset(options.wmsqueues),
         test_labels=frozenset(options.test_labels),
+        shares=frozenset(options.global_shares),
     )
 
 

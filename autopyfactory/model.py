@@ -167,7 +167,7 @@ class JobCount:
     """Jobs of one wmsqueue in one cell of the WMS statistics, by WMS status (`activated`, `running`, ...).
 
     `wmsqueue` is set where cells of several stand together, `testing` where the site is in test, `cores` of one
-    job where the WMS tells them.
+    job and its global `share` where the WMS tells them.
     """
 
     resource_type: str
@@ -176,6 +176,7 @@ class JobCount:
     wmsqueue: str = ""
     testing: bool = False
     cores: int = 0
+    share: str = ""
 
     @property
     def activated(self) -> int:

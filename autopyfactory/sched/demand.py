@@ -23,7 +23,7 @@ COMMON = frozenset({"managed", "user", "unified"})
 class Claim:
     """What one queue may ask for of a wmsqueue, and what it has already asked.
 
-    `labels`, `resource_types` and `wmsqueues` empty: all. `test_labels` are those of the jobs that a site in
+    `labels`, `resource_types`, `shares` and `wmsqueues` empty: all. `test_labels` are those of the jobs that a site in
     test gives to pilots of the common labels. `waiting` are its pilots that will take a job of the
     figures (they wait, or left pending since); of these at most `fresh` (None: all) are believed to take jobs
     beyond its own part, so that pilots which never start starve nobody. `active` is false while it cannot
@@ -41,6 +41,7 @@ class Claim:
     jobs_per_pilot: Fraction = Fraction(1)
     wmsqueues: frozenset[str] = frozenset()
     test_labels: frozenset[str] = frozenset()
+    shares: frozenset[str] = frozenset()
 
     @property
     def capacity(self) -> Fraction:
@@ -52,6 +53,7 @@ class Claim:
         return (
             _admits(self.wmsqueues, cell.wmsqueue)
             and _admits(self.resource_types, cell.resource_type)
+            and _admits(self.shares, cell.share)
             and (self._tests(cell.label) if cell.testing else _admits(self.labels, cell.label))
         )
 
