@@ -164,11 +164,16 @@ class PilotCounts:
 
 @dataclass(frozen=True, slots=True)
 class JobCount:
-    """Jobs of one wmsqueue in one cell of the WMS statistics, by WMS status (`activated`, `running`, ...)."""
+    """Jobs of one wmsqueue in one cell of the WMS statistics, by WMS status (`activated`, `running`, ...).
+
+    `wmsqueue` is set where cells of several stand together, `testing` where the site is in test.
+    """
 
     resource_type: str
     label: str
     by_status: Mapping[str, int]
+    wmsqueue: str = ""
+    testing: bool = False
 
     @property
     def activated(self) -> int:
@@ -178,10 +183,14 @@ class JobCount:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the WMS's site table says of one wmsqueue; `cores` None: the table does not tell."""
+    """What the WMS's site table says of one wmsqueue; `cores` None: the table does not tell.
+
+    `statuses` tells each one's where a queue and its siblings have several wmsqueues.
+    """
 
     status: str
     cores: int | None = None
+    statuses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +279,16 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the demand comes to for one queue: its part in pilots, how much of it pilots that left pending have taken
+    since the figures were made, and how much siblings' pilots that wait will take."""
+
+    part: int
+    left: int = 0
+    surplus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CycleReport:
     """All that one cycle of one queue saw, decided and did; what the reporter hands to the monitors.
 
@@ -296,6 +315,7 @@ class CycleReport:
     jobs: tuple[JobCount, ...] | None = None
     site: Site | None = None
     siblings: tuple[str, ...] = ()
+    wanted: Wanted | None = None
 
     @property
     def submitted_count(self) -> int:
