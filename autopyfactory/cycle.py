@@ -208,6 +208,7 @@ class Cycle:
         return replace(
             report,
             interval=self.queue.options.interval,
+            held=observed.pilots.value.held.get(self.queue.name, "") if isinstance(observed.pilots, Snapshot) else "",
             inputs=tuple(Input(what, answer.source, answer.age(report.at)) for what, answer in heard.items()),
             jobs=observed.jobs.value if isinstance(observed.jobs, Snapshot) else None,
             site=observed.site.value if isinstance(observed.site, Snapshot) else None,
