@@ -200,6 +200,12 @@ class Cycle:
             endpoint=self._endpoint,
         )
 
+    def _why_held(self, report: CycleReport, observed: Observed) -> str:
+        # The reasons are of the listing before this count, which may have shown the last held pilots.
+        if report.pilots is None or not report.pilots.held or isinstance(observed.pilots, FactoryError):
+            return ""
+        return observed.pilots.value.held.get(self.queue.name, "")
+
     def _witnessed(self, report: CycleReport, observed: Observed) -> CycleReport:
         """Add what was observed, for the record and for `plan`."""
         answers: dict[str, object] = {"pilots": observed.pilots, "demand": observed.jobs, "site": observed.site}
@@ -208,7 +214,7 @@ class Cycle:
         return replace(
             report,
             interval=self.queue.options.interval,
-            held=observed.pilots.value.held.get(self.queue.name, "") if isinstance(observed.pilots, Snapshot) else "",
+            held=self._why_held(report, observed),
             inputs=tuple(Input(what, answer.source, answer.age(report.at)) for what, answer in heard.items()),
             jobs=observed.jobs.value if isinstance(observed.jobs, Snapshot) else None,
             site=observed.site.value if isinstance(observed.site, Snapshot) else None,

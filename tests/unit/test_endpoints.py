@@ -129,8 +129,11 @@ def test_an_endpoint_that_is_paused_for_held_pilots_is_left_out(world: World) ->
     cycle = cycle_of(world, batch, ("a", "b"))
     world.source.tender.paused = {("Q", "a"): Trouble("paused", 0.0), ("OTHER", "b"): Trouble("paused", 0.0)}
     world.source.tender.held = {"Q": "1 held: 1 x 'no space'"}
-    assert run(world, cycle).held == "1 held: 1 x 'no space'"
+    assert run(world, cycle).held == "", "no pilot of this count is held"
     assert [order.endpoint for order in batch.orders] == ["b"]
+    world.source.tender.held = {"Q": "1 held: 1 x 'no space'"}
+    batch.held = {"a": 1}
+    assert run(world, cycle).held == "1 held: 1 x 'no space'"
 
 
 def test_a_queue_without_endpoints_is_paused_at_its_source() -> None:
