@@ -118,12 +118,14 @@ class PilotReport:
     """What one poll of a batch source said about all pilots of this factory.
 
     `ended` holds pilots that were first seen as ended by this poll, each once in the life of the process;
-    `troubles` the endpoints behind the source that do not work, as the tag APF_ENDPOINT names them.
+    `troubles` the endpoints behind the source that do not work, as the tag APF_ENDPOINT names them. `speaks_of`
+    is the time of the oldest state in it, where a poll does not ask for all of them; None: its own beginning.
     """
 
     groups: tuple[PilotGroup, ...] = ()
     ended: tuple[EndedPilot, ...] = ()
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
+    speaks_of: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +164,16 @@ class PilotCounts:
 
 @dataclass(frozen=True, slots=True)
 class JobCount:
-    """Jobs of one wmsqueue in one cell of the WMS statistics, by WMS status (`activated`, `running`, ...)."""
+    """Jobs of one wmsqueue in one cell of the WMS statistics, by WMS status (`activated`, `running`, ...).
+
+    `wmsqueue` is set where cells of several stand together, `testing` where the site is in test.
+    """
 
     resource_type: str
     label: str
     by_status: Mapping[str, int]
+    wmsqueue: str = ""
+    testing: bool = False
 
     @property
     def activated(self) -> int:
@@ -176,10 +183,14 @@ class JobCount:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the WMS's site table says of one wmsqueue; `cores` None: the table does not tell."""
+    """What the WMS's site table says of one wmsqueue; `cores` None: the table does not tell.
+
+    `statuses` tells each one's where a queue and its siblings have several wmsqueues.
+    """
 
     status: str
     cores: int | None = None
+    statuses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +279,16 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the demand comes to for one queue: its part in pilots, how much of it pilots that left pending have taken
+    since the figures were made, and how much siblings' pilots that wait will take."""
+
+    part: int
+    left: int = 0
+    surplus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CycleReport:
     """All that one cycle of one queue saw, decided and did; what the reporter hands to the monitors.
 
@@ -295,6 +316,7 @@ class CycleReport:
     jobs: tuple[JobCount, ...] | None = None
     site: Site | None = None
     siblings: tuple[str, ...] = ()
+    wanted: Wanted | None = None
 
     @property
     def submitted_count(self) -> int:

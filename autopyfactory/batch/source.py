@@ -250,7 +250,8 @@ class PilotSource:
         report: PilotReport = self.batch.poll()
         self._ended += report.ended
         found = replace(tally(report.groups, report.troubles), paused=self.tender.paused, held=self.tender.held)
-        return Snapshot(found, self.name, began, began)
+        speaks_of = began if report.speaks_of is None else min(began, report.speaks_of)
+        return Snapshot(found, self.name, began, speaks_of)
 
     def _compare(self, snapshot: Snapshot[Tally]) -> None:
         """Compare a good answer with what was submitted; called before any queue sees the answer."""

@@ -23,7 +23,10 @@ def _gate(name: str, words: frozenset[str], default: int) -> Rule:
             return None
         option: int | None = getattr(state.options, name)
         pilots = default if option is None else option
-        return Outcome(Ask(pilots), f"the site is {state.site.status}", {"status": state.site.status})
+        why = f"the site is {state.site.status}"
+        if state.demand and state.demand.testing:
+            why += f", of label {' or '.join(state.demand.testing)} {state.demand.activated} jobs wait"
+        return Outcome(Ask(pilots), why, {"status": state.site.status})
 
     return Rule(name, Kind.GATE, apply, frozenset({Need.SITE}), option=name)
 

@@ -32,6 +32,7 @@ from autopyfactory.model import (
     Site,
     Snapshot,
     Submitted,
+    Trouble,
     tagged_type,
 )
 from autopyfactory.model import Pilot as Listed
@@ -102,6 +103,9 @@ class FakeWms:
         self.period = period
         self.activated: dict[str, int] = {}
         self.status = "online"
+        self.kind = ("", "")
+        """Resource type and label of all jobs."""
+        self.statuses: dict[str, str] = {}
         self.frozen = self.down = self.typo = False
         self._table: dict[str, int] = {}
         self._made = float("-inf")
@@ -128,13 +132,14 @@ class FakeWms:
         places = {name: name.partition(":")[::2] for name in self._table}
         typed = [name for name, (queue, kind) in places.items() if kind and queue == wmsqueue]
         cells = tuple(JobCount(places[name][1], "", {"activated": self._table[name]}) for name in typed) or (
-            JobCount("", "", {"activated": self._table.get(wmsqueue, 0)}),
+            JobCount(*self.kind, {"activated": self._table.get(wmsqueue, 0)}),
         )
         return Snapshot(cells, "wms panda", now, speaks_of)
 
     def site(self, wmsqueue: str) -> Snapshot[Site]:
         self._may_fail(wmsqueue)
-        return Snapshot(Site(self.status), "wms panda", self._clock.now(), self._clock.now())
+        status = self.statuses.get(wmsqueue, self.status)
+        return Snapshot(Site(status), "wms panda", self._clock.now(), self._clock.now())
 
     def close(self) -> None:
         pass
@@ -162,6 +167,7 @@ class Pool:
     visible_after: float = 0.0
     answer: str = "ok"
     slots: int = 1_000_000
+    troubles: dict[str, Trouble] = field(default_factory=dict)
     pilots: dict[str, Pilot] = field(default_factory=dict)
     gone: dict[str, Pilot] = field(default_factory=dict)
     submissions: Counter[str] = field(default_factory=Counter)
@@ -236,7 +242,7 @@ class Pool:
         return self.start_after is not None and now >= pilot.born + self.start_after
 
     def _start(self, pilot: Pilot, now: float) -> None:
-        if self.wms.take(pilot.wmsqueue, tagged_type(pilot.shape)):
+        if any(self.wms.take(name, tagged_type(pilot.shape)) for name in pilot.wmsqueue.split(", ")):
             self.served += 1
             pilot.state, pilot.started, pilot.since = PilotState.RUNNING, now, now
             if not self.run_for:
@@ -275,6 +281,7 @@ class PoolBatch:
         return PilotReport(
             tuple(PilotGroup(*key[:3], count, key[3], shape=key[4]) for key, count in groups.items()),
             tuple(EndedPilot(pilot.cid, pilot.queue, pilot.submission, 0) for pilot in news),
+            dict(self.pool.troubles),
         )
 
     def submit(self, order: Order) -> Submitted:
@@ -439,9 +446,10 @@ class World:
             self.clock,
             make_order=order_of,
             standstill=self._standstill,
+            endpoints=queue.options.endpoints,
         )
 
     def _standstill(self, queue: str) -> Standstill | None:
         if self.source.twin:
-            return Standstill(self.source.twin)
+            return Standstill(self.source.twin, cause="twin")
         return self.standstills.get(queue)
