@@ -12,6 +12,7 @@ from typing import Any
 from autopyfactory import plugins
 from autopyfactory.assess import Standstill
 from autopyfactory.batch import Batch, Context, remove
+from autopyfactory.batch.held import table
 from autopyfactory.batch.order import make_order
 from autopyfactory.batch.source import PilotSource
 from autopyfactory.board import Board
@@ -33,7 +34,7 @@ from autopyfactory.record.keeper import Keeper
 from autopyfactory.runner import Runner
 from autopyfactory.space import FreeSpace
 from autopyfactory.wms import Wms
-from autopyfactory.wms.parts import parts_of, with_parts
+from autopyfactory.wms.parts import made_of, parts_of, with_parts
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +184,7 @@ class Factory:
         options = config.queues[name].options
         return (
             _placed(config, source_name(config.queues[name])),
-            _made_of(config.wms, options.wms),
+            made_of(config.wms, options.wms),
             tuple(config.monitors.get(monitor) for monitor in options.monitor),
         )
 
@@ -203,7 +204,7 @@ class Factory:
         )
         for built, before, now in pairs:
             for name in list(built):
-                if whole or _made_of(before, name) != _made_of(now, name):
+                if whole or made_of(before, name) != made_of(now, name):
                     part = built.pop(name)
                     if built is not self._monitors:
                         _close(part)
@@ -221,6 +222,8 @@ class Factory:
         if self._reporter is not None:
             named = {name: queue for queue in config.queues.values() for name in (*queue.options.formerly, queue.name)}
             self._reporter.update(self._monitors, {name: queue.options.monitor for name, queue in named.items()})
+        for source in () if self._looking else self._all_sources():
+            source.tender.configure(table(config.held), config.queues.values(), act=not self._dry_run)
         self._board.configure(config.queues, self._all_sources(), config.factory.max_per_factory)
 
     def _all_sources(self) -> list[PilotSource]:
@@ -355,10 +358,6 @@ class Factory:
         late = [runner.name for runner in ending if not runner.join(deadline - time.monotonic())]
         if late:
             log.warning("left behind in a call that does not end: %s", ", ".join(late))
-
-
-def _made_of(sections: Mapping[str, Section], name: str) -> list[Section | None]:
-    return [sections.get(part) for part in with_parts([name], sections)]
 
 
 def _build(built: dict[str, Any], name: str, make: Callable[[], Any]) -> None:
