@@ -12,6 +12,7 @@ from typing import Any
 from autopyfactory import plugins
 from autopyfactory.assess import Standstill
 from autopyfactory.batch import Batch, Context, remove
+from autopyfactory.batch.held import table
 from autopyfactory.batch.order import make_order
 from autopyfactory.batch.source import PilotSource
 from autopyfactory.board import Board
@@ -213,6 +214,8 @@ class Factory:
             self._reporter.update(
                 self._monitors, {name: queue.options.monitor for name, queue in config.queues.items()}
             )
+        for source in () if self._looking else self._sources.values():
+            source.tender.configure(table(config.held), config.queues.values(), act=not self._dry_run)
         self._board.configure(config.queues, self._sources.values(), config.factory.max_per_factory)
 
     def _monitor(self, config: Config, name: str) -> Monitor:
