@@ -2,15 +2,16 @@
 
 import logging
 import random
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
+from threading import Event
 from typing import Any
 
 from autopyfactory import plugins
-from autopyfactory.batch import Batch, Context
+from autopyfactory.assess import Standstill
+from autopyfactory.batch import Batch, Context, remove
 from autopyfactory.batch.order import make_order
 from autopyfactory.batch.source import PilotSource
 from autopyfactory.board import Board
@@ -19,9 +20,9 @@ from autopyfactory.config import difference
 from autopyfactory.config.models import Config, QueueConfig, Section
 from autopyfactory.credentials import carried
 from autopyfactory.credentials.wallet import Wallet
-from autopyfactory.cycle import Cycle, Standstill
+from autopyfactory.cycle import Cycle
 from autopyfactory.errors import SourceError
-from autopyfactory.ledger import Ledger
+from autopyfactory.ledger import Ledger, LedgerView
 from autopyfactory.model import Blocked, CycleReport, EndedPilot, PilotState
 from autopyfactory.monitor import Monitor
 from autopyfactory.monitor.reporter import Reporter
@@ -29,6 +30,7 @@ from autopyfactory.operate import Operator
 from autopyfactory.record import FILE
 from autopyfactory.record.keeper import Keeper
 from autopyfactory.runner import Runner
+from autopyfactory.space import FreeSpace
 from autopyfactory.wms import Wms
 
 log = logging.getLogger(__name__)
@@ -45,14 +47,12 @@ FIRST_DELAY = 10.0
 FRESH = 600.0
 """Seconds for which a queue's waiting pilots are believed to take jobs of its siblings, too."""
 
-FREE_SPACE_AGE = 10.0
-"""Seconds for which one look at the free space of our directories serves all queues."""
-
 
 class Factory:
     """One running factory.
 
-    `on_report` is told of every cycle, `on_ended` of pilots that ended; both from the queues' threads.
+    `on_report` is told of every cycle, `on_ended` of pilots that ended; both from the queues' threads. One that is
+    `looking` may be made beside the daemon: it writes nothing and is never started, it has `look` only.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Factory:
         clock: Clock,
         operator: Operator,
         dry_run: bool = False,
+        looking: bool = False,
         cycles: int | None = None,
         on_report: Callable[[CycleReport], None] = lambda report: None,
         on_ended: Callable[[Sequence[EndedPilot]], None] = lambda ended: None,
@@ -73,7 +74,8 @@ class Factory:
         self._cycles = cycles
         self._on_report = on_report
         self._on_ended = on_ended
-        self._ledger = Ledger(config.factory.state_dir / "submissions.jsonl", clock)
+        self._looking = looking
+        self._ledger = (LedgerView if looking else Ledger)(config.factory.state_dir / "submissions.jsonl", clock)
         self._keeper = Keeper(config.factory.state_dir / FILE, clock, config.factory.record_keep)
         self._disk = FreeSpace(clock)
         self._wallet = Wallet(config.credentials, clock)
@@ -91,6 +93,31 @@ class Factory:
         self._serve(self.config.queues.values())
         count = len(self._runners)
         log.info("%s serves %d queue%s", self.config.factory.id, count, "" if count == 1 else "s")
+
+    def look(self, queues: Iterable[str]) -> list[CycleReport]:
+        """Return what one cycle of each of these queues would do; for a factory that is `looking`.
+
+        Their siblings, and with `max_per_factory` all queues, have a cycle first, for what is theirs counts.
+        """
+        names = list(queues)
+        self._connect(self.config)
+        first = self._involved(names)
+        with ThreadPoolExecutor(min(16, len(first) or 1)) as pool:
+            list(pool.map(self._one_cycle, first))
+        return [self._one_cycle(name) for name in names]
+
+    def _involved(self, names: Iterable[str]) -> list[str]:
+        served = self.config.queues
+        if self.config.factory.max_per_factory is not None:
+            return list(served)
+        wanted = {(served[name].options.wms, one) for name in names for one in served[name].options.wmsqueues}
+        return [
+            name for name, q in served.items() if any((q.options.wms, one) in wanted for one in q.options.wmsqueues)
+        ]
+
+    def _one_cycle(self, name: str) -> CycleReport:
+        cycle = self._cycle_or_reason(self.config.queues[name])
+        return cycle.run(Event()) if isinstance(cycle, Cycle) else cycle
 
     def reload(self, config: Config) -> str:
         """Go over to another configuration and return the difference, one line per change.
@@ -131,7 +158,7 @@ class Factory:
         self._end(self._runners.values(), GRACE)
         for name, queue in self.config.queues.items():
             try:
-                self._sources[source_name(queue)].batch.remove(name, states)
+                remove(self._sources[source_name(queue)].batch, name, states)
             except SourceError as error:
                 log.warning("the pilots of %s stay: %s", name, error)
         self.stop()
@@ -205,7 +232,7 @@ class Factory:
         options: Any = section.options
         position = list(config.sources).index(name)
         kind = plugins.load("autopyfactory.batch", section.plugin)
-        batch: Batch = kind(section.name, options, Context(config.factory, self._clock, position))
+        batch: Batch = kind(section.name, options, Context(config.factory, self._clock, position, self._looking))
         return PilotSource(
             f"{section.kind} {section.name}",
             batch,
@@ -221,14 +248,9 @@ class Factory:
 
     def _serve(self, queues: Iterable[QueueConfig], memories: Mapping[str, Any] | None = None) -> None:
         for queue in queues:
-            try:
-                cycle = self._cycle(queue)
-            except Exception as error:
-                log.exception("queue %s is out", queue.name, extra={"queue": queue.name})
-                with self._board.turn:
-                    self._board.blocked(queue.name)
-                reason = f"out until a reload, something it needs cannot be built: {error!r}"
-                self._tell(CycleReport(queue.name, self._clock.now(), blocked=Blocked(reason, cause="part")))
+            cycle = self._cycle_or_reason(queue)
+            if isinstance(cycle, CycleReport):
+                self._tell(cycle)
                 continue
             cycle.memory = (memories or {}).get(queue.name, cycle.memory)
             spread = 0.0 if self._cycles else min(queue.options.interval, FIRST_DELAY)
@@ -236,6 +258,16 @@ class Factory:
             runner = Runner(cycle, self._clock, self._tell, delay=delay, cycles=self._cycles)
             self._runners[queue.name] = runner
             runner.start()
+
+    def _cycle_or_reason(self, queue: QueueConfig) -> Cycle | CycleReport:
+        try:
+            return self._cycle(queue)
+        except Exception as error:
+            log.exception("queue %s is out", queue.name, extra={"queue": queue.name})
+            with self._board.turn:
+                self._board.blocked(queue.name)
+            reason = f"out until a reload, something it needs cannot be built: {error!r}"
+            return CycleReport(queue.name, self._clock.now(), blocked=Blocked(reason, cause="part"))
 
     def _cycle(self, queue: QueueConfig) -> Cycle:
         source = self._sources[source_name(queue)]
@@ -251,7 +283,7 @@ class Factory:
             self._board,
             self._ledger,
             self._clock,
-            make_order=partial(make_order, self.config, queue, endpoint=endpoint, monitor_url=monitor_url),
+            make_order=partial(make_order, self.config, endpoint=endpoint, monitor_url=monitor_url),
             standstill=self._standstill,
             credentials=partial(self._wallet.choose, queue, tuple(kinds)),
             dry_run=self._dry_run,
@@ -259,8 +291,8 @@ class Factory:
             endpoints=endpoints,
         )
 
-    def _fresh(self, queue: str) -> int:
-        return self._ledger.submitted_since(queue, self._clock.now() - FRESH)
+    def _fresh(self, queue: str, resource_type: str) -> int:
+        return self._ledger.submitted_since(queue, self._clock.now() - FRESH, resource_type)
 
     def _standstill(self, queue: str) -> Standstill | None:
         state = self._operator.state(queue, self._clock.now())
@@ -317,44 +349,6 @@ def _close(part: PilotSource | Wms) -> None:
 def _placed(config: Config, name: str) -> tuple[int, Section] | None:
     """Return a source's section with its place, which goes into the cid of its pilots."""
     return next(((k, section) for k, (key, section) in enumerate(config.sources.items()) if key == name), None)
-
-
-class FreeSpace:
-    """Tell which directory lacks free space; looks at most every few seconds.
-
-    A folder that is missing is made when it is needed, so what counts is the space where that will be.
-    """
-
-    def __init__(self, clock: Clock, usage: Callable[[Any], Any] = shutil.disk_usage) -> None:
-        self._clock = clock
-        self._usage = usage
-        self._looked = float("-inf")
-        self._text = ""
-
-    def lacking(self, folders: Iterable[Path], least: int) -> str:
-        """Return a sentence for the first folder with less than `least` bytes, or ""."""
-        if self._clock.now() < self._looked + FREE_SPACE_AGE:
-            return self._text
-        self._text = next((text for folder in folders if (text := self._judge(folder, least))), "")
-        self._looked = self._clock.now()
-        return self._text
-
-    def _judge(self, folder: Path, least: int) -> str:
-        try:
-            free = self._free(folder)
-        except OSError as error:
-            return f"{folder}: cannot tell the free space: {error.strerror}"
-        if free >= least:
-            return ""
-        return f"{folder} has {free / 1e6:.0f} MB free, min_free is {least / 1e6:.0f} MB: make room there"
-
-    def _free(self, folder: Path) -> float:
-        try:
-            return float(self._usage(folder).free)
-        except FileNotFoundError:
-            if folder.parent == folder:
-                raise
-            return self._free(folder.parent)
 
 
 def source_name(queue: QueueConfig) -> str:

@@ -6,26 +6,29 @@ The bindings hold the interpreter's lock during network calls, so all of them ru
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, ParamSpec, TypeVar
 
 from pydantic import Field, model_validator
 
-from autopyfactory.batch import Context, Order, condor_child
+from autopyfactory.batch import ALL_STATES, Context, Order, condor_child
 from autopyfactory.batch.condor_check import lacking, problems, refusal
-from autopyfactory.batch.condor_child import Ad, ScheddSaid, Survey, Target, of_factory
+from autopyfactory.batch.condor_child import Ad, ScheddSaid, Survey, Target
 from autopyfactory.batch.condor_ends import Ends
 from autopyfactory.batch.condor_process import CallLost, KillableChild, NoAnswer, NotRun
 from autopyfactory.batch.condor_rows import CONDOR_ROWS, CondorQueueOptions
 from autopyfactory.batch.condor_spool import Spool
 from autopyfactory.batch.condor_states import (
-    REMOVABLE,
     STATES,
     Watch,
     at_ces,
     is_coming,
     pilot_groups,
+    pilot_of,
+    these,
+    those,
     troubles,
     unreachable,
 )
@@ -39,11 +42,14 @@ from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
 from autopyfactory.config.problems import Fault
 from autopyfactory.credentials import KINDS
 from autopyfactory.errors import Ambiguous, Refused, SourceError
-from autopyfactory.model import PilotGroup, PilotReport, PilotState, Submitted, Trouble
+from autopyfactory.model import Pilot, PilotGroup, PilotReport, PilotState, Submitted, Trouble
 
 P = ParamSpec("P")
 R = TypeVar("R")
 log = logging.getLogger(__name__)
+
+AT_MOST = 50_000
+"""Pilots in one listing."""
 
 
 class ScheddOptions(Options):
@@ -147,6 +153,14 @@ class CondorSchedd:
         """Return the submit description as condor_submit would read it."""
         return written(render(self._context, order, spool=self._spool), order.count)
 
+    def shows(self, queue: str) -> list[str]:
+        """Return the condor_q that shows a queue's pilots."""
+        where = ["-name", self._options.name] if self._options.name else []
+        pool = ["-pool", self._options.collector] if self._options.collector else []
+        tags = f"APF_FACTORY == {class_ad_string(self._factory)} && APF_QUEUE == {class_ad_string(queue)}"
+        asked = ["-af:jh", "JobStatus", "APF_ENDPOINT", "GridJobStatus", "HoldReason"]
+        return [shlex.join(["condor_q", "-allusers", *pool, *where, "-constraint", tags, *asked])]
+
     @property
     def endpoint(self) -> str:
         """Return the schedd's name, or this host's where it is the local one."""
@@ -161,7 +175,7 @@ class CondorSchedd:
         self._vanished.shown(survey.groups)
         left = self._options.deadline - (self._context.clock.now() - began)
         self._look_for_ends(survey.groups, max(1.0, left))
-        if any(is_coming(ad) for ad in survey.groups):
+        if any(is_coming(ad) for ad in survey.groups) and not self._context.looking:
             self._spooled.look_after()
         ces = at_ces(survey.groups)
         silent = self._watch.look(began, [group for group in groups if group.submission in ces])
@@ -200,14 +214,26 @@ class CondorSchedd:
         """
         return self._vanished.ended(submissions, self._options.deadline)
 
-    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
-        """Remove this factory's pilots of the queue that are in one of the states; return how many."""
-        chosen = [f"({REMOVABLE[state]})" for state in sorted(states) if state in REMOVABLE]
-        if not chosen:
-            return 0
-        tags = f"{of_factory(self._factory)} && APF_QUEUE == {class_ad_string(queue)}"
-        constraint = f"{tags} && ({' || '.join(chosen)})"
-        return self._ask(self._options.deadline, condor_child.remove, self._target, constraint)
+    def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Pilot]:
+        """List our pilots in these states, of one queue or of all; of very many the first ones."""
+        constraint = those(self._factory, queue, states)
+        ads = self._ask(self._options.deadline, condor_child.pilots, self._target, constraint, AT_MOST)
+        return [pilot_of(ad, self._ends.cid(ad["ClusterId"], ad["ProcId"])) for ad in ads]
+
+    def remove_pilots(self, pilots: Sequence[Pilot]) -> int:
+        """Remove those of the pilots that are still in the state they were listed in."""
+        return sum(
+            self._ask(self._options.deadline, condor_child.remove, self._target, constraint)
+            for constraint in these(self._factory, pilots)
+        )
+
+    def release_pilots(self, pilots: Sequence[Pilot]) -> int:
+        """Release those of the pilots that are still held."""
+        held = [pilot for pilot in pilots if pilot.state is PilotState.HELD]
+        return sum(
+            self._ask(self._options.deadline, condor_child.release, self._target, constraint)
+            for constraint in these(self._factory, held)
+        )
 
     def close(self) -> None:
         """Kill the child; who waits for it gets SourceError(stopped), or Ambiguous for a submission under way."""
@@ -263,5 +289,5 @@ class CondorSchedd:
                 raise
             log.warning("%s (asked for the pilots that completed; they are reported with the next count)", error)
             return
-        if self._ends.tell_completed(jobs):
+        if self._ends.tell_completed(jobs) and not self._context.looking:
             self._spooled.look_after()

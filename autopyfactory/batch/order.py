@@ -16,7 +16,7 @@ def shape_of(queue: QueueConfig) -> Shape:
     options = queue.options
     return Shape(
         options.cores,
-        None if options.memory is None else options.memory // _MB,
+        None if options.whole_memory is None else options.whole_memory // _MB,
         None if options.walltime is None else int(options.walltime),
         options.resource_types[0] if len(options.resource_types) == 1 else "",
     )

@@ -8,7 +8,7 @@ import getpass
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -20,11 +20,14 @@ from autopyfactory.config.fields import (
     Boolean,
     CommandLine,
     CoresByType,
+    CountByType,
     Duration,
+    DurationByType,
     Identifier,
     Number,
     Options,
     Size,
+    SizeByType,
     Words,
     words,
 )
@@ -77,7 +80,7 @@ class QueueOptions(Options):
 
     enabled: Boolean = Field(True, description="no: the queue is configured and not served")
     wms: str = Field("", description="[wms NAME] that knows its jobs; empty: rules that need demand are refused")
-    wmsqueue: str = Field("", description="its name in the WMS")
+    wmsqueue: str = Field("", description="its name in the WMS, or several by commas, whose jobs are added")
     batchqueue: str = Field("", description="queue or partition behind the CE or in the batch system")
     backend: str = Field(description="what it submits to: condor, fork, ...")
     type: str = Field("", description="type of the backend")
@@ -89,11 +92,27 @@ class QueueOptions(Options):
     rules: Words = Field(("ready",), description="the makers of the decision, in order")
     share: Number = Field(Fraction(1), ge=0, le=1, description="this factory's part of the wmsqueue's demand, 0 to 1")
     weight: Number = Field(Fraction(1), ge=0, description="this queue's weight among its siblings")
+    weight_by: Literal["itself", "drain"] = Field(
+        "itself",
+        alias="weight.by",
+        description="drain: the weight is multiplied by how many pilots started here lately",
+    )
+    weight_window: Duration = Field(
+        3600.0, ge=60, le=3600, alias="weight.window", description="how long a pilot counts as started lately"
+    )
+    jobs_per_pilot: Number = Field(Fraction(1), gt=0, description="jobs that one pilot runs, one after the other")
+    test_labels: Words = Field(
+        ("test",), description="labels of the jobs that pilots of ordinary labels get while the site is in test"
+    )
     labels: Words = Field((), description="job labels that count; empty: all")
     resource_types: Words = Field((), description="resource types that count; empty: all")
-    cores: int = Field(1, ge=1, description="cores of one pilot")
-    memory: Size | None = Field(None, description="memory of one pilot, whole")
-    walltime: Duration | None = Field(None, description="wall time of one pilot")
+    split: Boolean = Field(
+        False, description="yes: each of resource_types counts alone, as where cores, memory or walltime is a table"
+    )
+    cores: CountByType = Field(1, ge=1, description="cores of one pilot")
+    memory: SizeByType | None = Field(None, description="memory of one pilot, whole")
+    memory_per_core: SizeByType | None = Field(None, description="memory of one pilot per core, where memory is unset")
+    walltime: DurationByType | None = Field(None, description="wall time of one pilot")
     job_cores: CoresByType = Field(
         default_factory=dict, description="cores of one job by resource type, e.g. SCORE:1, MCORE:8"
     )
@@ -102,6 +121,18 @@ class QueueOptions(Options):
     proxy: Words = Field((), description="X.509 proxy for the pilot: credential sections in order, or a path")
     token: Words = Field((), description="token that authenticates us to a CE: credential sections, or a path")
     submit_user: str = Field("", description="account the pilots run as, where the backend can choose")
+
+    @property
+    def wmsqueues(self) -> tuple[str, ...]:
+        """Return the names in the WMS, at least one, which may be empty."""
+        return tuple(dict.fromkeys(words(self.wmsqueue))) or ("",)
+
+    @property
+    def whole_memory(self) -> int | None:
+        """Return the memory of one pilot in bytes, None where nothing is said of it."""
+        if self.memory is not None or self.memory_per_core is None:
+            return self.memory
+        return self.memory_per_core * self.cores
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -123,7 +154,9 @@ class Section:
 class QueueConfig:
     """One queue, validated: what all queues have, what its backend adds, and what its rules read.
 
-    `environment` holds the `env.NAME` options, `submit` the `submit.X` ones, case kept.
+    `environment` holds the `env.NAME` options, `submit` the `submit.X` ones, case kept. `by_type` is set where
+    the queue counts each resource type alone: the options of each type that differ from `options`. A queue
+    with `resource_type` is the part of such a queue for this type, alike in all else.
     """
 
     name: str
@@ -132,6 +165,26 @@ class QueueConfig:
     rules: RuleOptions
     environment: Mapping[str, str] = field(default_factory=dict)
     submit: Mapping[str, str] = field(default_factory=dict)
+    by_type: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    resource_type: str = ""
+
+    @property
+    def parts(self) -> tuple["QueueConfig", ...]:
+        """Return the queue for each resource type that it counts alone, or itself."""
+        return tuple(
+            replace(
+                self,
+                options=self.options.model_copy(update={**options, "resource_types": (name,)}),
+                by_type={},
+                resource_type=name,
+            )
+            for name, options in self.by_type.items()
+        ) or (self,)
+
+    @property
+    def claim(self) -> str:
+        """Return the name under which it claims jobs: a part has one of its own, which no queue can have."""
+        return f"{self.name}:{self.resource_type}" if self.resource_type else self.name
 
 
 @dataclass(frozen=True, slots=True)

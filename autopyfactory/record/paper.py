@@ -14,6 +14,7 @@ from autopyfactory.model import (
     PilotCounts,
     Site,
     Step,
+    Wanted,
 )
 from autopyfactory.simulate.trace import STATUSES
 
@@ -36,6 +37,7 @@ def paper(report: CycleReport) -> str:
     found = {
         "steps": [_step(step) for step in decision.steps] if decision else None,
         "count": decision.count if decision else None,
+        "by_type": (decision.by_type or None) if decision else None,
         "blocked": _filled(blocked) if blocked else None,
         "pilots": _filled(report.pilots) if report.pilots else None,
         "activated": report.activated,
@@ -46,6 +48,7 @@ def paper(report: CycleReport) -> str:
         "error": report.error or None,
         "dry_run": report.dry_run or None,
         "siblings": report.siblings or None,
+        "wanted": [report.wanted.part, report.wanted.left, report.wanted.surplus] if report.wanted else None,
         "of": [report.wmsqueue, report.batchqueue, report.endpoint, report.interval],
     }
     kept = {name: value for name, value in found.items() if value is not None}
@@ -65,7 +68,7 @@ def recorded(queue: str, at: float, until: float, old: str, text: str) -> Record
     report = CycleReport(
         queue,
         at,
-        decision=Decision(found["count"], tuple(Step(*step) for step in found["steps"])) if "steps" in found else None,
+        decision=_decision(found) if "steps" in found else None,
         blocked=Blocked(**found["blocked"]) if "blocked" in found else None,
         pilots=PilotCounts(**found["pilots"]) if "pilots" in found else None,
         activated=found.get("activated"),
@@ -77,6 +80,7 @@ def recorded(queue: str, at: float, until: float, old: str, text: str) -> Record
         error=found.get("error", ""),
         dry_run=found.get("dry_run", False),
         siblings=tuple(found.get("siblings", ())),
+        wanted=Wanted(*found["wanted"]) if "wanted" in found else None,
         wmsqueue=wmsqueue,
         batchqueue=batchqueue,
         endpoint=endpoint,
@@ -91,9 +95,15 @@ def _filled(value: Blocked | PilotCounts) -> Mapping[str, object]:
     return {name: found for name, found in given if found}
 
 
+def _decision(found: Mapping[str, Any]) -> Decision:
+    return Decision(found["count"], tuple(Step(*step) for step in found["steps"]), found.get("by_type", {}))
+
+
 def _step(step: Step) -> list[object]:
-    return [step.rule, step.before, step.after, step.why, *([dict(step.inputs)] if step.inputs else [])]
+    more: list[object] = [dict(step.inputs), step.resource_type] if step.resource_type else [dict(step.inputs)]
+    return [step.rule, step.before, step.after, step.why, *(more if any(more) else [])]
 
 
 def _cell(cell: JobCount) -> list[object]:
-    return [cell.resource_type, cell.label, {name: cell.by_status[name] for name in STATUSES if name in cell.by_status}]
+    counts = {name: cell.by_status[name] for name in STATUSES if name in cell.by_status}
+    return [cell.resource_type, cell.label, counts, *([cell.wmsqueue] if cell.wmsqueue else [])]

@@ -1,7 +1,7 @@
 """Gates: the status of the site sets the number, also where there is no demand.
 
 The words are PanDA's. `online` and `brokeroff` serve; a word in neither table blocks the queue (see
-`cycle.assess`), for nobody knows what it means.
+`assess.obstacle`), for nobody knows what it means.
 """
 
 from autopyfactory.sched.rule import Ask, Kind, Need, Outcome, QueueState, Rule
@@ -23,7 +23,10 @@ def _gate(name: str, words: frozenset[str], default: int) -> Rule:
             return None
         option: int | None = getattr(state.options, name)
         pilots = default if option is None else option
-        return Outcome(Ask(pilots), f"the site is {state.site.status}", {"status": state.site.status})
+        why = f"the site is {state.site.status}"
+        if state.demand and state.demand.testing:
+            why += f", of label {' or '.join(state.demand.testing)} {state.demand.activated} jobs wait"
+        return Outcome(Ask(pilots), why, {"status": state.site.status})
 
     return Rule(name, Kind.GATE, apply, frozenset({Need.SITE}), option=name)
 

@@ -37,7 +37,7 @@ def _max_pending(ask: Ask, state: QueueState) -> Outcome | None:
 
 def _max_held(ask: Ask, state: QueueState) -> Outcome | None:
     """Lower n to one probe at a time while more pilots are held than the option allows."""
-    held, most = state.pilots.held, state.options.max_held
+    held, most = state.pilots.held if state.held is None else state.held, state.options.max_held
     if held <= most:
         return None
     pace = f"one probe every {state.options.max_held_probe:.0f} s, when none waits"
@@ -47,6 +47,8 @@ def _max_held(ask: Ask, state: QueueState) -> Outcome | None:
 
 def _endpoint(ask: Ask, state: QueueState) -> Outcome | None:
     """Lower n to one probe at a time while the endpoint does not work; pilots that wait there are probes enough."""
+    if state.trial:
+        return _at_most(ask, 1, state.trial)
     if not state.trouble:
         return None
     why = f"{state.trouble}: one probe every {state.options.max_held_probe:.0f} s while none waits"

@@ -17,6 +17,8 @@ def _ready(ask: Ask, state: QueueState) -> Outcome:
     waiting, offset = state.pilots.waiting, state.options.ready_offset
     result = Ask(max(0, demand.gross - offset), waiting + state.left + demand.surplus)
     parts = [f"{demand.activated} activated"]
+    if demand.testing:
+        parts.append(f"the site is in test and gives ordinary pilots jobs of label {' or '.join(demand.testing)} only")
     if demand.gross != demand.activated:
         parts.append(f"{demand.gross} pilots are this queue's part")
     if offset:

@@ -57,7 +57,8 @@ class QueueState:
     `left` are pilots that left pending after the time the demand figures speak of. `ramp` is the most
     that may be submitted while a queue comes back from an outage; None: no ramp. `probe_due` says
     that no pilot waits and the last submission is long enough ago to try one. `trouble` tells what is
-    wrong with the endpoint that pilots would go to, "" when nothing is.
+    wrong with the endpoint that pilots would go to, "" when nothing is; `trial` why it gets a single pilot now.
+    `held` are the held pilots that count, None: all of the queue's.
     """
 
     queue: str
@@ -70,6 +71,8 @@ class QueueState:
     probe_due: bool = True
     budget: Budget | None = None
     trouble: str = ""
+    trial: str = ""
+    held: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

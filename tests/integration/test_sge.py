@@ -20,7 +20,7 @@ from autopyfactory.sched.options import RuleOptions
 from tests.integration.batch_scenarios import FIXED, alive, day_with_an_outage, hung_server, script
 from tests.testbed.batchsite import BatchSite
 from tests.testbed.daemon import Daemon
-from tests.testbed.network import own_network
+from tests.testbed.network import Network
 from tests.testbed.sge import CARELESS, GridEngine
 from tests.testbed.world import FACTORY, Options, until
 
@@ -41,7 +41,7 @@ esac
 
 @pytest.fixture
 def engine(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GridEngine]:
-    with own_network(), GridEngine(workdir / "sge", slots=SLOTS, request=CARELESS) as one:
+    with Network(), GridEngine(workdir / "sge", slots=SLOTS, request=CARELESS) as one:
         for name, value in one.environment.items():
             monkeypatch.setenv(name, value)
         yield one

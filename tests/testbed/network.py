@@ -1,34 +1,43 @@
-"""A network of its own for a part of a test: loopback and nothing else, where a server may listen on all addresses."""
+"""A network of its own for one test: what must listen on every address, or on a fixed port, disturbs nobody."""
 
 import ctypes
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-_CLONE_NEWNET = 0x40000000
+_NEWNET = 0x40000000
 
 
-@contextmanager
-def own_network() -> Iterator[None]:
-    """Move the calling thread into a new network; needs root.
+class Network:
+    """Move the calling thread, and all it starts, into a network with nothing but loopback; root only.
 
-    Linux keeps the network by thread: sockets, threads and processes that are made here, by whatever this thread
-    starts, live in the new one for good. It is gone with the last of them.
+    What it started before, threads too, stays where it was. Leave it from the same thread.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    try:
-        _done(libc.unshare(_CLONE_NEWNET))
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._home = -1
+
+    def __enter__(self) -> Self:
+        self._home = os.open(Path("/proc/thread-self/ns/net"), os.O_RDONLY)
+        self._call("unshare", _NEWNET)
         try:
-            subprocess.run(["ip", "link", "set", "lo", "up"], check=True, timeout=30)
-            yield
-        finally:
-            _done(libc.setns(home, _CLONE_NEWNET))
-    finally:
-        os.close(home)
+            subprocess.run(["ip", "link", "set", "lo", "up"], check=True, timeout=10)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._call("setns", self._home, _NEWNET)
+        os.close(self._home)
 
-def _done(result: int) -> None:
-    if result:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    def _call(self, name: str, *words: int) -> None:
+        if getattr(self._libc, name)(*words) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"{name} in thread {threading.get_native_id()}: {os.strerror(number)}")

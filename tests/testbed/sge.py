@@ -1,6 +1,6 @@
 """A real Grid Engine: sge_qmaster and one sge_execd from Debian's packages, started by hand as root.
 
-    with own_network(), GridEngine(folder) as engine:
+    with Network(), GridEngine(folder) as engine:
         daemon(conf, environment=engine.environment)
 
 Everything lies below the folder, which is its SGE_ROOT; clients find it by `environment`. Its daemons listen on all

@@ -106,7 +106,7 @@ def cycle_of(world: World, one: QueueConfig, some: Wallet) -> Cycle:
         world.board,
         world.ledger,
         world.clock,
-        make_order=lambda name, count, at: order_of(one, name, count, at),
+        make_order=order_of,
         credentials=lambda: some.choose(one),
     )
 
