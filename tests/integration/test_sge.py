@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from autopyfactory.batch import Context, Order
+from autopyfactory.batch import Context, Order, remove
 from autopyfactory.batch.sge import Sge, SgeOptions, SgeQueueOptions
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import FactoryOptions, QueueConfig, QueueOptions
@@ -132,7 +132,7 @@ def test_all_faults_and_removal(site: BatchSite[GridEngine], daemon: Callable[..
     options = FactoryOptions(id=FACTORY, host="here", state_dir=workdir / "other")
     sge = Sge("local", SgeOptions(deadline=3.0), Context(options, Clock()))
     assert sum(group.count for group in sge.poll().groups) == 5
-    assert sge.remove("LONG", frozenset({PilotState.PENDING, PilotState.RUNNING})) == 5
+    assert remove(sge, "LONG", frozenset({PilotState.PENDING, PilotState.RUNNING})).total() == 5
     until(lambda: not alive(site), 20, "all are removed")
     time.sleep(2)  # until their records are written
     ended = sge.poll().ended
@@ -195,7 +195,7 @@ def test_ends_and_what_a_pilot_gets(engine: GridEngine, workdir: Path, accountin
     assert told["hard resource_list"] == "h_rt=601,h_vmem=1001m"
     assert told["parallel environment"] == "smp range: 2"
     assert told["hard_queue_list"] == "grid"
-    assert bench.batch.remove("Q", frozenset({PilotState.RUNNING, PilotState.HELD})) == 2
+    assert remove(bench.batch, "Q", frozenset({PilotState.RUNNING, PilotState.HELD})).total() == 2
     until(lambda: bench.counts() == {}, 40, "they are gone")
     ends = {cid: (end.exit_code, end.fault) for cid, end in bench.ended.items()}
     assert ends == {
@@ -228,7 +228,7 @@ def test_what_grid_engine_refuses_and_what_it_never_starts(engine: GridEngine, w
     engine.run("qconf", "-aattr", "queue", "xuser_lists", "nobody", "grid")
     bench.submit("exit 0")
     assert bench.counts() == {"pending": 1}
-    assert bench.batch.remove("Q", frozenset({PilotState.PENDING})) == 1
+    assert remove(bench.batch, "Q", frozenset({PilotState.PENDING})).total() == 1
     engine.run("qconf", "-dattr", "queue", "xuser_lists", "nobody", "grid")
 
     # Its output cannot be written: Eqw, and a record of its end while it is still there.
@@ -253,7 +253,7 @@ def test_pilots_of_another_account(engine: GridEngine, workdir: Path, user: str)
         until(lambda: output.exists() and output.read_text() == f"{user}\n", 20, "it says who it is")
         assert bench.counts() == {"running": 1}
         assert [job["user"] for job in engine.jobs().values()] == [user]
-        assert bench.batch.remove("Q", frozenset({PilotState.RUNNING})) == 1
+        assert remove(bench.batch, "Q", frozenset({PilotState.RUNNING})).total() == 1
         until(lambda: bench.counts() == {}, 20, "it is gone")
     finally:
         sudoers.unlink()
