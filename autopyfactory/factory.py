@@ -33,7 +33,7 @@ from autopyfactory.record.keeper import Keeper
 from autopyfactory.runner import Runner
 from autopyfactory.space import FreeSpace
 from autopyfactory.wms import Wms
-from autopyfactory.wms.parts import parts_of, with_parts
+from autopyfactory.wms.parts import made_of, parts_of, with_parts
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ class Factory:
         options = config.queues[name].options
         return (
             _placed(config, source_name(config.queues[name])),
-            _made_of(config.wms, options.wms),
+            made_of(config.wms, options.wms),
             tuple(config.monitors.get(monitor) for monitor in options.monitor),
         )
 
@@ -196,7 +196,7 @@ class Factory:
         )
         for built, before, now in pairs:
             for name in list(built):
-                if whole or _made_of(before, name) != _made_of(now, name):
+                if whole or made_of(before, name) != made_of(now, name):
                     part = built.pop(name)
                     if built is not self._monitors:
                         _close(part)
@@ -332,10 +332,6 @@ class Factory:
         late = [runner.name for runner in ending if not runner.join(deadline - time.monotonic())]
         if late:
             log.warning("left behind in a call that does not end: %s", ", ".join(late))
-
-
-def _made_of(sections: Mapping[str, Section], name: str) -> list[Section | None]:
-    return [sections.get(part) for part in with_parts([name], sections)]
 
 
 def _build(built: dict[str, Any], name: str, make: Callable[[], Any]) -> None:
