@@ -220,7 +220,7 @@ class Cycle:
         states = {part.resource_type: self._state(part, observed, observed.pilots) for part in self._parts}
         whole = together(list(states.values()), self._counts(observed.pilots))
         choice = self.memory.endpoints.choose(
-            self._endpoints, name, observed.pilots, now, max_held=self.queue.rules.max_held
+            self._endpoints, self._source.names(name), observed.pilots, now, max_held=self.queue.rules.max_held
         )
         quiet = now - self.memory.last_submission >= self.queue.rules.max_held_probe
         whole = replace(

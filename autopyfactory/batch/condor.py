@@ -146,9 +146,9 @@ class CondorSchedd:
         return faults_of(submit)
 
     @classmethod
-    def lacking(cls, type: str, subtype: str) -> str:
-        """Return what this host has not that a row needs."""
-        return lacking(type, subtype)
+    def lacking(cls, type: str, subtype: str, sources: Sequence[Options] = ()) -> str:
+        """Return what this host has not that a row needs; a schedd elsewhere needs none here."""
+        return lacking(type, subtype, remote=any(getattr(options, "name", "") for options in sources))
 
     @classmethod
     def carries(cls, type: str, subtype: str) -> tuple[str, ...]:

@@ -233,12 +233,12 @@ def test_where_all_refuse_they_are_tried_in_turn_and_come_back_together(world: W
 def test_an_endpoint_that_the_queue_does_not_name_any_more_is_forgotten() -> None:
     endpoints = Endpoints()
     nothing = Snapshot(Tally(), "pool", 0.0, 0.0)
-    endpoints.choose("ab", "Q", nothing, 1.0, max_held=10)
+    endpoints.choose("ab", ("Q",), nothing, 1.0, max_held=10)
     assert endpoints.refused(1.0, 600)
-    assert endpoints.choose("b", "Q", nothing, 2.0, max_held=10) == Choice("b")
-    assert endpoints.choose("ab", "Q", nothing, 3.0, max_held=10).endpoint == "a"
-    assert endpoints.choose("ab", "Q", nothing, 3.0, max_held=10, avoid={"a"}).endpoint == "b"
-    assert endpoints.choose("", "Q", nothing, 4.0, max_held=10) == Choice()
+    assert endpoints.choose("b", ("Q",), nothing, 2.0, max_held=10) == Choice("b")
+    assert endpoints.choose("ab", ("Q",), nothing, 3.0, max_held=10).endpoint == "a"
+    assert endpoints.choose("ab", ("Q",), nothing, 3.0, max_held=10, avoid={"a"}).endpoint == "b"
+    assert endpoints.choose("", ("Q",), nothing, 4.0, max_held=10) == Choice()
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_a_refusing_endpoint_gets_single_pilots_and_starves_nobody(weather: list
     trials = 0
     for refusing in weather:
         now += 60.0
-        choice = endpoints.choose(NAMES, "Q", nothing, now, max_held=10)
+        choice = endpoints.choose(NAMES, ("Q",), nothing, now, max_held=10)
         free = set(NAMES) - refusals.keys()
         if free:
             assert choice.endpoint in free or choice.trial, "one that refused gets one pilot at most"
