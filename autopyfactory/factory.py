@@ -17,6 +17,7 @@ from autopyfactory.board import Board
 from autopyfactory.clock import Clock
 from autopyfactory.config import difference
 from autopyfactory.config.models import Config, QueueConfig, Section
+from autopyfactory.cric.refresh import Refresher
 from autopyfactory.cycle import Cycle, Standstill
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import Ledger
@@ -49,6 +50,7 @@ class Factory:
     """One running factory.
 
     `on_report` is told of every cycle, `on_ended` of pilots that ended; both from the queues' threads.
+    `on_catalogue` is told when a site catalogue has a new document: the configuration has to be read again.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Factory:
         cycles: int | None = None,
         on_report: Callable[[CycleReport], None] = lambda report: None,
         on_ended: Callable[[Sequence[EndedPilot]], None] = lambda ended: None,
+        on_catalogue: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
         self._clock = clock
@@ -77,12 +80,14 @@ class Factory:
         self._monitors: dict[str, Monitor] = {}
         self._runners: dict[str, Runner] = {}
         self._reporter: Reporter | None = None
+        self._refresher = Refresher(clock, on_catalogue)
 
     def start(self) -> None:
         """Build sources and start one thread per queue; a source that is down does not stop a start."""
         self._reporter = Reporter({}, self._clock)
         self._connect(self.config)
         self._serve(self.config.queues.values())
+        self._refresher.serve(self.config.catalogues, self.config.factory.state_dir)
         count = len(self._runners)
         log.info("%s serves %d queue%s", self.config.factory.id, count, "" if count == 1 else "s")
 
@@ -100,6 +105,7 @@ class Factory:
         self.config = config
         self._connect(config)
         self._serve((queue for name, queue in config.queues.items() if name not in self._runners), memories)
+        self._refresher.serve(config.catalogues, config.factory.state_dir)
         return str(changes)
 
     def wait(self, timeout: float) -> bool:
@@ -109,6 +115,7 @@ class Factory:
 
     def stop(self) -> None:
         """Stop all queues, give up what is under way after the grace, and close everything."""
+        self._refresher.stop()
         self._end(self._runners.values(), GRACE)
         parts: list[PilotSource | Wms] = [*self._sources.values(), *self._wms.values()]
         for part in parts:

@@ -17,6 +17,7 @@ COMMANDS = {
     "check": "autopyfactory.cli.check:check",
     "config": "autopyfactory.cli.config:config",
     "render": "autopyfactory.cli.render:render",
+    "queues": "autopyfactory.cli.queues:queues",
     "backends": "autopyfactory.cli.backends:backends",
     "reference": "autopyfactory.cli.reference:reference",
     "pause": "autopyfactory.cli.operate:pause",

@@ -11,6 +11,7 @@ from autopyfactory.config.catalogue import BATCH, MONITOR, WMS, Broken, Catalogu
 from autopyfactory.config.fields import Options, kind, write
 from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
 from autopyfactory.config.sentences import declared
+from autopyfactory.cric.options import CricOptions
 from autopyfactory.plugins import ALIASES
 from autopyfactory.sched import RULES
 from autopyfactory.sched.options import RuleOptions
@@ -54,6 +55,7 @@ def page(catalogue: Catalogue) -> str:
             f"`[{word} NAME]`, for queues with `{written(backend)}`", catalogue.find(BATCH, backend).SourceOptions
         )
     parts += _section("`[credential NAME]`", CredentialOptions)
+    parts += _section("`[cric NAME]`, whose document makes queues", CricOptions)
     parts.append("## Queues\n")
     parts += _section("All queues", QueueOptions)
     parts.append("### What a queue can submit to\n")

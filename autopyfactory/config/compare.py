@@ -70,6 +70,7 @@ def sections(config: Config) -> dict[str, Options]:
     found: dict[str, Options] = {"factory": config.factory}
     parts: list[Section] = [*config.sources.values(), *config.wms.values(), *config.monitors.values()]
     found |= {f"{part.kind} {part.name}": part.options for part in parts}
+    found |= {f"cric {name}": options for name, options in config.catalogues.items()}
     return found | {f"credential {name}": options for name, options in config.credentials.items()}
 
 

@@ -29,6 +29,7 @@ from autopyfactory.config.fields import (
     words,
 )
 from autopyfactory.config.problems import Problem
+from autopyfactory.cric.options import CricOptions
 from autopyfactory.sched.options import RuleOptions
 
 
@@ -153,3 +154,4 @@ class Config:
     problems: tuple[Problem, ...] = ()
     disabled: Mapping[str, QueueConfig | None] = field(default_factory=dict)
     origins: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    catalogues: Mapping[str, CricOptions] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from autopyfactory.config.ini import Block, IniFile, expand, references
 from autopyfactory.config.models import CredentialOptions, FactoryOptions, Section
 from autopyfactory.config.problems import Fault, Problem, suggest
 from autopyfactory.config.sentences import build, declared
+from autopyfactory.cric.options import CricOptions
 
 _PLUGIN_GROUPS = {"wms": WMS, "monitor": MONITOR}
 
@@ -27,6 +28,7 @@ class Main:
     wms: dict[str, Section] = field(default_factory=dict)
     monitors: dict[str, Section] = field(default_factory=dict)
     credentials: dict[str, CredentialOptions] = field(default_factory=dict)
+    catalogues: dict[str, CricOptions] = field(default_factory=dict)
     heads: dict[tuple[str, str], str] = field(default_factory=dict)
     broken: dict[tuple[str, str], str] = field(default_factory=dict)
     origins: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -107,6 +109,9 @@ class _Reader:
         elif kind == "credential" and name:
             if credential := self._build(CredentialOptions, block):
                 self.main.credentials[name] = credential
+        elif kind == "cric" and name:
+            if catalogue := self._build(CricOptions, block):
+                self.main.catalogues[name] = catalogue
         elif kind in _PLUGIN_GROUPS and name:
             self._plugin(block, kind, name)
         elif kind in self._catalogue.source_kinds and name:
@@ -144,7 +149,7 @@ class _Reader:
         return None
 
     def _strange(self, block: Block, kind: str, name: str) -> None:
-        kinds = ["factory", "credential", *_PLUGIN_GROUPS, *self._catalogue.source_kinds]
+        kinds = ["factory", "credential", "cric", *_PLUGIN_GROUPS, *self._catalogue.source_kinds]
         broken = [f"{word}: {at.reason}" for word, at in self._catalogue.backends.items() if isinstance(at, Broken)]
         maybe = bool(broken and name and kind not in kinds)
         if kind == "factory":
