@@ -15,7 +15,7 @@ from autopyfactory.config.queues import Verdict
 from autopyfactory.config.sections import Main
 from autopyfactory.cric.document import Unusable
 from autopyfactory.cric.options import CricOptions
-from autopyfactory.cric.sections import harvest
+from autopyfactory.cric.sections import Harvest, harvest
 from autopyfactory.cric.store import Store
 
 
@@ -82,11 +82,21 @@ def _sections(name: str, options: CricOptions, store: Store, found: Generated) -
         text = f"the document is {age / 3600:.0f} h old, the log of the factory says why there is no newer one"
         found.problems.append(_warning(options, f"cric {name}", text))
     harvested = harvest(kept.document, options)
-    found.problems += [_warning(options, queue, text) for queue, text in harvested.warnings]
+    found.problems += _doubts(options, harvested)
     for section in harvested.sections.values():
         entries = {option: Entry(text, options.origin, 0) for option, text in section.options.items()}
         yield Block(section.name, options.origin, 0, entries)
     return None
+
+
+def _doubts(options: CricOptions, harvested: Harvest) -> Iterator[Problem]:
+    """Return one warning for each doubt; a document may have it of hundreds of queues."""
+    names: dict[str, list[str]] = {}
+    for queue, text in harvested.warnings:
+        names.setdefault(text, []).append(queue)
+    for text, queues in names.items():
+        more = f" (and {len(queues) - 1} more, 'autopyfactory queues' names them)" if len(queues) > 1 else ""
+        yield _warning(options, queues[0], f"{text}{more}")
 
 
 def _warning(options: CricOptions, section: str, text: str) -> Problem:
