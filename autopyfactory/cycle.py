@@ -71,6 +71,8 @@ class Memory:
     """Where the next pilots go; "" where the queue names no endpoint."""
     sent: Mapping[str, int] = field(default_factory=dict)
     """The last submission, by endpoint."""
+    cycle: int = -1
+    """The number of the present cycle, from 0."""
 
 
 class Cycle:
@@ -139,6 +141,7 @@ class Cycle:
     def _decide(self, observed: Observed) -> tuple[CycleReport, str]:
         """Return the report so far and the id of the submission to make, "" for none."""
         queue, now = self.queue, self._clock.now()
+        self.memory.cycle += 1
         state = self._assess(observed, now)
         if isinstance(state, Blocked):
             pilots = self._known_pilots(observed)
@@ -198,11 +201,11 @@ class Cycle:
         )
         if isinstance(state, Blocked):
             return state
-        quiet = now - self.memory.last_submission >= self.queue.rules.max_held_probe
         return replace(
             state,
             ramp=self.memory.ramp,
-            probe_due=pilots.waiting == 0 and quiet,
+            quiet=now - self.memory.last_submission,
+            cycle=self.memory.cycle,
             budget=self._board.budget(self.queue.name),
             trouble=self._choose_endpoint(observed.pilots),
         )
@@ -311,11 +314,12 @@ def assess(
         return obstacle
     counts = pilots or PilotCounts()
     site = observed.site.value if isinstance(observed.site, Snapshot) else None
-    demand = None
+    demand = transferring = None
     if isinstance(observed.jobs, Snapshot):
         mine = claim_of(queue, counts.waiting + left)
+        transferring = sum(cell.by_status.get("transferring", 0) for cell in observed.jobs.value if mine.counts(cell))
         demand = demand_of(queue, observed.jobs.value, site, mine, siblings)
-    return QueueState(queue.name, queue.rules, counts, demand, left, site)
+    return QueueState(queue.name, queue.rules, counts, demand, left, site, transferring=transferring)
 
 
 def _obstacle(observed: Observed, needed: frozenset[Need]) -> Blocked | None:

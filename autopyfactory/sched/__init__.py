@@ -44,15 +44,21 @@ def chain(rules: tuple[str, ...], options: RuleOptions) -> tuple[Rule, ...]:
     """Return the rules of a queue in the order they act: its makers as named, then gates, then limits.
 
     A gate is in when its option is set, and also without it when a maker needs demand: PanDA hands out
-    jobs of an offline site, so the factory is the only gate there is. Raises KeyError for an unknown
-    name; the configuration check comes first.
+    jobs of an offline site, so the factory is the only gate there is. A limit that needs what other queues
+    can do without is in when its option is set. Raises KeyError for an unknown name; the configuration check
+    comes first.
     """
     makers = tuple(RULES[name] for name in rules if RULES[name].kind is Kind.MAKER)
     demanding = Need.DEMAND in needs(makers)
-    gates = tuple(rule for rule in GATES if demanding or getattr(options, rule.option) is not None)
-    return makers + gates + LIMITS
+    gates = tuple(rule for rule in GATES if demanding or _set(rule, options))
+    limits = tuple(rule for rule in LIMITS if not rule.needs or _set(rule, options))
+    return makers + gates + limits
 
 
 def needs(rules: tuple[Rule, ...]) -> frozenset[Need]:
     """Return all that a chain needs beside the pilot counts."""
     return frozenset(need for rule in rules for need in rule.needs)
+
+
+def _set(rule: Rule, options: RuleOptions) -> bool:
+    return getattr(options, rule.option) is not None

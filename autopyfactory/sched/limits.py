@@ -4,7 +4,7 @@ n is the number so far. `endpoint` comes first, so that a CE that does not work 
 shown, and `max_per_factory` last, so that a queue is dealt only what it can use.
 """
 
-from autopyfactory.sched.rule import Ask, Kind, Outcome, QueueState, Rule
+from autopyfactory.sched.rule import Ask, Kind, Need, Outcome, QueueState, Rule
 
 
 def _at_most(ask: Ask, most: int, why: str, **inputs: int | str) -> Outcome:
@@ -16,6 +16,17 @@ def _ramp(ask: Ask, state: QueueState) -> Outcome | None:
     if state.ramp is None:
         return None
     return _at_most(ask, state.ramp, f"coming back from an outage, at most {state.ramp} now")
+
+
+def _transferring(ask: Ask, state: QueueState) -> Outcome | None:
+    """Lower n to 0 while the outputs of so many jobs are on their way: a backlog has to clear first."""
+    most, jobs = state.options.transferring_limit, state.transferring
+    if most is None:
+        return None
+    if jobs is None:
+        raise LookupError("the rule transferring_limit needs demand")
+    why = f"{jobs} jobs are transferring, {most} stop the queue"
+    return _at_most(ask, 0 if jobs >= most else ask.count, why, transferring=jobs, transferringlimit=most)
 
 
 def _max_per_cycle(ask: Ask, state: QueueState) -> Outcome | None:
@@ -42,15 +53,17 @@ def _max_held(ask: Ask, state: QueueState) -> Outcome | None:
         return None
     pace = f"one probe every {state.options.max_held_probe:.0f} s, when none waits"
     why = f"{held} pilots are held, more than {most}: {pace}; release or remove them"
-    return _at_most(ask, 1 if state.probe_due else 0, why, held=held, maxheld=most)
+    due = state.probe_due(state.options.max_held_probe)
+    return _at_most(ask, 1 if due else 0, why, held=held, maxheld=most)
 
 
 def _endpoint(ask: Ask, state: QueueState) -> Outcome | None:
     """Lower n to one probe at a time while the endpoint does not work; pilots that wait there are probes enough."""
     if not state.trouble:
         return None
-    why = f"{state.trouble}: one probe every {state.options.max_held_probe:.0f} s while none waits"
-    return _at_most(ask, 1 if state.probe_due else 0, why)
+    pace = state.options.max_held_probe
+    why = f"{state.trouble}: one probe every {pace:.0f} s while none waits"
+    return _at_most(ask, 1 if state.probe_due(pace) else 0, why)
 
 
 def _max_pilots(ask: Ask, state: QueueState) -> Outcome:
@@ -77,11 +90,77 @@ def _max_per_factory(ask: Ask, state: QueueState) -> Outcome | None:
 
 
 LIMITS = (
-    Rule("endpoint", Kind.LIMIT, _endpoint),
-    Rule("ramp", Kind.LIMIT, _ramp),
-    Rule("max_per_cycle", Kind.LIMIT, _max_per_cycle, option="max_per_cycle"),
-    Rule("max_pending", Kind.LIMIT, _max_pending, option="max_pending"),
-    Rule("max_held", Kind.LIMIT, _max_held, option="max_held"),
-    Rule("max_pilots", Kind.LIMIT, _max_pilots, option="max_pilots"),
-    Rule("max_per_factory", Kind.LIMIT, _max_per_factory),
+    Rule(
+        "endpoint",
+        Kind.LIMIT,
+        _endpoint,
+        formula="n = min(n, 1) when P = 0 and the last submission is at least `max_held.probe` ago, else 0",
+        example="a CE is unreachable: one pilot every 10 minutes goes there, and none while one waits for it",
+        unknown="an endpoint of which nothing bad is known works",
+    ),
+    Rule(
+        "ramp",
+        Kind.LIMIT,
+        _ramp,
+        formula="n = min(n, r); r is 1 after an outage and doubles with each submission until it lowers nothing",
+        example="PanDA is back, 50 jobs wait: 1, 2, 4, 8, 16 pilots, then what is left",
+    ),
+    Rule(
+        "transferring_limit",
+        Kind.LIMIT,
+        _transferring,
+        frozenset({Need.DEMAND}),
+        option="transferring_limit",
+        formula="n = 0 while at least so many jobs that this queue counts are in the state transferring",
+        example="`transferring_limit = 3000`, 3100 transferring: 0 until the backlog has cleared",
+        unknown="blocked while the WMS's figures are unknown",
+    ),
+    Rule(
+        "max_per_cycle",
+        Kind.LIMIT,
+        _max_per_cycle,
+        option="max_per_cycle",
+        formula="n = min(n, the option)",
+        example="`max_per_cycle = 50`, n = 80: 50",
+    ),
+    Rule(
+        "max_pending",
+        Kind.LIMIT,
+        _max_pending,
+        option="max_pending",
+        formula="n = min(n, max(0, the option - P)); with `max_pending.exempt_empty` not while P = 0",
+        example="`max_pending = 100`, P = 90, n = 80: 10",
+        unknown="pilots of a submission without an answer, or accepted since the last poll, count as waiting",
+    ),
+    Rule(
+        "max_held",
+        Kind.LIMIT,
+        _max_held,
+        option="max_held",
+        formula=(
+            "with more held pilots than the option: n = min(n, 1) when P = 0 and the last submission is at least"
+            " `max_held.probe` ago, else 0"
+        ),
+        example="11 pilots are held: one probe every 10 minutes until they are released or removed",
+    ),
+    Rule(
+        "max_pilots",
+        Kind.LIMIT,
+        _max_pilots,
+        option="max_pilots",
+        formula="n = min(n, max(0, the option - in flight))",
+        example="`max_pilots = 800`, 700 run, 60 wait, 20 are held: 20",
+        unknown="pilots in a state that nobody knows, or of a submission without an answer, are in flight",
+    ),
+    Rule(
+        "max_per_factory",
+        Kind.LIMIT,
+        _max_per_factory,
+        formula="n = min(n, ceil(F x n / W)): F is left of `[factory] max_per_factory`, W is what all queues wish now",
+        example="60 are left, this queue wishes 50 and others 50: 30",
+        unknown=(
+            "a source that gives no answer counts as its last one, or as the submissions on record; a queue that had"
+            " no cycle yet is taken to wish as much as this one"
+        ),
+    ),
 )

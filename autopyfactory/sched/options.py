@@ -27,9 +27,37 @@ class RuleOptions(Options):
     ready_offset: int = _of("ready", 0, "activated jobs left to others", "ready.offset", ge=0)
     fixed: int | None = _of("fixed", None, "pilots per cycle, whatever the demand", mandatory=True, ge=0)
     scale: Number = _of("scale", Fraction(1), "factor on what the rules before asked for", ge=0)
+    weighted_activated: Number = _of(
+        "weighted", Fraction(1), "factor on the activated jobs", "weighted.activated", ge=0
+    )
+    weighted_pending: Number = _of("weighted", Fraction(1), "factor on the waiting pilots", "weighted.pending", ge=0)
     min_per_cycle: int | None = _of("min_per_cycle", None, "at least so many pilots per cycle", ge=0)
+    min_pending: int | None = _of("min_pending", None, "at least so many pilots that wait", mandatory=True, ge=0)
+    keep_running: int | None = _of(
+        "keep_running", None, "pilots that run or wait, in all; unset: what the rules before it want", ge=0
+    )
+    keep_pending: int | None = _of(
+        "keep_pending", None, "pilots that wait, and how many are sent at once", mandatory=True, ge=1
+    )
+    keep_pending_depth_boost: Number = _of(
+        "keep_pending", Fraction(2), "with more jobs, so many times as many may wait", "keep_pending.depth_boost", ge=1
+    )
+    keep_pending_idle_every: int = _of(
+        "keep_pending", 1, "without jobs, one pilot in so many cycles", "keep_pending.idle_every", ge=1
+    )
+    probe: Duration = _of("probe", 3600.0, "time between two pilots while there is no demand", gt=0)
     status_test: int | None = _of("status_test", None, "pilots per cycle while the site is in test", ge=0)
+    status_test_max_pending: int | None = _of(
+        "status_test", None, "none while more than so many wait", "status_test.max_pending", ge=0
+    )
+    status_test_burst: int | None = _of(
+        "status_test", None, "pilots per cycle instead, while few are in flight", "status_test.burst", ge=0
+    )
+    status_test_burst_up_to: int = _of("status_test", 20, "how many in flight are few", "status_test.burst_up_to", ge=0)
     status_offline: int | None = _of("status_offline", None, "pilots per cycle while the site is offline", ge=0)
+    transferring_limit: int | None = _of(
+        "transferring_limit", None, "with so many jobs in transfer no pilots are sent", ge=0
+    )
     max_per_cycle: int | None = _of("max_per_cycle", None, "at most so many pilots per cycle", ge=0)
     max_pending: int | None = _of("max_pending", None, "at most so many pilots that have not started", ge=0)
     max_pending_exempt_empty: Boolean = _of(
