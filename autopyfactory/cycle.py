@@ -27,9 +27,10 @@ from autopyfactory.model import (
     Step,
     Submitted,
 )
-from autopyfactory.sched import RULES, chain, decide, needs
+from autopyfactory.sched import RULES, chain, decide, needs, slowed
 from autopyfactory.sched.demand import Claim, Demand, job_cores, part
 from autopyfactory.sched.gates import KNOWN
+from autopyfactory.sched.record import Record
 from autopyfactory.sched.rule import Kind, Need, QueueState
 from autopyfactory.wms import Wms
 
@@ -71,6 +72,8 @@ class Memory:
     """Where the next pilots go; "" where the queue names no endpoint."""
     sent: Mapping[str, int] = field(default_factory=dict)
     """The last submission, by endpoint."""
+    holes: frozenset[str] = frozenset()
+    """The endpoints that swallow pilots."""
     cycle: int = -1
     """The number of the present cycle, from 0."""
 
@@ -80,7 +83,7 @@ class Cycle:
 
     `standstill` tells what stands against any submission (an operator, a full disk). `make_order` turns
     (submission id, count, time) into an order. `endpoints` are those that the queue names; each submission
-    goes to one of them.
+    goes to one of them. `record` tells how the queue's last pilots at an endpoint ended.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Cycle:
         dry_run: bool = False,
         endpoint: str = "",
         endpoints: Sequence[str] = (),
+        record: Callable[[str], Record] = lambda endpoint: Record(),
     ) -> None:
         self.queue = queue
         self._source = source
@@ -109,6 +113,7 @@ class Cycle:
         self._dry_run = dry_run
         self._endpoint = endpoint
         self._endpoints = tuple(endpoints)
+        self._record = record
         self._chain = chain(queue.options.rules, queue.rules)
         self._needs = needs(self._chain)
         self.memory = Memory()
@@ -157,6 +162,8 @@ class Cycle:
         waiting = state.pilots.waiting + state.left
         self._board.decided(queue.name, waiting + decision.count, wish, able=self._able(decision))
         self._climb(decision)
+        if slowed(state):
+            self.memory.ramp = 1
         activated = state.demand.activated if state.demand else None
         report = replace(self._report(now, state.pilots, activated), decision=decision)
         if not decision.count or self._dry_run:
@@ -201,21 +208,30 @@ class Cycle:
         )
         if isinstance(state, Blocked):
             return state
+        trouble, record = self._choose_endpoint(observed.pilots)
         return replace(
             state,
             ramp=self.memory.ramp,
             quiet=now - self.memory.last_submission,
             cycle=self.memory.cycle,
             budget=self._board.budget(self.queue.name),
-            trouble=self._choose_endpoint(observed.pilots),
+            trouble=trouble,
+            record=record,
         )
 
-    def _choose_endpoint(self, pilots: Snapshot[Tally]) -> str:
-        """Choose where the next pilots go and return what is wrong there, or ""."""
+    def _choose_endpoint(self, pilots: Snapshot[Tally]) -> tuple[str, Record]:
+        """Choose where the next pilots go and return what is wrong there, or "", and how the last ones there ended."""
         sent = self.memory.sent if self.memory.last_submission >= pilots.began else {}
-        self.memory.endpoint = least_loaded(self._endpoints, self.queue.name, pilots.value, sent)
-        trouble = pilots.value.troubles.get(self.memory.endpoint)
-        return f"{self.memory.endpoint} is {trouble.word} since {utc(trouble.since):%H:%M:%S}" if trouble else ""
+        records = {place: self._record(place) for place in self._endpoints or (self._endpoint,)}
+        holes = frozenset(place for place, record in records.items() if record.hole(self.queue.rules))
+        if self.memory.holes - holes:
+            self.memory.ramp = 1
+        self.memory.holes = holes
+        chosen = least_loaded(self._endpoints, self.queue.name, pilots.value, sent, holes)
+        self.memory.endpoint = chosen
+        trouble = pilots.value.troubles.get(chosen)
+        text = f"{chosen} is {trouble.word} since {utc(trouble.since):%H:%M:%S}" if trouble else ""
+        return text, records[chosen or self._endpoint]
 
     def _left(self, observed: Observed, pilots: PilotCounts) -> int:
         if not isinstance(observed.jobs, Snapshot):

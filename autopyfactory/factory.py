@@ -24,6 +24,7 @@ from autopyfactory.model import Blocked, CycleReport, EndedPilot, PilotState
 from autopyfactory.monitor import Monitor
 from autopyfactory.monitor.reporter import Reporter
 from autopyfactory.operate import Operator
+from autopyfactory.outcomes import Outcomes
 from autopyfactory.runner import Runner
 from autopyfactory.wms import Wms
 
@@ -71,6 +72,7 @@ class Factory:
         self._on_ended = on_ended
         self._ledger = Ledger(config.factory.state_dir / "submissions.jsonl", clock)
         self._disk = FreeSpace(clock)
+        self._outcomes = Outcomes(clock)
         self._board = Board(config.factory.max_per_factory, self._ledger.most_waiting, self._fresh)
         self._sources: dict[str, PilotSource] = {}
         self._wms: dict[str, Wms] = {}
@@ -178,6 +180,7 @@ class Factory:
                 self._monitors, {name: queue.options.monitor for name, queue in config.queues.items()}
             )
         self._board.configure(config.queues, self._sources.values(), config.factory.max_per_factory)
+        self._outcomes.keep(config.queues)
 
     def _monitor(self, config: Config, name: str) -> Monitor:
         section = config.monitors[name]
@@ -245,6 +248,7 @@ class Factory:
             dry_run=self._dry_run,
             endpoint=endpoint,
             endpoints=endpoints,
+            record=lambda place: self._outcomes.record(queue.name, place, queue.rules),
         )
 
     def _fresh(self, queue: str) -> int:
@@ -268,6 +272,7 @@ class Factory:
             self._reporter.put(report, queue.options.monitor)
 
     def _pilots_ended(self, ended: Sequence[EndedPilot]) -> None:
+        self._outcomes.add(ended)
         self._on_ended(ended)
         if self._reporter is not None:
             self._reporter.ended(ended)

@@ -61,7 +61,9 @@ class PilotGroup:
 class EndedPilot:
     """A pilot that has ended. `exit_code` None: the batch system does not tell; negative: a signal.
 
-    `fault` is the reason when the pilot did not end by itself (removed, lost, could not start).
+    `fault` is the reason when the pilot did not end by itself (removed, lost, could not start). `lived` are the
+    seconds it ran, or at most ran, None: nobody tells; `at` is when it ended, or was first seen to have. What
+    is told of these may differ from one telling of the same end to the next.
     """
 
     cid: str
@@ -69,6 +71,10 @@ class EndedPilot:
     submission: str
     exit_code: int | None = None
     fault: str = ""
+    endpoint: str = field(default="", compare=False)
+    node: str = field(default="", compare=False)
+    lived: float | None = field(default=None, compare=False)
+    at: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

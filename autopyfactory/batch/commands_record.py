@@ -25,7 +25,8 @@ _SPARE_LINES = 1000
 class Pilot:
     """One pilot. `state` None: no listing has shown it yet; `missed` counts the good listings without it.
 
-    `told`: its end has been reported, if a listing should show it alive again.
+    `told`: its end has been reported, if a listing should show it alive again. `waited` is when a listing last
+    showed that it had not started, or when it was accepted; `node` is where it ran.
     """
 
     id: str
@@ -38,6 +39,11 @@ class Pilot:
     ended: float = 0.0
     missed: int = 0
     told: bool = False
+    node: str = ""
+    waited: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.waited = self.waited or self.accepted
 
 
 class Record:

@@ -115,8 +115,13 @@ class ForkFiles:
         claim = self._json(f"{cid}.claim")
         return None if claim is None else str(claim.get("process", ""))
 
+    def began(self, cid: str) -> float | None:
+        """Return when a guard claimed a pilot, None if none did."""
+        at = (self._json(f"{cid}.claim") or {}).get("at")
+        return None if at is None else float(at)
+
     def end(self, cid: str) -> dict[str, Any] | None:
-        """Return `rc` and `fault` of a pilot that has ended."""
+        """Return `rc` and `fault` of a pilot that has ended, and `at` where its guard saw it end."""
         return self._json(f"{cid}.end")
 
     def drop(self, cid: str, fault: str) -> bool:

@@ -68,15 +68,22 @@ def tally(groups: Sequence[PilotGroup], troubles: Mapping[str, Trouble] | None =
     return Tally(by_queue, shown, hosts, live, in_flight, waiting_at, troubles or {})
 
 
-def least_loaded(endpoints: Sequence[str], queue: str, answer: Tally, sent: Mapping[str, int]) -> str:
+def least_loaded(
+    endpoints: Sequence[str],
+    queue: str,
+    answer: Tally,
+    sent: Mapping[str, int],
+    holes: frozenset[str] = frozenset(),
+) -> str:
     """Return the endpoint that a queue's next pilots go to: one that works, with the fewest pilots waiting there.
 
-    `sent` are those that the answer cannot show yet. "" where the queue names no endpoint.
+    `sent` are those that the answer cannot show yet, `holes` endpoints that swallow pilots. "" where the queue
+    names no endpoint.
     """
 
     def load(endpoint: str) -> tuple[bool, int]:
         waiting = answer.waiting_at.get((queue, endpoint), 0) + sent.get(endpoint, 0)
-        return endpoint in answer.troubles, waiting
+        return endpoint in answer.troubles or endpoint in holes, waiting
 
     return min(endpoints, key=load, default="")
 

@@ -127,6 +127,15 @@ def cores(text: Any) -> dict[str, int]:
     return result
 
 
+def exit_codes(text: Any) -> tuple[int, ...]:
+    """Read `0, 20, 82`; a signal is negative."""
+    found = words(text)
+    for word in found:
+        if not re.fullmatch("-?[0-9]{1,9}", str(word)):
+            raise ValueError(f"'{word}' is no exit code, write for example 0, 20, 82")
+    return tuple(map(int, found))
+
+
 def absolute(text: Any) -> Path:
     """Read an absolute path; a leading `~` is a home directory."""
     if isinstance(text, str) and not text.strip():
@@ -190,6 +199,10 @@ def _write_words(value: tuple[object, ...]) -> str:
     return ", ".join(_write_text(word) for word in value)
 
 
+def _write_numbers(value: tuple[int, ...]) -> str:
+    return ", ".join(map(str, value))
+
+
 def _write_cores(value: dict[str, int]) -> str:
     return ", ".join(f"{name}:{number}" for name, number in value.items())
 
@@ -206,6 +219,7 @@ Duration = Annotated[float, BeforeValidator(duration), Kind("duration (s m h d w
 Size = Annotated[int, BeforeValidator(size), Kind("size (MB GB GiB ...)", _write_size)]
 Rate = Annotated[float, BeforeValidator(rate), Kind("rate (20/s, 100/m)", _write_rate)]
 Words = Annotated[tuple[str, ...], BeforeValidator(words), Kind("list, by commas", _write_words)]
+ExitCodes = Annotated[tuple[int, ...], BeforeValidator(exit_codes), Kind("exit codes, by commas", _write_numbers)]
 Boolean = Annotated[bool, BeforeValidator(boolean), Kind("yes or no", lambda value: "yes" if value else "no")]
 CoresByType = Annotated[dict[str, int], BeforeValidator(cores), Kind("TYPE:CORES list, by commas", _write_cores)]
 Number = Annotated[Fraction, BeforeValidator(fraction), PlainSerializer(str), Kind("number (0.5, 1/3)")]

@@ -55,6 +55,11 @@ def chain(rules: tuple[str, ...], options: RuleOptions) -> tuple[Rule, ...]:
     return makers + gates + limits
 
 
+def slowed(state: QueueState) -> bool:
+    """Tell whether a queue is held back by something after which it has to begin with one pilot."""
+    return state.record.hole(state.options) or state.record.idle(state.options)
+
+
 def needs(rules: tuple[Rule, ...]) -> frozenset[Need]:
     """Return all that a chain needs beside the pilot counts."""
     return frozenset(need for rule in rules for need in rule.needs)

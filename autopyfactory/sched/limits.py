@@ -4,6 +4,8 @@ n is the number so far. `endpoint` comes first, so that a CE that does not work 
 shown, and `max_per_factory` last, so that a queue is dealt only what it can use.
 """
 
+import math
+
 from autopyfactory.sched.rule import Ask, Kind, Need, Outcome, QueueState, Rule
 
 
@@ -11,11 +13,46 @@ def _at_most(ask: Ask, most: int, why: str, **inputs: int | str) -> Outcome:
     return Outcome(Ask(min(ask.count, max(0, most))), why, inputs)
 
 
+def _turnover(ask: Ask, state: QueueState) -> Outcome | None:
+    """Lower n by the jobs that running pilots will have taken before new ones could."""
+    job, ahead, running = state.options.turnover, state.options.turnover_ahead, state.pilots.running
+    if job is None:
+        return None
+    taken = math.floor(running * ahead / job)
+    why = f"{running} running pilots of {job:.0f} s a job take {taken} in {ahead:.0f} s"
+    return _at_most(ask, ask.count - taken, why, running=running, taken=taken)
+
+
+def _throttle(ask: Ask, state: QueueState) -> Outcome | None:
+    """Lower n to one probe at a time while the endpoint swallows pilots."""
+    options, faults = state.options, state.record.faults
+    if not state.record.hole(options):
+        return None
+    pace = options.throttle_probe
+    why = (
+        f"black hole, {faults.count} of {faults.judged} pilots lived less than {options.throttle_shorter_than:.0f} s:"
+        f" one probe every {pace:.0f} s, when none waits"
+    )
+    if state.record.node:
+        why += f"; {state.record.node_faults} of them on {state.record.node}"
+    return _at_most(ask, 1 if state.probe_due(pace) else 0, why, short=faults.count, total=faults.judged)
+
+
+def _empty_guard(ask: Ask, state: QueueState) -> Outcome | None:
+    """Lower n to one probe at a time while pilots find no work."""
+    options, empty = state.options, state.record.empty
+    if not state.record.idle(options):
+        return None
+    pace = options.empty_guard_probe
+    why = f"{empty.count} of {empty.judged} pilots found no work: one probe every {pace:.0f} s, when none waits"
+    return _at_most(ask, 1 if state.probe_due(pace) else 0, why, empty=empty.count, total=empty.judged)
+
+
 def _ramp(ask: Ask, state: QueueState) -> Outcome | None:
-    """Lower n to the ramp: 1 after an outage, doubled each cycle."""
+    """Lower n to the ramp: 1 after an outage or what held the queue back, doubled each cycle."""
     if state.ramp is None:
         return None
-    return _at_most(ask, state.ramp, f"coming back from an outage, at most {state.ramp} now")
+    return _at_most(ask, state.ramp, f"beginning again slowly, at most {state.ramp} now")
 
 
 def _transferring(ask: Ask, state: QueueState) -> Outcome | None:
@@ -99,10 +136,54 @@ LIMITS = (
         unknown="an endpoint of which nothing bad is known works",
     ),
     Rule(
+        "turnover",
+        Kind.LIMIT,
+        _turnover,
+        option="turnover",
+        formula="n = max(0, n - floor(running pilots x `turnover.ahead` / the option))",
+        example="`turnover = 2h`, `turnover.ahead = 10m`, 120 run: 10 fewer, for those take 10 jobs in 10 minutes",
+        unknown="pilots that are not known to run take nothing",
+    ),
+    Rule(
+        "throttle",
+        Kind.LIMIT,
+        _throttle,
+        option="throttle",
+        formula=(
+            "n = min(n, 1) when P = 0 and the last submission is at least `throttle.probe` ago, else 0, while the last"
+            " 5 pilots of the queue at the endpoint, or more than the option's share of at least 20 in"
+            " `throttle.window`, are faults: they lived less than `throttle.shorter_than`, and neither an exit code of"
+            " `empty_guard.no_work` nor a removal explains it. Not when one node has over 80 % of the faults and others"
+            " work: it is named in the log. Afterwards, or when the last 5 are none, the queue begins slowly"
+        ),
+        example="`throttle = 0.5`, 15 of 25 pilots failed within 3 minutes: one probe every 10 minutes",
+        unknown=(
+            "a pilot of which nobody tells how long it ran, or a short one without exit code, is not judged; after a"
+            " start nothing is known, so nothing is throttled until pilots end"
+        ),
+    ),
+    Rule(
+        "empty_guard",
+        Kind.LIMIT,
+        _empty_guard,
+        option="empty_guard",
+        formula=(
+            "n = min(n, 1) when P = 0 and the last submission is at least `empty_guard.probe` ago, else 0, while the"
+            " last 5 pilots there, or more than the option's share of at least 20 in `empty_guard.window`, found no"
+            " work: they ended with an exit code of `empty_guard.no_work` within `empty_guard.shorter_than`. Not when"
+            " the newest one worked; then the queue begins slowly"
+        ),
+        example="`empty_guard = 0.8`, 40 jobs wait, and PanDA gave none to the last 5 pilots: one every 2 minutes",
+        unknown="as for `throttle`",
+    ),
+    Rule(
         "ramp",
         Kind.LIMIT,
         _ramp,
-        formula="n = min(n, r); r is 1 after an outage and doubles with each submission until it lowers nothing",
+        formula=(
+            "n = min(n, r); r is 1 after an outage, a downtime, `throttle` or `empty_guard`, and doubles with each"
+            " submission until it lowers nothing"
+        ),
         example="PanDA is back, 50 jobs wait: 1, 2, 4, 8, 16 pilots, then what is left",
     ),
     Rule(

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 from pydantic.config import JsonDict
 
-from autopyfactory.config.fields import Boolean, Duration, Number, Options
+from autopyfactory.config.fields import Boolean, Duration, ExitCodes, Number, Options
 
 
 def _of(
@@ -55,6 +55,25 @@ class RuleOptions(Options):
     )
     status_test_burst_up_to: int = _of("status_test", 20, "how many in flight are few", "status_test.burst_up_to", ge=0)
     status_offline: int | None = _of("status_offline", None, "pilots per cycle while the site is offline", ge=0)
+    turnover: Duration | None = _of("turnover", None, "how long a job runs in a pilot that runs many", gt=0)
+    turnover_ahead: Duration = _of("turnover", 600.0, "how long a new pilot takes to its first job", "turnover.ahead")
+    throttle: Number | None = _of(
+        "throttle", None, "share of short-lived pilots above which only probes go", ge=0, le=1
+    )
+    throttle_shorter_than: Duration = _of("throttle", 180.0, "what is a short life", "throttle.shorter_than", gt=0)
+    throttle_window: Duration = _of("throttle", 3600.0, "how far back pilots count", "throttle.window", gt=0)
+    throttle_probe: Duration = _of("throttle", 600.0, "time between two probes", "throttle.probe", gt=0)
+    empty_guard: Number | None = _of(
+        "empty_guard", None, "share of pilots without work above which only probes go", ge=0, le=1
+    )
+    empty_guard_no_work: ExitCodes = _of(
+        "empty_guard", (0, 20, 82), "exit codes of pilots that found none; no fault for throttle", "empty_guard.no_work"
+    )
+    empty_guard_shorter_than: Duration = _of(
+        "empty_guard", 300.0, "one with such a code that lived longer has worked", "empty_guard.shorter_than", gt=0
+    )
+    empty_guard_window: Duration = _of("empty_guard", 900.0, "how far back pilots count", "empty_guard.window", gt=0)
+    empty_guard_probe: Duration = _of("empty_guard", 120.0, "time between two probes", "empty_guard.probe", gt=0)
     transferring_limit: int | None = _of(
         "transferring_limit", None, "with so many jobs in transfer no pilots are sent", ge=0
     )

@@ -32,6 +32,7 @@ from autopyfactory.model import (
     Snapshot,
     Submitted,
 )
+from autopyfactory.outcomes import Outcomes
 from autopyfactory.sched.options import RuleOptions
 
 START = 1_700_000_000.0
@@ -74,6 +75,14 @@ class Pilot:
     visible: float
     state: PilotState = PilotState.PENDING
     started: float = 0.0
+    ended: float = 0.0
+    code: int = 0
+
+    def told(self) -> EndedPilot:
+        lived = self.ended - (self.started or self.ended)
+        return EndedPilot(
+            self.cid, self.queue, self.submission, self.code, endpoint="pool", node="n1", lived=lived, at=self.ended
+        )
 
 
 class FakeWms:
@@ -136,6 +145,7 @@ class Pool:
     wms: FakeWms
     start_after: float | None = 30.0
     run_for: float = 600.0
+    code: int = 0
     hold: bool = False
     down: bool = False
     hidden: bool = False
@@ -161,7 +171,7 @@ class Pool:
                 running += 1
                 self._start(pilot, now)
             elif pilot.state is PilotState.RUNNING and now >= pilot.started + self.run_for:
-                self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
+                self._end(pilot, now, self.code)
 
     def accept(self, order: Order, host: str, count: int) -> tuple[str, ...]:
         queue = order.queue
@@ -208,10 +218,14 @@ class Pool:
             self.served += 1
             pilot.state, pilot.started = PilotState.RUNNING, now
             if not self.run_for:
-                self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
+                self._end(pilot, now, self.code)
         else:
             self.idle += 1
-            self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
+            self._end(pilot, now, 0)
+
+    def _end(self, pilot: Pilot, now: float, code: int) -> None:
+        pilot.ended, pilot.code = now, code
+        self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
 
 
 class PoolBatch:
@@ -242,7 +256,7 @@ class PoolBatch:
         self._told.update(pilot.cid for pilot in news)
         return PilotReport(
             tuple(PilotGroup(*key[:3], count, key[3]) for key, count in groups.items()),
-            tuple(EndedPilot(pilot.cid, pilot.queue, pilot.submission, 0) for pilot in news),
+            tuple(pilot.told() for pilot in news),
         )
 
     def submit(self, order: Order) -> Submitted:
@@ -365,6 +379,7 @@ class World:
 
     def _connect(self) -> None:
         self.batch = PoolBatch("pool", self.pool, self.host)
+        self.outcomes = Outcomes(self.clock)
         self.source = PilotSource(
             "pool",
             self.batch,
@@ -374,6 +389,7 @@ class World:
             max_age=MAX_AGE,
             deadline=DEADLINE,
             host=self.host,
+            on_ended=self.outcomes.add,
         )
         self.board = Board(self.maximum, self.ledger.most_waiting)
 
@@ -394,6 +410,8 @@ class World:
             self.clock,
             make_order=lambda name, count, at: order_of(queue, name, count, at),
             standstill=self._standstill,
+            endpoint="pool",
+            record=lambda place: self.outcomes.record(queue.name, place, queue.rules),
         )
 
     def _standstill(self, queue: str) -> Standstill | None:
