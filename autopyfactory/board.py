@@ -16,23 +16,24 @@ from autopyfactory.sched.rule import Budget
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A queue's last word: its claim on a wmsqueue, and how many pilots it wished for and did not get.
+    """The last word of a queue, or of its part for one resource type: its claim on a wmsqueue.
 
-    A queue that has not had its first cycle claims its part, and what its last submission on record may have
+    One that has not had its first cycle claims its part, and what its last submission on record may have
     left waiting: to be asked for twice is worse than late.
     """
 
+    queue: str
     wms: str
     wmsqueue: str
     claim: Claim
-    wish: int | None = None
+    resource_type: str = ""
 
 
 def claim_of(queue: QueueConfig, waiting: int = 0, *, active: bool = True) -> Claim:
     """Return a queue's claim as its configuration makes it."""
     options = queue.options
     return Claim(
-        queue.name,
+        queue.claim,
         options.weight,
         options.cores,
         frozenset(options.labels),
@@ -45,15 +46,15 @@ def claim_of(queue: QueueConfig, waiting: int = 0, *, active: bool = True) -> Cl
 class Board:
     """Share the standings of all queues. Use it while holding `turn`, except for `configure`.
 
-    `recorded` tells the most pilots of a queue that may wait, as far as the ledger knows, and `fresh` how many
-    were submitted so lately that they may still be believed to start.
+    `recorded` tells the most pilots of a queue and resource type ("": all) that may wait, as far as the ledger
+    knows, and `fresh` how many were submitted so lately that they may still be believed to start.
     """
 
     def __init__(
         self,
         max_per_factory: int | None,
-        recorded: Callable[[str], int] = lambda queue: 0,
-        fresh: Callable[[str], int | None] = lambda queue: None,
+        recorded: Callable[[str, str], int] = lambda queue, resource_type: 0,
+        fresh: Callable[[str, str], int | None] = lambda queue, resource_type: None,
     ) -> None:
         self.turn = threading.RLock()
         self._maximum = max_per_factory
@@ -61,6 +62,7 @@ class Board:
         self._fresh = fresh
         self._sources: tuple[PilotSource, ...] = ()
         self._standings: dict[str, Standing] = {}
+        self._wishes: dict[str, int | None] = {}
         self._by_wmsqueue: dict[tuple[str, str], list[str]] = {}
 
     def configure(
@@ -72,22 +74,28 @@ class Board:
             self._sources = tuple(sources)
             old = self._standings
             self._standings, self._by_wmsqueue = {}, {}
-            for name, queue in queues.items():
-                before = old.get(name)
-                waiting = before.claim.waiting if before else self._recorded(name)
-                claim = claim_of(queue, waiting, active=before is None or before.claim.active)
-                wish = before.wish if before else None
-                self._standings[name] = Standing(queue.options.wms, queue.options.wmsqueue, claim, wish)
-                self._by_wmsqueue.setdefault((queue.options.wms, queue.options.wmsqueue), []).append(name)
+            self._wishes = {name: self._wishes.get(name) for name in queues}
+            for part in (part for queue in queues.values() for part in queue.parts):
+                before = old.get(part.claim)
+                waiting = before.claim.waiting if before else self._recorded(part.name, part.resource_type)
+                claim = claim_of(part, waiting, active=before is None or before.claim.active)
+                place = (part.options.wms, part.options.wmsqueue)
+                self._standings[part.claim] = Standing(part.name, *place, claim, part.resource_type)
+                self._by_wmsqueue.setdefault(place, []).append(part.claim)
 
-    def siblings(self, queue: str) -> list[Claim]:
-        """Return the claims of all other queues on the same wmsqueue."""
-        me = self._standings.get(queue)
+    def siblings(self, claim: str) -> list[Claim]:
+        """Return all other claims on the same wmsqueue."""
+        me = self._standings.get(claim)
         if me is None:
             return []
         names = self._by_wmsqueue[me.wms, me.wmsqueue]
-        others = (self._standings[name].claim for name in names if name != queue)
-        return [replace(claim, fresh=self._fresh(claim.queue)) for claim in others]
+        others = (self._standings[name] for name in names if name != claim)
+        return [replace(other.claim, fresh=self._fresh(other.queue, other.resource_type)) for other in others]
+
+    def names_of(self, claims: Iterable[Claim], but: str) -> tuple[str, ...]:
+        """Return the queues behind those of the claims that can submit now, one excepted."""
+        names = dict.fromkeys(self._standings[claim.queue].queue for claim in claims if claim.active)
+        return tuple(name for name in names if name != but)
 
     def elsewhere(self, queue: str, source: PilotSource) -> int:
         """Return a queue's pilots in flight at other sources than its present one: a reload may have moved it."""
@@ -98,29 +106,28 @@ class Board:
         if self._maximum is None:
             return None
         free = self._maximum - sum(source.in_flight() for source in self._sources)
-        others = {name: standing.wish for name, standing in self._standings.items() if name != queue}
+        others = {name: wish for name, wish in self._wishes.items() if name != queue}
         wishes = {name: wish for name, wish in others.items() if wish}
         return Budget(self._maximum, free, wishes, sum(wish is None for wish in others.values()))
 
-    def decided(self, queue: str, waiting: int, wish: int, *, able: bool = True) -> None:
-        """Note a queue's decision: so many pilots wait, so many the budget denied; not `able`: it takes no jobs now."""
-        self._change(queue, waiting, active=able, wish=wish)
+    def decided(self, claim: str, waiting: int, wish: int, *, able: bool = True) -> None:
+        """Note a decision: so many pilots wait, so many the budget denied the queue; not `able`: takes no jobs now."""
+        self._change(claim, waiting, active=able, wish=wish)
 
-    def blocked(self, queue: str, waiting: int | None = None) -> None:
+    def blocked(self, claim: str, waiting: int | None = None) -> None:
         """Note that a queue cannot submit now; `waiting` None: its pilots are unknown, the last word stays."""
-        self._change(queue, waiting, active=False, wish=0)
+        self._change(claim, waiting, active=False, wish=0)
 
-    def refused(self, queue: str, count: int) -> None:
+    def refused(self, claim: str, count: int) -> None:
         """Note that so many of the pilots that a queue decided on do not come, and that it cannot submit now."""
-        standing = self._standings.get(queue)
+        standing = self._standings.get(claim)
         if standing is not None:
-            self.blocked(queue, max(0, standing.claim.waiting - count))
+            self.blocked(claim, max(0, standing.claim.waiting - count))
 
-    def _change(self, queue: str, waiting: int | None, *, active: bool, wish: int) -> None:
-        standing = self._standings.get(queue)
+    def _change(self, claim: str, waiting: int | None, *, active: bool, wish: int) -> None:
+        standing = self._standings.get(claim)
         if standing is None:
             return
         known = standing.claim.waiting if waiting is None else waiting
-        self._standings[queue] = replace(
-            standing, claim=replace(standing.claim, waiting=known, active=active), wish=wish
-        )
+        self._standings[claim] = replace(standing, claim=replace(standing.claim, waiting=known, active=active))
+        self._wishes[standing.queue] = wish

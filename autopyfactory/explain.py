@@ -1,6 +1,8 @@
 """A cycle in one line: what was done and why, in the words of the log, the page and the monitor."""
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 
 from autopyfactory.model import CycleReport, PilotCounts, Step
 
@@ -27,17 +29,41 @@ def sentence(report: CycleReport) -> str:
     steps = report.decision.steps if report.decision else ()
     count = report.decision.count if report.decision else 0
     head = f"would submit {count}" if report.dry_run else f"submitted {report.submitted_count}"
+    head += _by_type(report)
     tail = f" | {report.error}" if report.error else ""
     return f"{head}: {figures(report)} | {reasons(steps)}{tail}"
 
 
 def reasons(steps: tuple[Step, ...]) -> str:
-    """Return the steps that made the number: each with its result, the one that made it zero with its why."""
-    told = [step for place, step in enumerate(steps) if place == 0 or step.after != step.before]
-    words = [f"{step.rule} {step.after}" for step in told]
-    if not told:
+    """Return the steps that made the number: each with its result, the one that made it zero with its why.
+
+    Of a queue that counts each resource type alone first those of each type, for example
+    `SCORE ready 20, MCORE ready 7 > max_per_cycle 12`.
+    """
+    if not steps:
         return "no rule asked for pilots"
-    return " > ".join(words) + (f" ({told[-1].why})" if steps[-1].after == 0 else "")
+    kinds = dict.fromkeys(step.resource_type for step in steps if step.resource_type)
+    ways = [f"{kind} {_way([step for step in steps if step.resource_type == kind])}" for kind in kinds]
+    rest = [step for step in steps if not step.resource_type and (not kinds or step.after != step.before)]
+    links = [", ".join(ways)] if ways else []
+    return " > ".join([*links, _way(rest)] if rest else links)
+
+
+def _way(steps: Sequence[Step]) -> str:
+    told = [step for place, step in enumerate(steps) if place == 0 or step.after != step.before]
+    why = f" ({told[-1].why})" if steps[-1].after == 0 else ""
+    return " > ".join(f"{step.rule} {step.after}" for step in told) + why
+
+
+def _by_type(report: CycleReport) -> str:
+    """Return how a number is divided among resource types that count alone, for example ` (7 SCORE, 5 MCORE)`."""
+    if report.decision is None or not report.decision.by_type:
+        return ""
+    numbers = dict(report.decision.by_type)
+    if not report.dry_run:
+        came = Counter({part.resource_type: len(part.cids) for part in report.submitted})
+        numbers = {kind: came[kind] for kind in numbers}
+    return f" ({', '.join(f'{number} {kind}' for kind, number in numbers.items())})" if any(numbers.values()) else ""
 
 
 def likeness(report: CycleReport) -> str:

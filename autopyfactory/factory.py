@@ -2,14 +2,13 @@
 
 import logging
 import random
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from autopyfactory import plugins
+from autopyfactory.assess import Standstill
 from autopyfactory.batch import Batch, Context
 from autopyfactory.batch.order import make_order
 from autopyfactory.batch.source import PilotSource
@@ -17,7 +16,9 @@ from autopyfactory.board import Board
 from autopyfactory.clock import Clock
 from autopyfactory.config import difference
 from autopyfactory.config.models import Config, QueueConfig, Section
-from autopyfactory.cycle import Cycle, Standstill
+from autopyfactory.credentials import carried
+from autopyfactory.credentials.wallet import Wallet
+from autopyfactory.cycle import Cycle
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import Ledger
 from autopyfactory.model import Blocked, CycleReport, EndedPilot, PilotState
@@ -25,7 +26,10 @@ from autopyfactory.monitor import Monitor
 from autopyfactory.monitor.reporter import Reporter
 from autopyfactory.operate import Operator
 from autopyfactory.outcomes import Outcomes
+from autopyfactory.record import FILE
+from autopyfactory.record.keeper import Keeper
 from autopyfactory.runner import Runner
+from autopyfactory.space import FreeSpace
 from autopyfactory.wms import Wms
 
 log = logging.getLogger(__name__)
@@ -41,9 +45,6 @@ FIRST_DELAY = 10.0
 
 FRESH = 600.0
 """Seconds for which a queue's waiting pilots are believed to take jobs of its siblings, too."""
-
-FREE_SPACE_AGE = 10.0
-"""Seconds for which one look at the free space of our directories serves all queues."""
 
 
 class Factory:
@@ -71,8 +72,10 @@ class Factory:
         self._on_report = on_report
         self._on_ended = on_ended
         self._ledger = Ledger(config.factory.state_dir / "submissions.jsonl", clock)
+        self._keeper = Keeper(config.factory.state_dir / FILE, clock, config.factory.record_keep)
         self._disk = FreeSpace(clock)
         self._outcomes = Outcomes(clock)
+        self._wallet = Wallet(config.credentials, clock)
         self._board = Board(config.factory.max_per_factory, self._ledger.most_waiting, self._fresh)
         self._sources: dict[str, PilotSource] = {}
         self._wms: dict[str, Wms] = {}
@@ -99,7 +102,10 @@ class Factory:
         self._end(gone, RELOAD_GRACE)
         memories = {runner.name: runner.cycle.memory for runner in gone}
         self._close_changed(config)
+        if self.config.credentials != config.credentials:
+            self._wallet = Wallet(config.credentials, self._clock)
         self.config = config
+        self._keeper.keep(config.factory.record_keep)
         self._connect(config)
         self._serve((queue for name, queue in config.queues.items() if name not in self._runners), memories)
         return str(changes)
@@ -117,6 +123,7 @@ class Factory:
             _close(part)
         if self._reporter is not None:
             self._reporter.stop(0.5)
+        self._keeper.stop(0.3)
 
     def halt(self, states: frozenset[PilotState]) -> None:
         """Stop, and remove the queues' pilots that are in one of the states."""
@@ -221,7 +228,7 @@ class Factory:
                 with self._board.turn:
                     self._board.blocked(queue.name)
                 reason = f"out until a reload, something it needs cannot be built: {error!r}"
-                self._tell(CycleReport(queue.name, self._clock.now(), blocked=Blocked(reason)))
+                self._tell(CycleReport(queue.name, self._clock.now(), blocked=Blocked(reason, cause="part")))
                 continue
             cycle.memory = (memories or {}).get(queue.name, cycle.memory)
             spread = 0.0 if self._cycles else min(queue.options.interval, FIRST_DELAY)
@@ -236,6 +243,7 @@ class Factory:
         monitor_url = next((url for url in urls if url), "")
         endpoints = queue.options.endpoints
         endpoint = ", ".join(endpoints) or source.batch.endpoint
+        kinds = carried(source.batch, queue.options.type, queue.options.subtype)
         return Cycle(
             queue,
             source,
@@ -243,30 +251,32 @@ class Factory:
             self._board,
             self._ledger,
             self._clock,
-            make_order=partial(make_order, self.config, queue, endpoint=endpoint, monitor_url=monitor_url),
+            make_order=partial(make_order, self.config, endpoint=endpoint, monitor_url=monitor_url),
             standstill=self._standstill,
+            credentials=partial(self._wallet.choose, queue, tuple(kinds)),
             dry_run=self._dry_run,
             endpoint=endpoint,
             endpoints=endpoints,
-            record=lambda place: self._outcomes.record(queue.name, place, queue.rules),
+            endings=lambda place: self._outcomes.endings(queue.name, place, queue.rules),
         )
 
-    def _fresh(self, queue: str) -> int:
-        return self._ledger.submitted_since(queue, self._clock.now() - FRESH)
+    def _fresh(self, queue: str, resource_type: str) -> int:
+        return self._ledger.submitted_since(queue, self._clock.now() - FRESH, resource_type)
 
     def _standstill(self, queue: str) -> Standstill | None:
         state = self._operator.state(queue, self._clock.now())
         if state is not None:
-            return Standstill(str(state), draining=state.action == "drain", wanted=True)
+            return Standstill(str(state), draining=state.action == "drain", wanted=True, cause=state.action)
         twins = [source.twin for source in self._sources.values() if source.twin]
         if twins:
-            return Standstill(f"{twins[0]}; stop one of the two factories, then restart the other")
+            return Standstill(f"{twins[0]}; stop one of the two factories, then restart the other", cause="twin")
         factory = self.config.factory
         full = self._disk.lacking((factory.state_dir, factory.pilot_log_dir), factory.min_free)
-        return Standstill(full) if full else None
+        return Standstill(full, cause="disk") if full else None
 
     def _tell(self, report: CycleReport) -> None:
         self._on_report(report)
+        self._keeper.put(report)
         queue = self.config.queues.get(report.queue)
         if queue is not None and self._reporter is not None:
             self._reporter.put(report, queue.options.monitor)
@@ -309,44 +319,6 @@ def _close(part: PilotSource | Wms) -> None:
 def _placed(config: Config, name: str) -> tuple[int, Section] | None:
     """Return a source's section with its place, which goes into the cid of its pilots."""
     return next(((k, section) for k, (key, section) in enumerate(config.sources.items()) if key == name), None)
-
-
-class FreeSpace:
-    """Tell which directory lacks free space; looks at most every few seconds.
-
-    A folder that is missing is made when it is needed, so what counts is the space where that will be.
-    """
-
-    def __init__(self, clock: Clock, usage: Callable[[Any], Any] = shutil.disk_usage) -> None:
-        self._clock = clock
-        self._usage = usage
-        self._looked = float("-inf")
-        self._text = ""
-
-    def lacking(self, folders: Iterable[Path], least: int) -> str:
-        """Return a sentence for the first folder with less than `least` bytes, or ""."""
-        if self._clock.now() < self._looked + FREE_SPACE_AGE:
-            return self._text
-        self._text = next((text for folder in folders if (text := self._judge(folder, least))), "")
-        self._looked = self._clock.now()
-        return self._text
-
-    def _judge(self, folder: Path, least: int) -> str:
-        try:
-            free = self._free(folder)
-        except OSError as error:
-            return f"{folder}: cannot tell the free space: {error.strerror}"
-        if free >= least:
-            return ""
-        return f"{folder} has {free / 1e6:.0f} MB free, min_free is {least / 1e6:.0f} MB: make room there"
-
-    def _free(self, folder: Path) -> float:
-        try:
-            return float(self._usage(folder).free)
-        except FileNotFoundError:
-            if folder.parent == folder:
-                raise
-            return self._free(folder.parent)
 
 
 def source_name(queue: QueueConfig) -> str:

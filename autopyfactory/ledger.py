@@ -45,7 +45,8 @@ class Entry:
     """One submission. `waiting` and `in_flight` are the queue's pilots just before it, without its own.
 
     `ended` is when its answer came, or when the factory gave up waiting for it; `began` until then. `settled`
-    is when the poll began that told what became of it.
+    is when the poll began that told what became of it. Where the queue counts each resource type alone,
+    `waiting` are those of the submission's `resource_type`; `in_flight` are always the whole queue's.
     """
 
     id: str
@@ -58,6 +59,11 @@ class Entry:
     in_flight: int
     outcome: Outcome = Outcome.OPEN
     settled: float = 0.0
+    resource_type: str = ""
+
+    def of_type(self, resource_type: str) -> bool:
+        """Tell whether its pilots count for a resource type: "" means all, and one without a type takes any job."""
+        return not resource_type or self.resource_type in ("", resource_type)
 
 
 _FORMAT = TypeAdapter(Entry)
@@ -88,11 +94,13 @@ class Ledger:
         except OSError as error:
             raise ConfigError([f"{path}: cannot keep what is submitted: {error.strerror}"]) from error
 
-    def open(self, queue: str, source: str, count: int, *, waiting: int, in_flight: int) -> str:
+    def open(
+        self, queue: str, source: str, count: int, *, waiting: int, in_flight: int, resource_type: str = ""
+    ) -> str:
         """Write down that a submission begins and return its id. Raises OSError: then it must not begin."""
         now = self._clock.now()
         name = f"{utc(now):%Y%m%dT%H%M%S}-{secrets.token_hex(6)}"
-        entry = Entry(name, queue, source, count, now, now, waiting, in_flight)
+        entry = Entry(name, queue, source, count, now, now, waiting, in_flight, resource_type=resource_type)
         with self._lock:
             self._append(entry)
             self._keep(entry)
@@ -121,30 +129,29 @@ class Ledger:
         with self._lock:
             return name in self._entries
 
-    def of_queue(self, queue: str) -> list[Entry]:
-        """Return the remembered submissions of a queue, oldest first."""
+    def of_queue(self, queue: str, resource_type: str = "") -> list[Entry]:
+        """Return the remembered submissions of a queue, oldest first; those of a resource type where one is named."""
         with self._lock:
-            return list(self._by_queue.get(queue, {}).values())
+            return [entry for entry in self._by_queue.get(queue, {}).values() if entry.of_type(resource_type)]
 
     def unsettled(self, source: str) -> list[Entry]:
         """Return the submissions through a source of which no poll has told yet."""
         with self._lock:
             return [entry for entry in self._unsettled.values() if entry.source == source]
 
-    def before(self, queue: str, at: float) -> Entry | None:
+    def before(self, queue: str, at: float, resource_type: str = "") -> Entry | None:
         """Return the queue's last submission that ended at or before a time, as far as remembered."""
-        past = [entry for entry in self.of_queue(queue) if entry.ended <= at]
+        past = [entry for entry in self.of_queue(queue, resource_type) if entry.ended <= at]
         return max(past, key=lambda entry: entry.ended, default=None)
 
-    def most_waiting(self, queue: str) -> int:
-        """Return the most pilots of a queue that may wait, by its last submission."""
-        with self._lock:
-            last = list(self._by_queue.get(queue, {}).values())[-1:]
-        return sum(entry.waiting + entry.count for entry in last)
+    def most_waiting(self, queue: str, resource_type: str = "") -> int:
+        """Return the most pilots of a queue that may wait, by its last submission of each resource type."""
+        last = {entry.resource_type: entry for entry in self.of_queue(queue, resource_type)}
+        return sum(entry.waiting + entry.count for entry in last.values())
 
-    def submitted_since(self, queue: str, at: float) -> int:
+    def submitted_since(self, queue: str, at: float, resource_type: str = "") -> int:
         """Return how many pilots of a queue were submitted after a time."""
-        return sum(entry.count for entry in self.of_queue(queue) if entry.ended > at)
+        return sum(entry.count for entry in self.of_queue(queue, resource_type) if entry.ended > at)
 
     def bound(self, source: str) -> int:
         """Return the most pilots that may be in flight through a source, by each queue's last submission."""
@@ -153,12 +160,15 @@ class Ledger:
         return sum(entry.in_flight + entry.count for entry in last if entry.source == source)
 
     def forget(self, source: str, shown: Container[str]) -> None:
-        """Drop a source's settled submissions that are old and no longer shown; keep each queue's last."""
+        """Drop a source's settled submissions that are old and no longer shown; keep each queue's last of a type."""
         limit = self._clock.now() - KEEP
         with self._lock:
             for queue in list(self._by_queue.values()):
-                for entry in list(queue.values())[:-1]:
-                    if entry.source == source and self._is_past(entry, limit) and entry.id not in shown:
+                newest = {entry.resource_type: entry.id for entry in queue.values()}
+                for entry in list(queue.values()):
+                    if entry.id == newest[entry.resource_type] or entry.id in shown:
+                        continue
+                    if entry.source == source and self._is_past(entry, limit):
                         del self._entries[entry.id]
                         del queue[entry.id]
             if self._lines > 4 * len(self._entries) + SPARE_LINES:
@@ -209,9 +219,9 @@ class Ledger:
                 continue
             found[entry.id] = entry
         now = self._clock.now()
-        newest = {entry.queue: entry.id for entry in found.values()}
+        newest = {(entry.queue, entry.resource_type): entry.id for entry in found.values()}
         for entry in found.values():
-            if entry.id == newest[entry.queue] or not self._is_past(entry, now - KEEP):
+            if entry.id == newest[entry.queue, entry.resource_type] or not self._is_past(entry, now - KEEP):
                 self._keep(self._reopened(entry, now))
         self._write()
 

@@ -3,8 +3,9 @@
 Times are seconds since the epoch on the factory's `Clock`; ages and intervals are seconds.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -34,14 +35,23 @@ class Shape:
     label: str = ""
 
     def tag(self) -> str:
-        """Return the shape as one word for `APF_SHAPE`, for example `8c-16000m-172800s-MCORE`."""
+        """Return the shape as one word for `APF_SHAPE`, for example `8c-16000m-172800s-MCORE` or `1c-SCORE-~ptest`."""
         words = [f"{self.cores}c"]
         if self.memory_mb is not None:
             words.append(f"{self.memory_mb}m")
         if self.walltime_s is not None:
             words.append(f"{self.walltime_s}s")
-        words += [word for word in (self.resource_type, self.label) if word]
+        words += [word for word in (self.resource_type, self.label and f"~{self.label}") if word]
         return "-".join(words)
+
+
+def tagged_type(tag: str) -> str:
+    """Return the resource type in the tag of a shape, "" where it has none."""
+    found = _TAG.fullmatch(tag)
+    return (found["type"] or "") if found else ""
+
+
+_TAG = re.compile(r"[0-9]+c(-[0-9]+m)?(-[0-9]+s)?(-(?P<type>[^~].*?))?(-~.*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +138,9 @@ class PilotCounts:
         """Return every pilot that exists or may exist and has not begun to end."""
         return self.waiting + self.running + self.suspended + self.held + self.unknown + self.elsewhere
 
+    def __add__(self, other: "PilotCounts") -> "PilotCounts":
+        return PilotCounts(*(getattr(self, at.name) + getattr(other, at.name) for at in fields(self)))
+
 
 @dataclass(frozen=True, slots=True)
 class JobCount:
@@ -175,39 +188,65 @@ class Blocked:
     """No decision is possible, and why.
 
     `outage` is true when a source failed; the ramp starts then. A typo, a pause or a full disk is none.
-    `wanted` is true when an operator wants it so.
+    `wanted` is true when an operator wants it so. `cause` is the kind of obstacle in a word, "" where none fits.
     """
 
     reason: str
     outage: bool = False
     wanted: bool = False
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One rule's part in a decision. `inputs` are the figures it used, for the monitor and for `plan`."""
+    """One rule's part in a decision. `inputs` are the figures it used, for the monitor and for `plan`.
+
+    `resource_type` is set where the queue counts each type alone and the rule spoke of this one.
+    """
 
     rule: str
     before: int
     after: int
     why: str
     inputs: Mapping[str, int | str] = field(default_factory=dict)
+    resource_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How many pilots to submit, and each rule's reason."""
+    """How many pilots to submit, and each rule's reason.
+
+    `by_type` divides the number where the queue counts each resource type alone; empty for other queues.
+    """
 
     count: int
     steps: tuple[Step, ...] = ()
+    by_type: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, resource_type: str) -> int:
+        """Return the number of one resource type; "" stands for all."""
+        return self.by_type.get(resource_type, 0) if resource_type else self.count
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """What a batch system accepted: pilots by cid, in the order of their processes."""
+    """What a batch system accepted: pilots by cid, in the order of their processes.
+
+    `resource_type` is set by the cycle of a queue that counts each type alone.
+    """
 
     submission: str
     cids: tuple[str, ...]
+    resource_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a cycle asked for (`pilots`, `demand`, `site`), who answered, and how many seconds old the answer was."""
+
+    what: str
+    source: str
+    age: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +255,8 @@ class CycleReport:
 
     Exactly one of `decision` and `blocked` is set. `activated` None: demand was not asked for or unknown.
     `wmsqueue`, `batchqueue` and `endpoint` are the queue's own, by which monitors group it; "" when it has none.
+    `inputs` are those that gave an answer; `jobs` and `site` None: not asked for or unknown. `siblings` are the
+    queues that divide the jobs with this one now.
     """
 
     queue: str
@@ -230,6 +271,11 @@ class CycleReport:
     wmsqueue: str = ""
     batchqueue: str = ""
     endpoint: str = ""
+    interval: float = 0.0
+    inputs: tuple[Input, ...] = ()
+    jobs: tuple[JobCount, ...] | None = None
+    site: Site | None = None
+    siblings: tuple[str, ...] = ()
 
     @property
     def submitted_count(self) -> int:

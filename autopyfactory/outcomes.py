@@ -7,8 +7,8 @@ from collections.abc import Container, Sequence
 
 from autopyfactory.clock import Clock
 from autopyfactory.model import EndedPilot
+from autopyfactory.sched.endings import Endings, weigh
 from autopyfactory.sched.options import RuleOptions
-from autopyfactory.sched.record import Record, weigh
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Outcomes:
         with self._lock:
             self._ended = {name: pilots for name, pilots in self._ended.items() if name in queues}
 
-    def record(self, queue: str, endpoint: str, options: RuleOptions) -> Record:
+    def endings(self, queue: str, endpoint: str, options: RuleOptions) -> Endings:
         """Return what is known of a queue's pilots at an endpoint; one bad node is named in the log."""
         now = self._clock.now()
         with self._lock:
@@ -62,16 +62,16 @@ class Outcomes:
                 for (name, place, node), at in self._good.items()
                 if name == queue and place == endpoint and now - at <= GOOD_FOR
             )
-        record = weigh(pilots, options, now, good)
-        self._name_node(queue, endpoint, record, options)
-        return record
+        endings = weigh(pilots, options, now, good)
+        self._name_node(queue, endpoint, endings, options)
+        return endings
 
-    def _name_node(self, queue: str, endpoint: str, record: Record, options: RuleOptions) -> None:
+    def _name_node(self, queue: str, endpoint: str, endings: Endings, options: RuleOptions) -> None:
         limit = options.throttle
-        bad = limit is not None and record.faults.over(float(limit)) and record.one_node
-        node, place = record.node if bad else "", (queue, endpoint)
+        bad = limit is not None and endings.faults.over(float(limit)) and endings.one_node
+        node, place = endings.node if bad else "", (queue, endpoint)
         if node and self._said.get(place) != node:
             text = "%s: %d of the last %d short-lived pilots at %s ran on node %s, others work: tell its admin"
             extra = {"queue": queue}
-            log.warning(text, queue, record.node_faults, record.faults.count, endpoint, node, extra=extra)
+            log.warning(text, queue, endings.node_faults, endings.faults.count, endpoint, node, extra=extra)
         self._said[place] = node

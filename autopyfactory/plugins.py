@@ -10,6 +10,7 @@ ALIASES: dict[str, dict[str, str]] = {
         "condor": "autopyfactory.batch.condor:CondorSchedd",
         "fork": "autopyfactory.batch.fork:ForkHost",
         "lsf": "autopyfactory.batch.lsf:Lsf",
+        "sge": "autopyfactory.batch.sge:Sge",
         "slurm": "autopyfactory.batch.slurm:Slurm",
         "torque": "autopyfactory.batch.torque:Torque",
     },

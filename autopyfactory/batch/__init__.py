@@ -19,6 +19,13 @@ as `option: what is wrong, and what to do`; each takes the queue out, but one th
 (of an option it is told only where the section sets it itself). `options` are those of every queue, `backend`
 those of the class's own `QueueOptions`.
 
+One more tells which credentials a row takes, of `proxy` and `token`; without it both:
+
+    @classmethod
+    def carries(cls, type: str, subtype: str) -> Iterable[str]: ...
+
+An expired one that its pilots do not carry then blocks no queue.
+
 And two for the command line, `autopyfactory backends` and `autopyfactory render`:
 
     @classmethod

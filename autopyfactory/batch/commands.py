@@ -55,6 +55,8 @@ class CommandBatch(ABC):
     programs: ClassVar[tuple[str, ...]]
     SourceOptions: ClassVar[type[Options]] = CommandOptions
     QueueOptions: ClassVar[type[Options]] = CommandQueueOptions
+    asked_at_once: int = AT_ONCE
+    """Ids in one question for ends; a system whose command takes one says 1."""
 
     @classmethod
     def check(
@@ -98,6 +100,11 @@ class CommandBatch(ABC):
         """Say which of the system's commands this host has not on its PATH."""
         absent = [program for program in cls.programs if shutil.which(program) is None]
         return f"no {', '.join(absent)} on the PATH" if absent else ""
+
+    @classmethod
+    def carries(cls, _type: str, _subtype: str) -> tuple[str, ...]:
+        """Return the kinds of credentials that pilots are given: the path of a proxy."""
+        return ("proxy",)
 
     def describe(self, order: Order) -> str:
         """Return the command line and the script of the order's first pilot. Raises Refused."""
@@ -213,7 +220,7 @@ class CommandBatch(ABC):
     def _history(self, ids: Sequence[str], end: float) -> dict[str, End]:
         """Ask for ends; without an answer the pilots are gone all the same, with an unknown exit code."""
         ends: dict[str, End] = {}
-        for part in _parts(ids):
+        for part in _parts(ids, self.asked_at_once):
             argv = self._commands.history(part)
             left = end - self._clock.now()
             if argv is None or left <= 0:
@@ -316,7 +323,7 @@ class CommandBatch(ABC):
         self._said[topic] = text
 
 
-def _parts(ids: Iterable[str]) -> Iterator[list[str]]:
+def _parts(ids: Iterable[str], size: int = AT_ONCE) -> Iterator[list[str]]:
     listed = list(ids)
-    for start in range(0, len(listed), AT_ONCE):
-        yield listed[start : start + AT_ONCE]
+    for start in range(0, len(listed), size):
+        yield listed[start : start + size]

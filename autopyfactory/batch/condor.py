@@ -17,7 +17,7 @@ from autopyfactory.batch.condor_check import lacking, problems, refusal
 from autopyfactory.batch.condor_child import Ad, ScheddSaid, Survey, Target, of_factory
 from autopyfactory.batch.condor_ends import Ends
 from autopyfactory.batch.condor_process import CallLost, KillableChild, NoAnswer, NotRun
-from autopyfactory.batch.condor_rows import CondorQueueOptions
+from autopyfactory.batch.condor_rows import CONDOR_ROWS, CondorQueueOptions
 from autopyfactory.batch.condor_spool import Spool
 from autopyfactory.batch.condor_states import (
     REMOVABLE,
@@ -37,6 +37,7 @@ from autopyfactory.config.fields import Boolean, Duration, Options, Rate
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
 from autopyfactory.config.problems import Fault
+from autopyfactory.credentials import KINDS
 from autopyfactory.errors import Ambiguous, Refused, SourceError
 from autopyfactory.model import PilotGroup, PilotReport, PilotState, Submitted, Trouble
 
@@ -135,6 +136,12 @@ class CondorSchedd:
     def lacking(cls, type: str, subtype: str) -> str:
         """Return what this host has not that a row needs."""
         return lacking(type, subtype)
+
+    @classmethod
+    def carries(cls, type: str, subtype: str) -> tuple[str, ...]:
+        """Return the kinds of credentials that go into a row's submit description."""
+        row = CONDOR_ROWS.get((type or "vanilla", subtype))
+        return row.credentials if row else KINDS
 
     def describe(self, order: Order) -> str:
         """Return the submit description as condor_submit would read it."""

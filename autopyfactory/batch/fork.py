@@ -123,6 +123,11 @@ class ForkHost:
             problems.append("proxy: the fork backend hands no proxy to its pilots, write 'proxy =' here")
         return problems
 
+    @classmethod
+    def carries(cls, _type: str, _subtype: str) -> tuple[str, ...]:
+        """Return the kinds of credentials that pilots are given: none."""
+        return ()
+
     def __init__(self, name: str, options: ForkOptions, context: Context) -> None:
         self.name = name
         self._options = options

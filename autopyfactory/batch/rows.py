@@ -19,6 +19,7 @@ ROWS = (
     Row(BY_TYPE, "slurm", title="Slurm, by its own commands"),
     Row(BY_TYPE, "torque", title="Torque, by its own commands"),
     Row(BY_TYPE, "lsf", title="LSF, by its own commands"),
+    Row(BY_TYPE, "sge", title="Grid Engine, by its own commands"),
     Row("condor", "vanilla", title="the pool of an HTCondor schedd"),
     Row("condor", "grid", "condor", "HTCondor-CE, or another schedd (Condor-C)"),
     Row("condor", "grid", "arc", "ARC CE"),

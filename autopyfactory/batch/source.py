@@ -16,7 +16,16 @@ from autopyfactory.batch import Batch
 from autopyfactory.clock import Clock, utc
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import KEEP, Entry, Ledger, Outcome
-from autopyfactory.model import EndedPilot, PilotCounts, PilotGroup, PilotReport, PilotState, Snapshot, Trouble
+from autopyfactory.model import (
+    EndedPilot,
+    PilotCounts,
+    PilotGroup,
+    PilotReport,
+    PilotState,
+    Snapshot,
+    Trouble,
+    tagged_type,
+)
 from autopyfactory.snapshot import Shared
 
 log = logging.getLogger(__name__)
@@ -36,7 +45,7 @@ class Tally:
     """A poll's answer, added up: pilots by queue and by submission, the host of each submission.
 
     `live` counts the pilots in flight of each submission that has any; `waiting_at` are pilots that have not
-    started, by queue and endpoint.
+    started, by queue and endpoint. `by_type` are a queue's pilots by the resource type of their shape.
     """
 
     by_queue: Mapping[str, PilotCounts] = field(default_factory=dict)
@@ -46,17 +55,27 @@ class Tally:
     in_flight: int = 0
     waiting_at: Mapping[tuple[str, str], int] = field(default_factory=dict)
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
+    by_type: Mapping[tuple[str, str], PilotCounts] = field(default_factory=dict)
+
+    def of(self, queue: str, resource_type: str = "") -> PilotCounts:
+        """Return a queue's pilots, or those that answer the demand of one type: its own and those without a type."""
+        if not resource_type:
+            return self.by_queue.get(queue, PilotCounts())
+        untyped = self.by_type.get((queue, ""), PilotCounts())
+        return untyped + self.by_type.get((queue, resource_type), PilotCounts())
 
 
 def tally(groups: Sequence[PilotGroup], troubles: Mapping[str, Trouble] | None = None) -> Tally:
     """Add up the groups of a poll."""
     states: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    types: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     shown: dict[str, int] = {}
     hosts: dict[str, str] = {}
     live: Counter[str] = Counter()
     waiting_at: Counter[tuple[str, str]] = Counter()
     for group in groups:
         states[group.queue][group.state] += group.count
+        types[group.queue, tagged_type(group.shape)][group.state] += group.count
         shown[group.submission] = shown.get(group.submission, 0) + group.count
         hosts[group.submission] = group.host
         if group.state is not PilotState.FINISHING:
@@ -65,7 +84,8 @@ def tally(groups: Sequence[PilotGroup], troubles: Mapping[str, Trouble] | None =
             waiting_at[group.queue, group.endpoint] += group.count
     by_queue = {queue: PilotCounts(**counts) for queue, counts in states.items()}
     in_flight = sum(counts.in_flight for counts in by_queue.values())
-    return Tally(by_queue, shown, hosts, live, in_flight, waiting_at, troubles or {})
+    by_type = {key: PilotCounts(**counts) for key, counts in types.items()}
+    return Tally(by_queue, shown, hosts, live, in_flight, waiting_at, troubles or {}, by_type)
 
 
 def least_loaded(
@@ -120,7 +140,7 @@ class PilotSource:
         self._on_ended = on_ended
         self._shared = Shared(name, self._poll, interval=interval, max_age=max_age, clock=clock, on_good=self._compare)
         self._lock = threading.Lock()
-        self._polls: list[tuple[float, Mapping[str, int]]] = []
+        self._polls: list[tuple[float, Mapping[str, Mapping[str, int]]]] = []
         self._started = f"{utc(clock.now()):%Y%m%dT%H%M%S}"
         self._adopted: frozenset[str] | None = None
         self._live: Mapping[str, int] = {}
@@ -134,14 +154,14 @@ class PilotSource:
         """Return the shared snapshot, polling when it is time. Raises SourceError."""
         return self._shared.get()
 
-    def counts(self, queue: str, snapshot: Snapshot[Tally]) -> PilotCounts:
-        """Return a queue's pilots: those shown, those accepted since, those that may exist.
+    def counts(self, queue: str, snapshot: Snapshot[Tally], resource_type: str = "") -> PilotCounts:
+        """Return a queue's pilots, or those of one resource type: shown, accepted since, and such as may exist.
 
         Another thread may have polled since: what only a later answer settled counts as unseen in this one. So
         do accepted ones in doubt: their own queue is blocked, but its siblings must not ask for their jobs again.
         """
         unseen = ambiguous = 0
-        for entry in self._ledger.of_queue(queue):
+        for entry in self._ledger.of_queue(queue, resource_type):
             missing = max(0, entry.count - snapshot.value.shown.get(entry.id, 0))
             if entry.source != self.name:
                 continue
@@ -149,8 +169,7 @@ class PilotSource:
                 ambiguous += missing
             elif entry.outcome is Outcome.ACCEPTED or entry.ended >= snapshot.began or entry.settled > snapshot.began:
                 unseen += missing
-        shown = snapshot.value.by_queue.get(queue, PilotCounts())
-        return replace(shown, unseen=unseen, ambiguous=ambiguous)
+        return replace(snapshot.value.of(queue, resource_type), unseen=unseen, ambiguous=ambiguous)
 
     def doubt(self, queue: str, snapshot: Snapshot[Tally]) -> str:
         """Return why the source is not believed for a queue, or ""."""
@@ -163,26 +182,26 @@ class PilotSource:
                 )
         return ""
 
-    def left(self, queue: str, since: float, waiting: int) -> int:
+    def left(self, queue: str, since: float, waiting: int, resource_type: str = "") -> int:
         """Return how many pilots of a queue left pending after a time, `waiting` being those that wait now.
 
         Left = waiting then + submitted since - waiting now, then being the last poll before that time. Where
         the process is younger than the time, the last submission on record bounds what waited then from
         above: too many are deducted for a moment rather than too few.
         """
-        entries = self._ledger.of_queue(queue)
+        entries = self._ledger.of_queue(queue, resource_type)
         with self._lock:
             polls = list(self._polls)
         index = bisect_right(polls, since, key=lambda poll: poll[0])
-        recorded = self._ledger.before(queue, since)
+        recorded = self._ledger.before(queue, since, resource_type)
         if index:
-            start, then = polls[index - 1][0], polls[index - 1][1].get(queue, 0)
+            start, then = polls[index - 1][0], _waited(polls[index - 1][1], queue, resource_type)
         elif recorded is not None:
             start, then = recorded.ended, recorded.waiting + recorded.count
         elif entries and not (polls and polls[0][0] < entries[0].began):
             start, then = float("-inf"), entries[0].waiting
         elif polls:
-            start, then = polls[0][0], polls[0][1].get(queue, 0)
+            start, then = polls[0][0], _waited(polls[0][1], queue, resource_type)
         else:
             return 0
         since_then = sum(entry.count for entry in entries if entry.ended > start)
@@ -316,12 +335,20 @@ class PilotSource:
 
     def _remember(self, snapshot: Snapshot[Tally]) -> None:
         """Keep what waited by this answer: shown ones, and those of earlier submissions that it does not show."""
-        waiting = {queue: counts.waiting for queue, counts in snapshot.value.by_queue.items()}
+        waiting: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for (queue, resource_type), counts in snapshot.value.by_type.items():
+            waiting[queue][resource_type] += counts.waiting
         for entry in self._ledger.unsettled(self.name):
             if entry.outcome is not Outcome.OPEN and entry.ended <= snapshot.began:
                 missing = entry.count - snapshot.value.shown.get(entry.id, 0)
-                waiting[entry.queue] = waiting.get(entry.queue, 0) + max(0, missing)
+                waiting[entry.queue][entry.resource_type] += max(0, missing)
         with self._lock:
             self._polls.append((snapshot.began, waiting))
             while self._polls[0][0] < snapshot.began - REMEMBER:
                 self._polls.pop(0)
+
+
+def _waited(poll: Mapping[str, Mapping[str, int]], queue: str, resource_type: str) -> int:
+    """Return how many pilots of a queue waited by a poll, of a resource type or without one where a type is named."""
+    mine = poll.get(queue, {})
+    return sum(number for at, number in mine.items() if not resource_type or at in ("", resource_type))

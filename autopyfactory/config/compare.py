@@ -1,6 +1,6 @@
 """What a reload would change, for the log and for what has to be rebuilt."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from autopyfactory.config.fields import Options
@@ -50,8 +50,13 @@ def settings(queue: QueueConfig) -> dict[str, object]:
     found: dict[str, object] = {}
     for options in options_of(queue):
         found |= values(options)
+    found |= {option: {name: row[option] for name, row in queue.by_type.items()} for option in _tables(queue)}
     found |= {f"env.{name}": value for name, value in queue.environment.items()}
     return found | {f"submit.{name}": value for name, value in queue.submit.items()}
+
+
+def _tables(queue: QueueConfig) -> Iterable[str]:
+    return next(iter(queue.by_type.values()), {})
 
 
 def options_of(queue: QueueConfig) -> tuple[Options, ...]:

@@ -222,6 +222,13 @@ Words = Annotated[tuple[str, ...], BeforeValidator(words), Kind("list, by commas
 ExitCodes = Annotated[tuple[int, ...], BeforeValidator(exit_codes), Kind("exit codes, by commas", _write_numbers)]
 Boolean = Annotated[bool, BeforeValidator(boolean), Kind("yes or no", lambda value: "yes" if value else "no")]
 CoresByType = Annotated[dict[str, int], BeforeValidator(cores), Kind("TYPE:CORES list, by commas", _write_cores)]
+CountByType = Annotated[int, Kind("whole number, or by resource type (SCORE:1, MCORE:8)")]
+SizeByType = Annotated[
+    int, BeforeValidator(size), Kind("size, or by resource type (SCORE:2GB, MCORE:16GB)", _write_size)
+]
+DurationByType = Annotated[
+    float, BeforeValidator(duration), Kind("duration, or by resource type (SCORE:12h, MCORE:2d)", _write_duration)
+]
 Number = Annotated[Fraction, BeforeValidator(fraction), PlainSerializer(str), Kind("number (0.5, 1/3)")]
 Identifier = Annotated[str, BeforeValidator(identifier)]
 CommandLine = Annotated[str, BeforeValidator(command_line)]

@@ -8,7 +8,7 @@ import getpass
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -20,11 +20,14 @@ from autopyfactory.config.fields import (
     Boolean,
     CommandLine,
     CoresByType,
+    CountByType,
     Duration,
+    DurationByType,
     Identifier,
     Number,
     Options,
     Size,
+    SizeByType,
     Words,
     words,
 )
@@ -56,6 +59,7 @@ class FactoryOptions(Options):
     pilot_log_url: str = Field("", description="the URL under which pilot_log_dir is served")
     queues: Words = Field((), description="queue files; default: queues.conf and queues.d/*.conf beside this file")
     max_per_factory: int | None = Field(None, ge=0, description="pilots in flight over all queues, at most")
+    record_keep: Duration = Field(2_592_000.0, description="how long the decision record remembers; 0: no record")
     min_free: Size = Field(100_000_000, description="nothing is submitted below this free space of our directories")
     environment_script: AbsolutePath | None = Field(
         None, description="a script sourced at start, so that grid tools are found"
@@ -68,6 +72,7 @@ class CredentialOptions(Options):
 
     kind: Literal["proxy", "token"] = Field("proxy", description="proxy (X.509) or token")
     file: AbsolutePath = Field(description="the file that holds it")
+    min_life: Duration = Field(600.0, ge=0, description="it is not used when it expires sooner than that")
 
 
 class QueueOptions(Options):
@@ -89,9 +94,13 @@ class QueueOptions(Options):
     weight: Number = Field(Fraction(1), ge=0, description="this queue's weight among its siblings")
     labels: Words = Field((), description="job labels that count; empty: all")
     resource_types: Words = Field((), description="resource types that count; empty: all")
-    cores: int = Field(1, ge=1, description="cores of one pilot")
-    memory: Size | None = Field(None, description="memory of one pilot, whole")
-    walltime: Duration | None = Field(None, description="wall time of one pilot")
+    split: Boolean = Field(
+        False, description="yes: each of resource_types counts alone, as where cores, memory or walltime is a table"
+    )
+    cores: CountByType = Field(1, ge=1, description="cores of one pilot")
+    memory: SizeByType | None = Field(None, description="memory of one pilot, whole")
+    memory_per_core: SizeByType | None = Field(None, description="memory of one pilot per core, where memory is unset")
+    walltime: DurationByType | None = Field(None, description="wall time of one pilot")
     job_cores: CoresByType = Field(
         default_factory=dict, description="cores of one job by resource type, e.g. SCORE:1, MCORE:8"
     )
@@ -100,6 +109,13 @@ class QueueOptions(Options):
     proxy: Words = Field((), description="X.509 proxy for the pilot: credential sections in order, or a path")
     token: Words = Field((), description="token that authenticates us to a CE: credential sections, or a path")
     submit_user: str = Field("", description="account the pilots run as, where the backend can choose")
+
+    @property
+    def whole_memory(self) -> int | None:
+        """Return the memory of one pilot in bytes, None where nothing is said of it."""
+        if self.memory is not None or self.memory_per_core is None:
+            return self.memory
+        return self.memory_per_core * self.cores
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -121,7 +137,9 @@ class Section:
 class QueueConfig:
     """One queue, validated: what all queues have, what its backend adds, and what its rules read.
 
-    `environment` holds the `env.NAME` options, `submit` the `submit.X` ones, case kept.
+    `environment` holds the `env.NAME` options, `submit` the `submit.X` ones, case kept. `by_type` is set where
+    the queue counts each resource type alone: the options of each type that differ from `options`. A queue
+    with `resource_type` is the part of such a queue for this type, alike in all else.
     """
 
     name: str
@@ -130,6 +148,26 @@ class QueueConfig:
     rules: RuleOptions
     environment: Mapping[str, str] = field(default_factory=dict)
     submit: Mapping[str, str] = field(default_factory=dict)
+    by_type: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    resource_type: str = ""
+
+    @property
+    def parts(self) -> tuple["QueueConfig", ...]:
+        """Return the queue for each resource type that it counts alone, or itself."""
+        return tuple(
+            replace(
+                self,
+                options=self.options.model_copy(update={**options, "resource_types": (name,)}),
+                by_type={},
+                resource_type=name,
+            )
+            for name, options in self.by_type.items()
+        ) or (self,)
+
+    @property
+    def claim(self) -> str:
+        """Return the name under which it claims jobs: a part has one of its own, which no queue can have."""
+        return f"{self.name}:{self.resource_type}" if self.resource_type else self.name
 
 
 @dataclass(frozen=True, slots=True)

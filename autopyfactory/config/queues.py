@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autopyfactory.batch.rows import plugin, written
+from autopyfactory.config import by_type
 from autopyfactory.config import references as judge
 from autopyfactory.config.catalogue import Catalogue, source_options
 from autopyfactory.config.fields import Options, boolean
@@ -53,7 +54,7 @@ class Judge:
     def judge(self, block: Block, *, trusted: bool = True) -> Verdict:
         """Judge a section; where its inheritance is not `trusted`, what is missing is not held against it."""
         texts = self._sort(block)
-        options, faults = build(QueueOptions, texts.common)
+        options, types, faults = by_type.build(texts.common)
         backend: Options | None = None
         rules, more = build(RuleOptions, texts.rules)
         faults = [*self._name(block.name), *texts.faults, *faults, *more]
@@ -64,6 +65,7 @@ class Judge:
             faults += more
             faults += judge.rules(options)
             faults += judge.parts(options)
+            faults += judge.shape(options, texts.own)
             faults += judge.rule_values(options, rules, texts.own)
             faults += judge.demand(options, rules, self._main)
             faults += judge.named_things(options, self._main)
@@ -77,7 +79,7 @@ class Judge:
         if not sound or options is None or rules is None or backend is None:
             return Verdict(None, enabled, problems)
         carried = texts.carried
-        queue = QueueConfig(block.name, options, backend, rules, carried["env."], carried["submit."])
+        queue = QueueConfig(block.name, options, backend, rules, carried["env."], carried["submit."], types)
         return Verdict(queue, enabled, problems)
 
     def entries(self, block: Block) -> dict[str, Entry]:

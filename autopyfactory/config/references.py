@@ -78,6 +78,12 @@ def parts(options: QueueOptions) -> Iterator[Fault]:
             yield Fault(option, "is 0, so the queue has no part of any demand; enabled = no is plainer", warning=True)
 
 
+def shape(options: QueueOptions, own: frozenset[str]) -> Iterator[Fault]:
+    """Judge what one pilot asks for."""
+    if options.memory is not None and options.memory_per_core is not None and "memory_per_core" in own:
+        yield Fault("memory_per_core", "is never read, for memory is set; write 'memory = none' here", warning=True)
+
+
 def rule_values(options: QueueOptions, values: RuleOptions, own: frozenset[str]) -> Iterator[Fault]:
     """Judge the rules' options against `rules`: mandatory ones that are missing, and ones nobody reads."""
     found = values_of(values)

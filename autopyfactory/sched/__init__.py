@@ -10,12 +10,13 @@ that wait, or that took their job after the figures were made). The two stay apa
 through, because a factor belongs on the demand and not on the difference.
 """
 
-from autopyfactory.model import Decision, Step
+from autopyfactory.model import Decision
 from autopyfactory.sched.gates import GATES
 from autopyfactory.sched.limits import LIMITS
 from autopyfactory.sched.makers import MAKERS
 from autopyfactory.sched.options import RuleOptions
 from autopyfactory.sched.rule import Ask, Kind, Need, QueueState, Rule
+from autopyfactory.sched.steps import run
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in (*MAKERS, *GATES, *LIMITS)}
 """All rules by name; gates and limits stand in the order in which they act."""
@@ -24,20 +25,21 @@ RULES: dict[str, Rule] = {rule.name: rule for rule in (*MAKERS, *GATES, *LIMITS)
 def decide(chain: tuple[Rule, ...], state: QueueState) -> Decision:
     """Run the chain and keep each rule's step. The result is never negative.
 
-    A limit that would raise the number does not: law 5 holds here, whatever a rule does.
+    A queue that counts each resource type alone is decided by `types.decide_by_type`.
     """
-    ask = Ask()
-    steps: list[Step] = []
-    for rule in chain:
-        outcome = rule.apply(ask, state)
-        if outcome is None:
-            continue
-        before = ask.count
-        ask = outcome.ask
-        if rule.kind is Kind.LIMIT and ask.count > before:
-            ask = Ask(before)
-        steps.append(Step(rule.name, before, ask.count, outcome.why, outcome.inputs))
+    ask, steps = run(chain, Ask(), state)
     return Decision(ask.count, tuple(steps))
+
+
+def asked(decision: Decision, resource_type: str = "") -> int:
+    """Return the number before any limit, of one resource type where the decision counts each alone.
+
+    What running pilots will take is no more to be asked for.
+    """
+    if any(step.rule == "turnover" and step.before > step.after == 0 for step in decision.steps):
+        return 0
+    makers = [step for step in decision.steps if RULES[step.rule].kind is not Kind.LIMIT]
+    return next((step.after for step in reversed(makers) if step.resource_type == resource_type), 0)
 
 
 def chain(rules: tuple[str, ...], options: RuleOptions) -> tuple[Rule, ...]:
@@ -57,7 +59,7 @@ def chain(rules: tuple[str, ...], options: RuleOptions) -> tuple[Rule, ...]:
 
 def slowed(state: QueueState) -> bool:
     """Tell whether a queue is held back by something after which it has to begin with one pilot."""
-    return state.record.hole(state.options) or state.record.idle(state.options)
+    return state.endings.hole(state.options) or state.endings.idle(state.options)
 
 
 def needs(rules: tuple[Rule, ...]) -> frozenset[Need]:

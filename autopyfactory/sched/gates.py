@@ -1,7 +1,7 @@
 """Gates: the status of the site sets the number, also where there is no demand.
 
 The words are PanDA's. `online` and `brokeroff` serve; a word in neither table blocks the queue (see
-`cycle.assess`), for nobody knows what it means.
+`assess.obstacle`), for nobody knows what it means.
 """
 
 from autopyfactory.sched.rule import Ask, Kind, Need, Outcome, QueueState, Rule

@@ -25,23 +25,23 @@ def _turnover(ask: Ask, state: QueueState) -> Outcome | None:
 
 def _throttle(ask: Ask, state: QueueState) -> Outcome | None:
     """Lower n to one probe at a time while the endpoint swallows pilots."""
-    options, faults = state.options, state.record.faults
-    if not state.record.hole(options):
+    options, faults = state.options, state.endings.faults
+    if not state.endings.hole(options):
         return None
     pace = options.throttle_probe
     why = (
         f"black hole, {faults.count} of {faults.judged} pilots lived less than {options.throttle_shorter_than:.0f} s:"
         f" one probe every {pace:.0f} s, when none waits"
     )
-    if state.record.node:
-        why += f"; {state.record.node_faults} of them on {state.record.node}"
+    if state.endings.node:
+        why += f"; {state.endings.node_faults} of them on {state.endings.node}"
     return _at_most(ask, 1 if state.probe_due(pace) else 0, why, short=faults.count, total=faults.judged)
 
 
 def _empty_guard(ask: Ask, state: QueueState) -> Outcome | None:
     """Lower n to one probe at a time while pilots find no work."""
-    options, empty = state.options, state.record.empty
-    if not state.record.idle(options):
+    options, empty = state.options, state.endings.empty
+    if not state.endings.idle(options):
         return None
     pace = options.empty_guard_probe
     why = f"{empty.count} of {empty.judged} pilots found no work: one probe every {pace:.0f} s, when none waits"

@@ -7,8 +7,8 @@ from enum import StrEnum
 
 from autopyfactory.model import PilotCounts, Site
 from autopyfactory.sched.demand import Demand
+from autopyfactory.sched.endings import Endings
 from autopyfactory.sched.options import RuleOptions
-from autopyfactory.sched.record import Record
 
 
 class Kind(StrEnum):
@@ -60,7 +60,7 @@ class QueueState:
     that may be submitted while a queue comes back from an outage; None: no ramp. `trouble` tells what is
     wrong with the endpoint that pilots would go to, "" when nothing is. `quiet` are the seconds since the
     queue last submitted, `cycle` counts its cycles from 0, `transferring` its jobs whose output is on its way.
-    `record` tells how its last pilots there ended.
+    `endings` tells how its last pilots there ended.
     """
 
     queue: str
@@ -75,7 +75,7 @@ class QueueState:
     quiet: float = math.inf
     cycle: int = 0
     transferring: int | None = None
-    record: Record = field(default_factory=Record)
+    endings: Endings = field(default_factory=Endings)
 
     def probe_due(self, every: float) -> bool:
         """Tell whether it is time for a single pilot to try: none waits, and none was sent for so many seconds."""

@@ -65,7 +65,7 @@ def test_last_words() -> None:
 
 
 def test_before_its_first_cycle_a_queue_may_have_waiting_what_the_record_says() -> None:
-    one = board(queues(A="X", B="X"), recorded={"A": 4, "B": 40}.__getitem__)
+    one = board(queues(A="X", B="X"), recorded=lambda queue, resource_type: {"A": 4, "B": 40}[queue])
     assert one.siblings("A")[0].waiting == 40
 
 

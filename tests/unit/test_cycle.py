@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from autopyfactory.cycle import RAMP_END, Standstill
+from autopyfactory.assess import Standstill
+from autopyfactory.cycle import RAMP_END
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import Outcome
 from autopyfactory.model import Blocked, CycleReport, PilotCounts, PilotState
@@ -49,14 +50,13 @@ def test_unknown_pilots_block(tmp_path: Path) -> None:
     one.pool.down = True
     report = cycle(one)
     assert reason(report) == "pilots unknown: pool: no answer"
-    assert report.blocked == Blocked(reason(report), outage=True)
+    assert report.blocked == Blocked(reason(report), outage=True, cause="pilots")
     assert report.pilots is None
     assert report.activated == 40
 
 
 def test_unknown_demand_blocks_only_who_needs_it(tmp_path: Path) -> None:
-    fixed = {"rules": {"fixed": 3}}
-    one = World(tmp_path, [make_queue("Q"), make_queue("F", **fixed)])
+    one = World(tmp_path, [make_queue("Q"), make_queue("F", rules={"fixed": 3})])
     options = one.queues["F"].options.model_copy(update={"rules": ("fixed",), "wms": ""})
     one.reload([one.queues["Q"], type(one.queues["F"])("F", options, one.queues["F"].backend, one.queues["F"].rules)])
     one.wms.down = True

@@ -50,7 +50,7 @@ def cycle_of(world: World, batch: Ces, endpoints: tuple[str, ...]) -> Cycle:
         world.board,
         world.ledger,
         world.clock,
-        make_order=lambda name, count, at: order_of(queue, name, count, at),
+        make_order=order_of,
         endpoints=endpoints,
     )
 

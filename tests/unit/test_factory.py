@@ -14,10 +14,11 @@ from autopyfactory.batch.source import PilotSource
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import Config, FactoryOptions, QueueConfig, Section
 from autopyfactory.errors import ConfigError
-from autopyfactory.factory import Factory, FreeSpace
+from autopyfactory.factory import Factory
 from autopyfactory.model import CycleReport, PilotState
 from autopyfactory.operate import Operator, OperatorState
 from autopyfactory.runner import Runner
+from autopyfactory.space import FreeSpace
 from tests.unit import parts
 from tests.unit.parts import FAKES, Journal, PartOptions
 from tests.unit.world import ManualClock, make_queue

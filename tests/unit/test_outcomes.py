@@ -25,15 +25,15 @@ def test_a_record_is_of_one_queue_at_one_endpoint_and_bounded() -> None:
     clock = ManualClock()
     outcomes = Outcomes(clock)
     outcomes.add(ends(clock, 9, 1) + ends(clock, 5, 1, queue="R"))
-    assert outcomes.record("Q", "ce", OPTIONS).faults.count == 9
-    assert outcomes.record("R", "ce", OPTIONS).faults.count == 5
-    assert outcomes.record("Q", "other", OPTIONS).faults.count == 0
-    assert outcomes.record("X", "ce", OPTIONS).faults.count == 0
+    assert outcomes.endings("Q", "ce", OPTIONS).faults.count == 9
+    assert outcomes.endings("R", "ce", OPTIONS).faults.count == 5
+    assert outcomes.endings("Q", "other", OPTIONS).faults.count == 0
+    assert outcomes.endings("X", "ce", OPTIONS).faults.count == 0
     outcomes.add(ends(clock, 1000, 1))
-    assert outcomes.record("Q", "ce", OPTIONS).faults.count == KEEP
+    assert outcomes.endings("Q", "ce", OPTIONS).faults.count == KEEP
     outcomes.keep({"R"})
-    assert outcomes.record("Q", "ce", OPTIONS).faults.count == 0
-    assert outcomes.record("R", "ce", OPTIONS).hole(OPTIONS)
+    assert outcomes.endings("Q", "ce", OPTIONS).faults.count == 0
+    assert outcomes.endings("R", "ce", OPTIONS).hole(OPTIONS)
 
 
 def test_one_bad_node_is_named_once_while_others_are_known_to_work(caplog: pytest.LogCaptureFixture) -> None:
@@ -44,13 +44,13 @@ def test_one_bad_node_is_named_once_while_others_are_known_to_work(caplog: pytes
     outcomes.add(ends(clock, 30, 1))
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            assert not outcomes.record("Q", "ce", OPTIONS).hole(OPTIONS)
+            assert not outcomes.endings("Q", "ce", OPTIONS).hole(OPTIONS)
     assert caplog.messages == [
         "Q: 30 of the last 30 short-lived pilots at ce ran on node n1, others work: tell its admin"
     ]
     clock.at += GOOD_FOR
     outcomes.add(ends(clock, 30, 1))
-    assert outcomes.record("Q", "ce", OPTIONS).hole(OPTIONS), "nothing is known of the others any more"
+    assert outcomes.endings("Q", "ce", OPTIONS).hole(OPTIONS), "nothing is known of the others any more"
 
 
 def world(tmp_path: Path, rules: dict[str, str]) -> World:

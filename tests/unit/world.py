@@ -11,13 +11,15 @@ from pathlib import Path
 from threading import Event
 from typing import Any, ClassVar
 
+from autopyfactory.assess import Standstill
 from autopyfactory.batch import Order
+from autopyfactory.batch.order import shape_of
 from autopyfactory.batch.source import PilotSource
 from autopyfactory.board import Board
 from autopyfactory.clock import Clock
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import QueueConfig, QueueOptions
-from autopyfactory.cycle import Cycle, Memory, Standstill
+from autopyfactory.cycle import Cycle, Memory
 from autopyfactory.errors import Ambiguous, Refused, SourceError, UnknownWmsqueue
 from autopyfactory.ledger import Ledger
 from autopyfactory.model import (
@@ -27,10 +29,10 @@ from autopyfactory.model import (
     PilotGroup,
     PilotReport,
     PilotState,
-    Shape,
     Site,
     Snapshot,
     Submitted,
+    tagged_type,
 )
 from autopyfactory.outcomes import Outcomes
 from autopyfactory.sched.options import RuleOptions
@@ -55,13 +57,19 @@ class ManualClock(Clock):
         return self.at
 
 
-def make_queue(name: str, *, rules: Mapping[str, Any] | None = None, **options: Any) -> QueueConfig:
+def make_queue(
+    name: str,
+    *,
+    rules: Mapping[str, Any] | None = None,
+    by_type: Mapping[str, Mapping[str, object]] | None = None,
+    **options: Any,
+) -> QueueConfig:
     given = {"backend": "fork", "wms": "panda", "wmsqueue": name, **options}
-    return QueueConfig(name, QueueOptions(**given), Options(), RuleOptions(**(rules or {})))
+    return QueueConfig(name, QueueOptions(**given), Options(), RuleOptions(**(rules or {})), by_type=by_type or {})
 
 
 def order_of(queue: QueueConfig, name: str, count: int, at: float) -> Order:
-    return Order(name, queue, "ce", Shape(), count, Path("/bin/true"), Path("/nowhere"))
+    return Order(name, queue, "ce", shape_of(queue), count, Path("/bin/true"), Path("/nowhere"))
 
 
 @dataclass(slots=True)
@@ -73,6 +81,7 @@ class Pilot:
     host: str
     born: float
     visible: float
+    shape: str
     state: PilotState = PilotState.PENDING
     started: float = 0.0
     ended: float = 0.0
@@ -86,9 +95,10 @@ class Pilot:
 
 
 class FakeWms:
-    """Jobs by wmsqueue. The published table is made anew every `period` seconds, unless it is frozen.
+    """Jobs by wmsqueue, or by wmsqueue and resource type (`Q:SCORE`).
 
-    It never claims to be younger than it is.
+    The published table is made anew every `period` seconds, unless it is frozen. It never claims to be younger
+    than it is.
     """
 
     Options: ClassVar[type[Options]] = Options
@@ -108,7 +118,9 @@ class FakeWms:
         if not self.frozen and self._clock.now() >= self._made + self.period:
             self._table, self._made = dict(self.activated), self._clock.now()
 
-    def take(self, wmsqueue: str) -> bool:
+    def take(self, wmsqueue: str, resource_type: str) -> bool:
+        if any(name.startswith(f"{wmsqueue}:") for name in self.activated):
+            wmsqueue = f"{wmsqueue}:{resource_type}"
         if not self.activated.get(wmsqueue):
             return False
         self.activated[wmsqueue] -= 1
@@ -120,7 +132,11 @@ class FakeWms:
         speaks_of = min(now - self.lag, self._made)
         if now - speaks_of > WMS_MAX_AGE:
             raise SourceError("wms panda", "the figures are too old")
-        cells = (JobCount("", "", {"activated": self._table.get(wmsqueue, 0)}),)
+        places = {name: name.partition(":")[::2] for name in self._table}
+        typed = [name for name, (queue, kind) in places.items() if kind and queue == wmsqueue]
+        cells = tuple(JobCount(places[name][1], "", {"activated": self._table[name]}) for name in typed) or (
+            JobCount("", "", {"activated": self._table.get(wmsqueue, 0)}),
+        )
         return Snapshot(cells, "wms panda", now, speaks_of)
 
     def site(self, wmsqueue: str) -> Snapshot[Site]:
@@ -181,7 +197,8 @@ class Pool:
         now = self.clock.now()
         for cid in cids:
             wmsqueue = queue.options.wmsqueue
-            self.pilots[cid] = Pilot(cid, order.id, queue.name, wmsqueue, host, now, now + self.visible_after)
+            shown = now + self.visible_after
+            self.pilots[cid] = Pilot(cid, order.id, queue.name, wmsqueue, host, now, shown, order.shape.tag())
         self.submissions[order.id] += count
         self.tick()
         return cids
@@ -214,7 +231,7 @@ class Pool:
         return self.start_after is not None and now >= pilot.born + self.start_after
 
     def _start(self, pilot: Pilot, now: float) -> None:
-        if self.wms.take(pilot.wmsqueue):
+        if self.wms.take(pilot.wmsqueue, tagged_type(pilot.shape)):
             self.served += 1
             pilot.state, pilot.started = PilotState.RUNNING, now
             if not self.run_for:
@@ -251,11 +268,11 @@ class PoolBatch:
         self.polls += 1
         self._may_fail()
         self.heard = self.pool.clock.now()
-        groups = Counter((p.submission, p.queue, p.state, p.host) for p in self.pool.shown())
+        groups = Counter((p.submission, p.queue, p.state, p.host, p.shape) for p in self.pool.shown())
         news = [pilot for cid, pilot in self.pool.gone.items() if cid not in self._told]
         self._told.update(pilot.cid for pilot in news)
         return PilotReport(
-            tuple(PilotGroup(*key[:3], count, key[3]) for key, count in groups.items()),
+            tuple(PilotGroup(*key[:3], count, key[3], shape=key[4]) for key, count in groups.items()),
             tuple(pilot.told() for pilot in news),
         )
 
@@ -408,10 +425,10 @@ class World:
             self.board,
             self.ledger,
             self.clock,
-            make_order=lambda name, count, at: order_of(queue, name, count, at),
+            make_order=order_of,
             standstill=self._standstill,
             endpoint="pool",
-            record=lambda place: self.outcomes.record(queue.name, place, queue.rules),
+            endings=lambda place: self.outcomes.endings(queue.name, place, queue.rules),
         )
 
     def _standstill(self, queue: str) -> Standstill | None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from autopyfactory.batch.order import credential_file, folder_name, make_order, shape_of
+from autopyfactory.batch.order import folder_name, make_order, shape_of
 from autopyfactory.batch.wrapper import wrapper_path
-from autopyfactory.config.models import Config, CredentialOptions, FactoryOptions
+from autopyfactory.config.models import Config, FactoryOptions
 from autopyfactory.model import Shape
 from tests.unit.world import START, make_queue
 
@@ -51,27 +51,11 @@ def test_the_folder_is_dated_in_utc() -> None:
 
 
 def test_an_order_that_names_all() -> None:
-    queue = make_queue(
-        "Q", executable="/opt/wrapper", arguments="-q X --note 'two words'", proxy="/tmp/x509", token="/tmp/token"
-    )
+    queue = make_queue("Q", executable="/opt/wrapper", arguments="-q X --note 'two words'")
     given = config(pilot_log_url="http://logs/")
     order = make_order(given, queue, "s1", 1, START, endpoint="ce", monitor_url="http://mon/api")
     assert order.log_url == "http://logs/2023-11-14/Q"
     assert order.executable == Path("/opt/wrapper")
     assert order.arguments == ("-q", "X", "--note", "two words")
     assert order.monitor_url == "http://mon/api"
-    assert (order.proxy, order.token) == (Path("/tmp/x509"), Path("/tmp/token"))
     assert replace(order, count=2).count == 2
-
-
-def test_the_first_proxy_that_is_there(tmp_path: Path) -> None:
-    there = tmp_path / "there"
-    there.touch()
-    credentials = {
-        "gone": CredentialOptions(file=tmp_path / "gone"),
-        "there": CredentialOptions(file=there),
-    }
-    assert credential_file(("gone", "there"), credentials) == there
-    assert credential_file((str(there), "gone"), credentials) == there
-    assert credential_file(("gone",), credentials) == tmp_path / "gone"
-    assert credential_file((), credentials) is None

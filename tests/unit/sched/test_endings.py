@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autopyfactory.model import EndedPilot, PilotCounts
+from autopyfactory.sched.endings import LAST, End, Endings, Share, judge, weigh
 from autopyfactory.sched.options import RuleOptions
-from autopyfactory.sched.record import LAST, End, Record, Share, judge, weigh
 from tests.unit.sched.test_rules import number, run, state
 
 NOW = 100_000.0
@@ -49,7 +49,7 @@ def test_what_the_end_of_a_pilot_says(ended: EndedPilot, end: End | None) -> Non
     assert judge(ended, GUARDED) is end
 
 
-def record(pilots: Sequence[EndedPilot], good: frozenset[str] = frozenset(), **options: Any) -> Record:
+def endings(pilots: Sequence[EndedPilot], good: frozenset[str] = frozenset(), **options: Any) -> Endings:
     return weigh(pilots, RuleOptions(throttle="0.5", empty_guard="0.5", **options), NOW, good)
 
 
@@ -73,37 +73,37 @@ def record(pilots: Sequence[EndedPilot], good: frozenset[str] = frozenset(), **o
 )
 def test_throttle_needs_twenty_or_all_of_the_last_five(pilots: list[EndedPilot], hole: bool) -> None:
     dated = [pilot(one.exit_code, one.lived, at=NOW - 1000 + k) for k, one in enumerate(pilots)]
-    found = record(dated)
+    found = endings(dated)
     assert found.hole(GUARDED) is hole
     assert not found.hole(RuleOptions())
-    step = number("fixed", {"fixed": 50, "throttle": "0.5"}, record=found)
+    step = number("fixed", {"fixed": 50, "throttle": "0.5"}, endings=found)
     assert step == (1 if hole else 50)
-    assert number("fixed", {"fixed": 50, "throttle": "0.5"}, record=found, quiet=599.0) == (0 if hole else 50)
-    assert number("fixed", {"fixed": 50, "throttle": "0.5"}, record=found, pilots=PilotCounts(pending=1)) == (
+    assert number("fixed", {"fixed": 50, "throttle": "0.5"}, endings=found, quiet=599.0) == (0 if hole else 50)
+    assert number("fixed", {"fixed": 50, "throttle": "0.5"}, endings=found, pilots=PilotCounts(pending=1)) == (
         0 if hole else 50
     )
-    assert number("fixed", {"fixed": 50}, record=found) == 50
+    assert number("fixed", {"fixed": 50}, endings=found) == 50
 
 
 def test_old_faults_are_forgotten_but_not_between_two_probes() -> None:
     old = [pilot(1, at=NOW - 3601 + k) for k in range(5)]
-    assert record(old[1:] + old[1:2]).hole(GUARDED)
-    assert not record(old).hole(GUARDED)
-    assert record(old, throttle_probe=1000.0).hole(GUARDED)
+    assert endings(old[1:] + old[1:2]).hole(GUARDED)
+    assert not endings(old).hole(GUARDED)
+    assert endings(old, throttle_probe=1000.0).hole(GUARDED)
 
 
 def test_one_bad_node_is_named_and_does_not_throttle_its_ce() -> None:
     bad = [pilot(1, at=NOW - k) for k in range(17)]
     rest = [pilot(1, at=NOW - k, node="n2") for k in range(4)]
     good = frozenset({"n2"})
-    assert record(bad + rest, good).one_node
-    assert not record(bad + rest, good).hole(GUARDED)
-    assert record(bad + rest, good).node == "n1"
-    assert record(bad + rest, frozenset({"n1"})).hole(GUARDED), "no other node is known to work"
-    assert record(bad + rest).hole(GUARDED)
-    assert record(bad[:16] + rest, good).hole(GUARDED), "80 % are not over 80 %"
+    assert endings(bad + rest, good).one_node
+    assert not endings(bad + rest, good).hole(GUARDED)
+    assert endings(bad + rest, good).node == "n1"
+    assert endings(bad + rest, frozenset({"n1"})).hole(GUARDED), "no other node is known to work"
+    assert endings(bad + rest).hole(GUARDED)
+    assert endings(bad[:16] + rest, good).hole(GUARDED), "80 % are not over 80 %"
     nameless = [pilot(1, at=NOW - k, node="") for k in range(30)]
-    assert record(nameless, good).hole(GUARDED)
+    assert endings(nameless, good).hole(GUARDED)
 
 
 @pytest.mark.parametrize(
@@ -121,16 +121,16 @@ def test_one_bad_node_is_named_and_does_not_throttle_its_ce() -> None:
 )
 def test_empty_guard(pilots: list[EndedPilot], idle: bool) -> None:
     dated = [pilot(one.exit_code, one.lived, at=NOW - 500 + k) for k, one in enumerate(pilots)]
-    found = record(dated)
+    found = endings(dated)
     assert found.idle(GUARDED) is idle
     options = {"fixed": 50, "empty_guard": "0.5"}
-    assert number("fixed", options, record=found) == (1 if idle else 50)
-    assert number("fixed", options, record=found, quiet=119.0) == (0 if idle else 50)
-    assert number("fixed", {"fixed": 50}, record=found) == 50
+    assert number("fixed", options, endings=found) == (1 if idle else 50)
+    assert number("fixed", options, endings=found, quiet=119.0) == (0 if idle else 50)
+    assert number("fixed", {"fixed": 50}, endings=found) == 50
 
 
 def test_the_reason_names_figures_and_node() -> None:
-    given = state({"fixed": 50, "throttle": "0.5"}, record=Record(Share(25, 15, 2, 0), node="n1", node_faults=9))
+    given = state({"fixed": 50, "throttle": "0.5"}, endings=Endings(Share(25, 15, 2, 0), node="n1", node_faults=9))
     step = next(step for step in run("fixed", given).steps if step.rule == "throttle")
     assert step.why == (
         "black hole, 15 of 25 pilots lived less than 180 s: one probe every 600 s, when none waits; 9 of them on n1"
@@ -165,7 +165,7 @@ def test_what_ended_never_leads_to_more_and_what_is_unknown_changes_nothing(
     options = RuleOptions(fixed=count, throttle=share, empty_guard=share)
     found = weigh(pilots, options, NOW, frozenset({"n2"}))
     given = {"fixed": count, "throttle": share, "empty_guard": share}
-    restrained = number("fixed", given, record=found)
+    restrained = number("fixed", given, endings=found)
     assert 0 <= restrained <= count
     assert restrained <= 1 or not (found.hole(options) or found.idle(options))
     known = [one for one in pilots if judge(one, options) is not None]

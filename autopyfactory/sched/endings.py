@@ -52,7 +52,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Endings:
     """What is known of one queue's pilots at one endpoint.
 
     `node` has the most faults, `node_faults` of them; `spared` says that other nodes are known to work.
@@ -91,8 +91,8 @@ def judge(pilot: EndedPilot, options: RuleOptions) -> End | None:
     return End.FAULT if pilot.fault or pilot.exit_code is not None else None
 
 
-def weigh(pilots: Iterable[EndedPilot], options: RuleOptions, now: float, good_nodes: frozenset[str]) -> Record:
-    """Return the record of pilots of one endpoint; `good_nodes` are those on which pilots are known to have worked."""
+def weigh(pilots: Iterable[EndedPilot], options: RuleOptions, now: float, good_nodes: frozenset[str]) -> Endings:
+    """Return the endings of pilots of one endpoint; `good_nodes` are those on which pilots are known to have worked."""
     judged = [(now - pilot.at, end, pilot.node) for pilot in pilots if (end := judge(pilot, options)) is not None]
     judged.sort(key=lambda one: one[0])
     ends = [(age, end) for age, end, _ in judged]
@@ -100,7 +100,7 @@ def weigh(pilots: Iterable[EndedPilot], options: RuleOptions, now: float, good_n
         node for age, end, node in judged if end is End.FAULT and age <= options.throttle_window
     ).most_common(1)
     node, node_faults = nodes[0] if nodes and nodes[0][0] else ("", 0)
-    return Record(
+    return Endings(
         _share(ends, End.FAULT, options.throttle_window, options.throttle_probe),
         _share(ends, End.EMPTY, options.empty_guard_window, options.empty_guard_probe),
         node,
