@@ -4,7 +4,9 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Event
 from typing import Any
 
 from autopyfactory import plugins
@@ -20,7 +22,7 @@ from autopyfactory.credentials import carried
 from autopyfactory.credentials.wallet import Wallet
 from autopyfactory.cycle import Cycle
 from autopyfactory.errors import SourceError
-from autopyfactory.ledger import Ledger
+from autopyfactory.ledger import Ledger, LedgerView
 from autopyfactory.model import Blocked, CycleReport, EndedPilot, PilotState
 from autopyfactory.monitor import Monitor
 from autopyfactory.monitor.reporter import Reporter
@@ -50,7 +52,8 @@ FRESH = 600.0
 class Factory:
     """One running factory.
 
-    `on_report` is told of every cycle, `on_ended` of pilots that ended; both from the queues' threads.
+    `on_report` is told of every cycle, `on_ended` of pilots that ended; both from the queues' threads. One that is
+    `looking` may be made beside the daemon: it writes nothing and is never started, it has `look` only.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Factory:
         clock: Clock,
         operator: Operator,
         dry_run: bool = False,
+        looking: bool = False,
         cycles: int | None = None,
         on_report: Callable[[CycleReport], None] = lambda report: None,
         on_ended: Callable[[Sequence[EndedPilot]], None] = lambda ended: None,
@@ -71,7 +75,8 @@ class Factory:
         self._cycles = cycles
         self._on_report = on_report
         self._on_ended = on_ended
-        self._ledger = Ledger(config.factory.state_dir / "submissions.jsonl", clock)
+        self._looking = looking
+        self._ledger = (LedgerView if looking else Ledger)(config.factory.state_dir / "submissions.jsonl", clock)
         self._keeper = Keeper(config.factory.state_dir / FILE, clock, config.factory.record_keep)
         self._disk = FreeSpace(clock)
         self._outcomes = Outcomes(clock)
@@ -90,6 +95,29 @@ class Factory:
         self._serve(self.config.queues.values())
         count = len(self._runners)
         log.info("%s serves %d queue%s", self.config.factory.id, count, "" if count == 1 else "s")
+
+    def look(self, queues: Iterable[str]) -> list[CycleReport]:
+        """Return what one cycle of each of these queues would do; for a factory that is `looking`.
+
+        Their siblings, and with `max_per_factory` all queues, have a cycle first, for what is theirs counts.
+        """
+        names = list(queues)
+        self._connect(self.config)
+        first = self._involved(names)
+        with ThreadPoolExecutor(min(16, len(first) or 1)) as pool:
+            list(pool.map(self._one_cycle, first))
+        return [self._one_cycle(name) for name in names]
+
+    def _involved(self, names: Iterable[str]) -> list[str]:
+        served = self.config.queues
+        if self.config.factory.max_per_factory is not None:
+            return list(served)
+        wanted = {(served[name].options.wms, served[name].options.wmsqueue) for name in names}
+        return [name for name, one in served.items() if (one.options.wms, one.options.wmsqueue) in wanted]
+
+    def _one_cycle(self, name: str) -> CycleReport:
+        cycle = self._cycle_or_reason(self.config.queues[name])
+        return cycle.run(Event()) if isinstance(cycle, Cycle) else cycle
 
     def reload(self, config: Config) -> str:
         """Go over to another configuration and return the difference, one line per change.
@@ -205,7 +233,7 @@ class Factory:
         options: Any = section.options
         position = list(config.sources).index(name)
         kind = plugins.load("autopyfactory.batch", section.plugin)
-        batch: Batch = kind(section.name, options, Context(config.factory, self._clock, position))
+        batch: Batch = kind(section.name, options, Context(config.factory, self._clock, position, self._looking))
         return PilotSource(
             f"{section.kind} {section.name}",
             batch,
@@ -221,14 +249,9 @@ class Factory:
 
     def _serve(self, queues: Iterable[QueueConfig], memories: Mapping[str, Any] | None = None) -> None:
         for queue in queues:
-            try:
-                cycle = self._cycle(queue)
-            except Exception as error:
-                log.exception("queue %s is out", queue.name, extra={"queue": queue.name})
-                with self._board.turn:
-                    self._board.blocked(queue.name)
-                reason = f"out until a reload, something it needs cannot be built: {error!r}"
-                self._tell(CycleReport(queue.name, self._clock.now(), blocked=Blocked(reason, cause="part")))
+            cycle = self._cycle_or_reason(queue)
+            if isinstance(cycle, CycleReport):
+                self._tell(cycle)
                 continue
             cycle.memory = (memories or {}).get(queue.name, cycle.memory)
             spread = 0.0 if self._cycles else min(queue.options.interval, FIRST_DELAY)
@@ -236,6 +259,16 @@ class Factory:
             runner = Runner(cycle, self._clock, self._tell, delay=delay, cycles=self._cycles)
             self._runners[queue.name] = runner
             runner.start()
+
+    def _cycle_or_reason(self, queue: QueueConfig) -> Cycle | CycleReport:
+        try:
+            return self._cycle(queue)
+        except Exception as error:
+            log.exception("queue %s is out", queue.name, extra={"queue": queue.name})
+            with self._board.turn:
+                self._board.blocked(queue.name)
+            reason = f"out until a reload, something it needs cannot be built: {error!r}"
+            return CycleReport(queue.name, self._clock.now(), blocked=Blocked(reason, cause="part"))
 
     def _cycle(self, queue: QueueConfig) -> Cycle:
         source = self._sources[source_name(queue)]

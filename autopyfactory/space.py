@@ -1,4 +1,4 @@
-"""Free space of the factory's directories: nothing is submitted that may not be written down."""
+"""Whether there is room left in our folders."""
 
 import shutil
 from collections.abc import Callable, Iterable

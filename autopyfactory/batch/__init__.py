@@ -77,12 +77,14 @@ class Context:
     """What every backend object is given by the factory.
 
     `position` is the place of its source among the factory's sources, from 0: it goes into the cid
-    (`<k>-cluster.proc`) of all but the first.
+    (`<k>-cluster.proc`) of all but the first. `looking`: only `poll` will be called, maybe beside the daemon, and
+    must change nothing: it starts, fetches, removes and writes nothing, nor takes a lock.
     """
 
     factory: FactoryOptions
     clock: Clock
     position: int = 0
+    looking: bool = False
 
 
 class Batch(Protocol):

@@ -31,6 +31,7 @@ from urllib.parse import quote
 from autopyfactory.batch import Context, Order
 from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions, judge, own_account
 from autopyfactory.batch.commands_pilots import Pilots
+from autopyfactory.batch.commands_record import Record, RecordView
 from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
 from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable
 from autopyfactory.batch.script import pilot_script, read_wrapper
@@ -85,7 +86,7 @@ class CommandBatch(ABC):
         self._run = run or Runner()
         self._commands = self.commands(options)
         folder = context.factory.state_dir.absolute() / self.source_kind / quote(name, safe="")
-        self._pilots = Pilots(context.factory.id, folder)
+        self._pilots = Pilots(context.factory.id, RecordView(folder) if context.looking else Record(folder))
         self._lock = threading.Lock()
         self._loaded = False
         self._last_base = 0

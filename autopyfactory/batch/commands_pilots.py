@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 from autopyfactory.batch.commands_record import Pilot, Record
 from autopyfactory.batch.commands_words import End, Seen, Tags
@@ -19,9 +18,9 @@ VANISHED = "vanished: it was accepted, and no listing ever showed it"
 class Pilots:
     """All pilots of one factory in one system. Not safe from many threads. Raises OSError for its record."""
 
-    def __init__(self, factory: str, folder: Path) -> None:
+    def __init__(self, factory: str, record: Record) -> None:
         self._factory = factory
-        self._record = Record(folder)
+        self._record = record
         self._listed: frozenset[str] = frozenset()
         self._news: list[EndedPilot] = []
         self._unproven: set[str] = set()

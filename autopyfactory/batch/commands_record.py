@@ -59,7 +59,6 @@ class Record:
 
     def load(self, now: float) -> None:
         """Read the file, drop what ended long ago and write it anew."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
         for line in text.splitlines():
             try:
@@ -105,12 +104,23 @@ class Record:
         self._lines += 1
 
     def _write(self) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         papers = [_paper(pilot) for pilot in self.pilots.values()]
         papers += [{"id": p.id, "ended": p.ended, **asdict(p.end)} for p in self.pilots.values() if p.end]
         fresh = self._path.with_suffix(".new")
         fresh.write_text("".join(f"{json.dumps(paper)}\n" for paper in papers), encoding="utf-8")
         fresh.replace(self._path)
         self._lines = len(papers)
+
+
+class RecordView(Record):
+    """The record as another process sees it, beside the daemon: nothing is written."""
+
+    def _append(self, paper: dict[str, Any]) -> None:
+        pass
+
+    def _write(self) -> None:
+        pass
 
 
 def _paper(pilot: Pilot) -> dict[str, Any]:

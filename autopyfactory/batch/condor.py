@@ -161,7 +161,7 @@ class CondorSchedd:
         self._vanished.shown(survey.groups)
         left = self._options.deadline - (self._context.clock.now() - began)
         self._look_for_ends(survey.groups, max(1.0, left))
-        if any(is_coming(ad) for ad in survey.groups):
+        if any(is_coming(ad) for ad in survey.groups) and not self._context.looking:
             self._spooled.look_after()
         ces = at_ces(survey.groups)
         silent = self._watch.look(began, [group for group in groups if group.submission in ces])
@@ -263,5 +263,5 @@ class CondorSchedd:
                 raise
             log.warning("%s (asked for the pilots that completed; they are reported with the next count)", error)
             return
-        if self._ends.tell_completed(jobs):
+        if self._ends.tell_completed(jobs) and not self._context.looking:
             self._spooled.look_after()

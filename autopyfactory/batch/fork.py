@@ -19,7 +19,7 @@ from urllib.parse import quote
 from pydantic import Field, model_validator
 
 from autopyfactory.batch import Context, Order, pilot_environment, pilot_tags
-from autopyfactory.batch.fork_files import ForkFiles, Record, alive, reap, terminate
+from autopyfactory.batch.fork_files import ForkFiles, ForkFilesView, Record, alive, reap, terminate
 from autopyfactory.batch.fork_shim import CID
 from autopyfactory.batch.fork_slots import Pilot, Slots
 from autopyfactory.config.fields import Boolean, Duration, Options
@@ -132,7 +132,8 @@ class ForkHost:
         self.name = name
         self._options = options
         self._context = context
-        self._files = ForkFiles(context.factory.state_dir.absolute() / "fork" / quote(name, safe=""))
+        files = ForkFilesView if context.looking else ForkFiles
+        self._files = files(context.factory.state_dir.absolute() / "fork" / quote(name, safe=""))
         self._changed = threading.Condition()
         self._starter: threading.Thread | None = None
         self._closed = False
@@ -225,8 +226,9 @@ class ForkHost:
         for record in self._files.records():
             self._take(record)
         self._look_at(self._slots.waiting())
-        self._starter = threading.Thread(target=self._start_pilots, name=f"fork-{self.name}", daemon=True)
-        self._starter.start()
+        if not self._context.looking:
+            self._starter = threading.Thread(target=self._start_pilots, name=f"fork-{self.name}", daemon=True)
+            self._starter.start()
 
     def _refuse(self, order: Order) -> None:
         user = order.queue.options.submit_user

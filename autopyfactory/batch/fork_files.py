@@ -168,6 +168,28 @@ class ForkFiles:
         return process
 
 
+class ForkFilesView(ForkFiles):
+    """The folder as another process sees it, beside the daemon: no lock is taken and nothing is written."""
+
+    def open(self) -> bool:
+        """Look only."""
+        return True
+
+    def records(self) -> list[Record]:
+        """Return what was submitted and not cleaned, oldest first."""
+        return [self._read(file) for file in sorted(self.folder.glob("*.json"))]
+
+    def drop(self, cid: str, fault: str) -> bool:
+        """Leave it to the daemon."""
+        return False
+
+    def finish(self, cid: str, fault: str) -> None:
+        """Leave it to the daemon."""
+
+    def forget(self, record: Record) -> None:
+        """Leave it to the daemon."""
+
+
 def reap() -> None:
     """Take guards of this process that are dead off the process table, and no other child."""
     for process in list(_children):

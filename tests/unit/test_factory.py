@@ -15,7 +15,7 @@ from autopyfactory.clock import Clock
 from autopyfactory.config.models import Config, FactoryOptions, QueueConfig, Section
 from autopyfactory.errors import ConfigError
 from autopyfactory.factory import Factory
-from autopyfactory.model import CycleReport, PilotState
+from autopyfactory.model import CycleReport, PilotGroup, PilotState
 from autopyfactory.operate import Operator, OperatorState
 from autopyfactory.runner import Runner
 from autopyfactory.space import FreeSpace
@@ -343,3 +343,31 @@ def test_of_a_folder_that_is_missing_the_one_above_it_counts(tmp_path: Path) -> 
     missing = tmp_path / "not" / "yet"
     assert FreeSpace(ManualClock(), usage).lacking([missing], 10_000_000) == ""
     assert FreeSpace(ManualClock(), usage).lacking([missing], 100_000_000).startswith(f"{missing} has 50 MB free")
+
+
+def test_one_looks_beside_another_that_runs(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal
+) -> None:
+    """What the running one has submitted counts, also after the look began; nothing is written or submitted."""
+    settings = config(tmp_path, queue("Q0", wmsqueue="W"), queue("Q1", wmsqueue="W"), record_keep=0.0)
+    factory = start(settings)
+    watch.cycles("Q0", "Q1", more=2)
+    other = Factory(settings, clock=Clock(), operator=Operator(tmp_path), dry_run=True, looking=True)
+    watch.cycles("Q0", "Q1", more=2)
+    factory.stop()
+    journal.groups["local"].append(PilotGroup("99991231T000000-x", "Q0", PilotState.PENDING, 1, "here"))
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    submitted = dict(journal.submitted)
+    [twin] = other.look(["Q1"])
+    assert twin.blocked is not None
+    assert "from host here that it did not submit" in twin.blocked.reason
+    journal.groups["local"].pop()
+    [report] = other.look(["Q1"])
+    other.stop()
+    assert report.decision is not None
+    assert report.decision.count == 0
+    assert report.pilots is not None
+    assert report.pilots.waiting == submitted["Q1"]
+    assert report.siblings == ("Q0",)
+    assert dict(journal.submitted) == submitted
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files

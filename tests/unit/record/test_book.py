@@ -31,7 +31,11 @@ def report(at: float, running: int = 3, *, queue: str = "Q", submitted: int = 0,
     return CycleReport(
         queue,
         at,
-        Decision(submitted, (Step("ready", 0, submitted, "40 activated", {"activated": 40}), Step("ramp", 1, 0, "x"))),
+        Decision(
+            submitted,
+            (Step("ready", 0, submitted, "40 activated", {"activated": 40}), Step("x", 0, 0, "y", {}, "MCORE")),
+            {"MCORE": submitted},
+        ),
         pilots=PilotCounts(running=running),
         activated=40,
         submitted=(Submitted("s", tuple("x" * submitted)),) if submitted else (),
