@@ -77,7 +77,8 @@ def state_of(
         mine = claim_of(queue, pilots.waiting + left)
         transferring = sum(cell.by_status.get("transferring", 0) for cell in observed.jobs.value if mine.counts(cell))
         demand = demand_of(queue, observed.jobs.value, site, mine, siblings)
-    return QueueState(queue.name, queue.rules, pilots, demand, left, site, transferring=transferring)
+    walltime = queue.options.walltime
+    return QueueState(queue.name, queue.rules, pilots, demand, left, site, transferring=transferring, walltime=walltime)
 
 
 def together(parts: Sequence[QueueState], pilots: PilotCounts) -> QueueState:

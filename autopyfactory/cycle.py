@@ -27,9 +27,10 @@ from autopyfactory.config.models import QueueConfig
 from autopyfactory.credentials import Chosen
 from autopyfactory.errors import Ambiguous, FactoryError, Refused
 from autopyfactory.ledger import Ledger, Outcome
-from autopyfactory.model import Blocked, CycleReport, Decision, Input, PilotCounts, Snapshot, Step, Submitted
+from autopyfactory.model import Blocked, CycleReport, Decision, Downtime, Input, PilotCounts, Snapshot, Step, Submitted
 from autopyfactory.sched import asked, chain, decide, needs, slowed
 from autopyfactory.sched.endings import Endings
+from autopyfactory.sched.gates import downtime_of
 from autopyfactory.sched.rule import Need, QueueState
 from autopyfactory.sched.types import decide_by_type
 from autopyfactory.wms import Wms
@@ -69,7 +70,7 @@ class Cycle:
     `standstill` tells what stands against any submission (an operator, a full disk). `make_order` turns
     (queue or its part, submission id, count, time) into an order. `endpoints` are those that the queue names;
     each submission goes to one of them. `credentials` chooses what the queue's submissions take now.
-    `endings` tells how the queue's last pilots at an endpoint ended.
+    `downtimes` returns those announced to us, `endings` tells how the queue's last pilots at an endpoint ended.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Cycle:
         dry_run: bool = False,
         endpoint: str = "",
         endpoints: Sequence[str] = (),
+        downtimes: Callable[[], tuple[Downtime, ...]] = tuple,
         endings: Callable[[str], Endings] = lambda endpoint: Endings(),
     ) -> None:
         self.queue = queue
@@ -101,6 +103,7 @@ class Cycle:
         self._dry_run = dry_run
         self._endpoint = endpoint
         self._endpoints = tuple(endpoints)
+        self._downtimes = downtimes
         self._endings = endings
         self._chain = chain(queue.options.rules, queue.rules)
         self._needs = needs(self._chain)
@@ -177,7 +180,8 @@ class Cycle:
         wish = next((step.before - step.after for step in decision.steps if step.rule == "max_per_factory"), 0)
         for part in self._parts:
             mine, count = state.parts[part.resource_type], decision.of(part.resource_type)
-            able = Need.DEMAND in self._needs and (count > 0 or asked(decision, part.resource_type) == 0)
+            able = count > 0 or (asked(decision, part.resource_type) == 0 and downtime_of(mine) is None)
+            able = able and Need.DEMAND in self._needs
             self._board.decided(part.claim, mine.pilots.waiting + mine.left + count, wish, able=able)
 
     def _open(self, decision: Decision, state: Assessed) -> list[Planned]:
@@ -246,12 +250,14 @@ class Cycle:
             ramp=self.memory.ramp,
             quiet=now - self.memory.last_submission,
             cycle=self.memory.cycle,
+            now=now,
+            downtimes=(*self._downtimes(), *(whole.site.downtimes if whole.site else ())),
             budget=self._board.budget(name),
             trouble=trouble,
             endings=endings,
         )
         parts = {
-            kind: replace(whole, pilots=part.pilots, demand=part.demand, left=part.left)
+            kind: replace(whole, pilots=part.pilots, demand=part.demand, left=part.left, walltime=part.walltime)
             for kind, part in states.items()
         }
         return Assessed(whole, parts)

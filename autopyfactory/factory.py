@@ -290,6 +290,7 @@ class Factory:
             dry_run=self._dry_run,
             endpoint=endpoint,
             endpoints=endpoints,
+            downtimes=partial(self._operator.downtimes.of, queue.name),
             endings=lambda place: self._outcomes.endings(queue.name, place, queue.rules),
         )
 
@@ -300,6 +301,8 @@ class Factory:
         state = self._operator.state(queue, self._clock.now())
         if state is not None:
             return Standstill(str(state), draining=state.action == "drain", wanted=True, cause=state.action)
+        if damage := self._operator.downtimes.damage():
+            return Standstill(damage, cause="downtime")
         twins = [source.twin for source in self._sources.values() if source.twin]
         if twins:
             return Standstill(f"{twins[0]}; stop one of the two factories, then restart the other", cause="twin")

@@ -6,6 +6,7 @@ Times are seconds since the epoch on the factory's `Clock`; ages and intervals a
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -157,11 +158,29 @@ class JobCount:
 
 
 @dataclass(frozen=True, slots=True)
+class Downtime:
+    """A time in which nothing runs at a site or CE: why, and who said so."""
+
+    start: float
+    end: float
+    why: str
+    who: str = ""
+
+    def __str__(self) -> str:
+        period = " to ".join(f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}" for at in (self.start, self.end))
+        return f"down from {period} UTC{self.who and f', by {self.who}'}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
-    """What the WMS's site table says of one wmsqueue; `cores` None: the table does not tell."""
+    """What the WMS's site table says of one wmsqueue; `cores` None: the table does not tell.
+
+    `downtimes` are those that the table announces, where a WMS has any.
+    """
 
     status: str
     cores: int | None = None
+    downtimes: tuple[Downtime, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ COMMANDS = {
     "pause": "autopyfactory.cli.operate:pause",
     "resume": "autopyfactory.cli.operate:resume",
     "drain": "autopyfactory.cli.operate:drain",
+    "downtime": "autopyfactory.cli.downtime:downtime",
     "plan": "autopyfactory.cli.plan:plan",
     "record": "autopyfactory.cli.record:record",
     "demo": "autopyfactory.cli.demo:demo",

@@ -11,7 +11,7 @@ through, because a factor belongs on the demand and not on the difference.
 """
 
 from autopyfactory.model import Decision
-from autopyfactory.sched.gates import GATES
+from autopyfactory.sched.gates import GATES, downtime_of
 from autopyfactory.sched.limits import LIMITS
 from autopyfactory.sched.makers import MAKERS
 from autopyfactory.sched.options import RuleOptions
@@ -52,14 +52,15 @@ def chain(rules: tuple[str, ...], options: RuleOptions) -> tuple[Rule, ...]:
     """
     makers = tuple(RULES[name] for name in rules if RULES[name].kind is Kind.MAKER)
     demanding = Need.DEMAND in needs(makers)
-    gates = tuple(rule for rule in GATES if demanding or _set(rule, options))
+    gates = tuple(rule for rule in GATES if demanding or not rule.needs or _set(rule, options))
     limits = tuple(rule for rule in LIMITS if not rule.needs or _set(rule, options))
     return makers + gates + limits
 
 
 def slowed(state: QueueState) -> bool:
     """Tell whether a queue is held back by something after which it has to begin with one pilot."""
-    return state.endings.hole(state.options) or state.endings.idle(state.options)
+    endings, options = state.endings, state.options
+    return endings.hole(options) or endings.idle(options) or downtime_of(state) is not None
 
 
 def needs(rules: tuple[Rule, ...]) -> frozenset[Need]:

@@ -1,9 +1,10 @@
-"""Gates: the status of the site sets the number, also where there is no demand.
+"""Gates: the status of the site, or a downtime, sets the number, also where there is no demand.
 
 The words are PanDA's. `online` and `brokeroff` serve; a word in neither table blocks the queue (see
 `assess.obstacle`), for nobody knows what it means.
 """
 
+from autopyfactory.model import Downtime
 from autopyfactory.sched.rule import Ask, Kind, Need, Outcome, QueueState, Rule
 
 SERVING = frozenset({"online", "brokeroff"})
@@ -49,6 +50,22 @@ def _offline(ask: Ask, state: QueueState) -> Outcome | None:
     return Outcome(Ask(DEFAULT_OFFLINE if option is None else option), f"the site is {status}", {"status": status})
 
 
+def downtime_of(state: QueueState) -> Downtime | None:
+    """Return the downtime that is on, or into which a pilot sent now would run; of several the one that ends last."""
+    before = state.options.downtime_drain_before
+    lead = (state.walltime or 0.0) if before is None else before
+    near = [one for one in state.downtimes if one.start - lead <= state.now < one.end]
+    return max(near, key=lambda one: one.end, default=None)
+
+
+def _downtime(ask: Ask, state: QueueState) -> Outcome | None:
+    """Send nothing that would run into a downtime."""
+    downtime = downtime_of(state)
+    if downtime is None:
+        return None
+    return Outcome(Ask(0), str(downtime) if downtime.start <= state.now else f"draining, {downtime}")
+
+
 GATES = (
     Rule(
         "status_test",
@@ -72,5 +89,22 @@ GATES = (
         formula="in offline, standby, maintenance or paused: n = the option (0 unless it is set)",
         example="`status_offline = 0`: none, though PanDA would hand out jobs",
         unknown=_BLOCKED,
+    ),
+    Rule(
+        "downtime",
+        Kind.GATE,
+        _downtime,
+        formula=(
+            "n = 0 from the start of a downtime less `downtime.drain_before` (the walltime of a pilot unless it is set)"
+            " to its end; then the queue begins slowly"
+        ),
+        example=(
+            "`walltime = 24h`, `autopyfactory downtime BNL_PROD --from '2026-11-24 08:00' --to +10h --why cooling`: no"
+            " pilots from 08:00 of the day before to 18:00"
+        ),
+        unknown=(
+            "without a walltime pilots are sent until the downtime begins; when the file of downtimes cannot be read"
+            " every queue is blocked"
+        ),
     ),
 )

@@ -55,6 +55,9 @@ class RuleOptions(Options):
     )
     status_test_burst_up_to: int = _of("status_test", 20, "how many in flight are few", "status_test.burst_up_to", ge=0)
     status_offline: int | None = _of("status_offline", None, "pilots per cycle while the site is offline", ge=0)
+    downtime_drain_before: Duration | None = _of(
+        "downtime", None, "no pilots so long before it; unset: the walltime of a pilot", "downtime.drain_before", ge=0
+    )
     turnover: Duration | None = _of("turnover", None, "how long a job runs in a pilot that runs many", gt=0)
     turnover_ahead: Duration = _of("turnover", 600.0, "how long a new pilot takes to its first job", "turnover.ahead")
     throttle: Number | None = _of(

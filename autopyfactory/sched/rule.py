@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from autopyfactory.model import PilotCounts, Site
+from autopyfactory.model import Downtime, PilotCounts, Site
 from autopyfactory.sched.demand import Demand
 from autopyfactory.sched.endings import Endings
 from autopyfactory.sched.options import RuleOptions
@@ -60,7 +60,8 @@ class QueueState:
     that may be submitted while a queue comes back from an outage; None: no ramp. `trouble` tells what is
     wrong with the endpoint that pilots would go to, "" when nothing is. `quiet` are the seconds since the
     queue last submitted, `cycle` counts its cycles from 0, `transferring` its jobs whose output is on its way.
-    `endings` tells how its last pilots there ended.
+    `downtimes` are those announced, `walltime` is that of a pilot where it is known, `endings` tells how its last
+    pilots there ended.
     """
 
     queue: str
@@ -75,6 +76,9 @@ class QueueState:
     quiet: float = math.inf
     cycle: int = 0
     transferring: int | None = None
+    now: float = 0.0
+    downtimes: tuple[Downtime, ...] = ()
+    walltime: float | None = None
     endings: Endings = field(default_factory=Endings)
 
     def probe_due(self, every: float) -> bool:

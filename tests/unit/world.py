@@ -24,6 +24,7 @@ from autopyfactory.errors import Ambiguous, Refused, SourceError, UnknownWmsqueu
 from autopyfactory.ledger import Ledger
 from autopyfactory.model import (
     CycleReport,
+    Downtime,
     EndedPilot,
     JobCount,
     PilotGroup,
@@ -109,6 +110,7 @@ class FakeWms:
         self.period = period
         self.activated: dict[str, int] = {}
         self.status = "online"
+        self.downtimes: tuple[Downtime, ...] = ()
         self.frozen = self.down = self.typo = False
         self._table: dict[str, int] = {}
         self._made = float("-inf")
@@ -141,7 +143,7 @@ class FakeWms:
 
     def site(self, wmsqueue: str) -> Snapshot[Site]:
         self._may_fail(wmsqueue)
-        return Snapshot(Site(self.status), "wms panda", self._clock.now(), self._clock.now())
+        return Snapshot(Site(self.status, None, self.downtimes), "wms panda", self._clock.now(), self._clock.now())
 
     def close(self) -> None:
         pass
@@ -344,6 +346,7 @@ class World:
         self.queues = {queue.name: queue for queue in queues}
         self.maximum = maximum
         self.standstills: dict[str, Standstill] = {}
+        self.downtimes: dict[str, tuple[Downtime, ...]] = {}
         self.restart()
 
     def restart(self) -> None:
@@ -428,6 +431,7 @@ class World:
             make_order=order_of,
             standstill=self._standstill,
             endpoint="pool",
+            downtimes=lambda: self.downtimes.get(queue.name, ()),
             endings=lambda place: self.outcomes.endings(queue.name, place, queue.rules),
         )
 
