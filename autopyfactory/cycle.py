@@ -4,7 +4,7 @@ Observing asks the shared sources, which ask the outside world when it is time. 
 resource type alone consists of one part per type; any other is its own only part.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Event
 
@@ -20,11 +20,12 @@ from autopyfactory.assess import (
     unknown,
 )
 from autopyfactory.batch import Order
-from autopyfactory.batch.source import PilotSource, Tally, least_loaded
+from autopyfactory.batch.source import PilotSource, Tally
 from autopyfactory.board import Board
-from autopyfactory.clock import Clock, utc
+from autopyfactory.clock import Clock
 from autopyfactory.config.models import QueueConfig
 from autopyfactory.credentials import Chosen
+from autopyfactory.endpoints import Choice, Endpoints
 from autopyfactory.errors import Ambiguous, FactoryError, Refused
 from autopyfactory.ledger import Ledger, Outcome
 from autopyfactory.model import Blocked, CycleReport, Decision, Downtime, Input, PilotCounts, Snapshot, Step, Submitted
@@ -45,10 +46,7 @@ class Memory:
 
     ramp: int | None = None
     last_submission: float = field(default=float("-inf"))
-    endpoint: str = ""
-    """Where the next pilots go; "" where the queue names no endpoint."""
-    sent: Mapping[str, int] = field(default_factory=dict)
-    """What the last cycle that submitted has sent, by endpoint."""
+    endpoints: Endpoints = field(default_factory=Endpoints)
     holes: frozenset[str] = frozenset()
     """The endpoints that swallow pilots."""
     cycle: int = -1
@@ -244,7 +242,7 @@ class Cycle:
             return hindrance
         states = {part.resource_type: self._state(part, observed, observed.pilots) for part in self._parts}
         whole = together(list(states.values()), self._counts(observed.pilots))
-        trouble, endings = self._choose_endpoint(observed.pilots)
+        choice = self._choose_endpoint(observed.pilots, now)
         whole = replace(
             whole,
             ramp=self.memory.ramp,
@@ -253,8 +251,10 @@ class Cycle:
             now=now,
             downtimes=(*self._downtimes(), *(whole.site.downtimes if whole.site else ())),
             budget=self._board.budget(name),
-            trouble=trouble,
-            endings=endings,
+            trouble=choice.trouble,
+            trial=choice.trial,
+            held=choice.held,
+            endings=self._endings(choice.endpoint or self._endpoint),
         )
         parts = {
             kind: replace(whole, pilots=part.pilots, demand=part.demand, left=part.left, walltime=part.walltime)
@@ -267,19 +267,15 @@ class Cycle:
         left = self._left(observed, pilots, part)
         return state_of(part, observed, pilots=pilots, left=left, siblings=self._board.siblings(part.claim))
 
-    def _choose_endpoint(self, pilots: Snapshot[Tally]) -> tuple[str, Endings]:
-        """Choose where the next pilots go and return what is wrong there, or "", and how the last ones there ended."""
-        sent = self.memory.sent if self.memory.last_submission >= pilots.began else {}
-        endings = {place: self._endings(place) for place in self._endpoints or (self._endpoint,)}
-        holes = frozenset(place for place, one in endings.items() if one.hole(self.queue.rules))
+    def _choose_endpoint(self, pilots: Snapshot[Tally], now: float) -> Choice:
+        rules = self.queue.rules
+        holes = frozenset(place for place in self._endpoints if self._endings(place).hole(rules))
         if self.memory.holes - holes:
             self.memory.ramp = 1
         self.memory.holes = holes
-        chosen = least_loaded(self._endpoints, self.queue.name, pilots.value, sent, holes)
-        self.memory.endpoint = chosen
-        trouble = pilots.value.troubles.get(chosen)
-        text = f"{chosen} is {trouble.word} since {utc(trouble.since):%H:%M:%S}" if trouble else ""
-        return text, endings[chosen or self._endpoint]
+        return self.memory.endpoints.choose(
+            self._endpoints, self.queue.name, pilots, now, max_held=rules.max_held, avoid=holes
+        )
 
     def _left(self, observed: Observed, pilots: PilotCounts, part: QueueConfig) -> int:
         if not isinstance(observed.jobs, Snapshot):
@@ -314,7 +310,7 @@ class Cycle:
         return report
 
     def _submit(self, planned: Planned, report: CycleReport, chosen: Chosen, stopping: Event) -> CycleReport:
-        outcome, error = Outcome.SETTLED, ""
+        outcome, error, others = Outcome.SETTLED, "", False
         cids: tuple[str, ...] = ()
         granted, wait = self._source.turn(planned.count)
         report = self._lowered(report, planned, granted)
@@ -322,13 +318,15 @@ class Cycle:
             if not granted or stopping.wait(wait) or (wait and self._standstill(self.queue.name)):
                 return report
             order = self._make_order(planned.part, planned.id, granted, report.at)
-            endpoint = self.memory.endpoint or order.endpoint
+            endpoint = self.memory.endpoints.chosen or order.endpoint
             order = replace(order, endpoint=endpoint, proxy=chosen.proxy, token=chosen.token)
             done = self._source.batch.submit(order)
             outcome, cids = (Outcome.ACCEPTED if done.cids else Outcome.SETTLED), done.cids
+            self.memory.endpoints.accepted()
         except Refused as refusal:
             outcome, cids = (Outcome.ACCEPTED if refusal.cids else Outcome.SETTLED), refusal.cids
             error = f"refused: {refusal.reason}"
+            others = self.memory.endpoints.refused(self._clock.now(), self.queue.rules.max_held_probe)
         except Ambiguous as unclear:
             outcome = Outcome.AMBIGUOUS
             error = f"no answer: {unclear.reason}"
@@ -341,8 +339,8 @@ class Cycle:
             self._close(planned, outcome, came, missing=planned.count - came if error or not came else 0)
             if came or error:
                 self.memory.last_submission = self._clock.now()
-                self.memory.sent = {self.memory.endpoint: came + report.submitted_count}
-        if error:
+                self.memory.endpoints.sent(self.memory.last_submission, came)
+        if error and not others:
             self.memory.ramp = 1
         news = (Submitted(planned.id, cids, planned.part.resource_type),) if cids else ()
         return replace(report, submitted=(*report.submitted, *news), error=error)

@@ -11,7 +11,7 @@ from typing import Any
 
 from autopyfactory import plugins
 from autopyfactory.assess import Standstill
-from autopyfactory.batch import Batch, Context
+from autopyfactory.batch import Batch, Context, remove
 from autopyfactory.batch.order import make_order
 from autopyfactory.batch.source import PilotSource
 from autopyfactory.board import Board
@@ -158,7 +158,7 @@ class Factory:
         self._end(self._runners.values(), GRACE)
         for name, queue in self.config.queues.items():
             try:
-                self._sources[source_name(queue)].batch.remove(name, states)
+                remove(self._sources[source_name(queue)].batch, name, states)
             except SourceError as error:
                 log.warning("the pilots of %s stay: %s", name, error)
         self.stop()

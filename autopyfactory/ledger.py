@@ -74,6 +74,23 @@ def _line(entry: Entry) -> str:
     return f"{json.dumps(_FORMAT.dump_python(entry))}\n"
 
 
+def sources_of(path: Path, queue: str) -> frozenset[str]:
+    """Return the sources that a queue's recorded submissions went through; another process may be writing the file."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return frozenset()
+    entries = (entry for line in lines if (entry := _entry(line)) is not None)
+    return frozenset(entry.source for entry in entries if entry.queue == queue)
+
+
+def _entry(line: str) -> Entry | None:
+    try:
+        return _FORMAT.validate_json(line)
+    except ValueError:
+        return None
+
+
 class Ledger:
     """Remember submissions, in memory and in a file. Safe from many threads.
 

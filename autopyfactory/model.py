@@ -69,6 +69,30 @@ class PilotGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class Pilot:
+    """One pilot as its batch system lists it. `id` is what the system removes and releases it by.
+
+    `since` is when it entered its state, `submitted` when it was taken; None: nobody tells. `hold_reason` and the
+    codes of HTCondor say why it is held, `releases` how often it was let go before. `word` is the system's own
+    word for the state, where it says more than ours.
+    """
+
+    id: str
+    queue: str
+    state: PilotState
+    cid: str = ""
+    submission: str = ""
+    endpoint: str = ""
+    submitted: float | None = None
+    since: float | None = None
+    hold_code: int | None = None
+    hold_subcode: int | None = None
+    hold_reason: str = ""
+    releases: int = 0
+    word: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EndedPilot:
     """A pilot that has ended. `exit_code` None: the batch system does not tell; negative: a signal.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any, ClassVar
 
-from autopyfactory.batch import Order
+from autopyfactory.batch import ALL_STATES, Order
 from autopyfactory.batch.source import PilotSource
 from autopyfactory.board import Board
 from autopyfactory.clock import Clock
@@ -18,6 +18,7 @@ from autopyfactory.ledger import LedgerView
 from autopyfactory.model import (
     CycleReport,
     JobCount,
+    Pilot,
     PilotGroup,
     PilotReport,
     PilotState,
@@ -74,7 +75,13 @@ class _GivenPilots:
     def ended(self, submissions: frozenset[str]) -> frozenset[str]:
         return submissions
 
-    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
+    def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Pilot]:
+        return []
+
+    def remove_pilots(self, pilots: Sequence[Pilot]) -> int:
+        return 0
+
+    def release_pilots(self, pilots: Sequence[Pilot]) -> int:
         return 0
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
-from autopyfactory.batch import Context, Order
+from autopyfactory.batch import ALL_STATES, Context, Order
 from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions, judge, own_account
 from autopyfactory.batch.commands_pilots import Pilots
 from autopyfactory.batch.commands_record import Record, RecordView
@@ -39,7 +39,7 @@ from autopyfactory.config.fields import Options
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
 from autopyfactory.errors import Ambiguous, Refused, SourceError
-from autopyfactory.model import PilotReport, PilotState, Submitted
+from autopyfactory.model import Pilot, PilotReport, PilotState, Submitted
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,9 @@ class CommandBatch(ABC):
 
     source_kind: ClassVar[str]
     programs: ClassVar[tuple[str, ...]]
+    releasing: ClassVar[tuple[str, ...]] = ()
+    """The command, before the ids, that lets held jobs go on."""
+
     SourceOptions: ClassVar[type[Options]] = CommandOptions
     QueueOptions: ClassVar[type[Options]] = CommandQueueOptions
     asked_at_once: int = AT_ONCE
@@ -167,19 +170,38 @@ class CommandBatch(ABC):
         with self._book() as pilots:
             return pilots.over(submissions)
 
-    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
-        """Remove this factory's pilots of the queue that are in one of the states. Raises SourceError."""
+    def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Pilot]:
+        """List our pilots in these states, of one queue or of all. Raises SourceError."""
         seen = self._list(self._options.deadline)
-        with self._book() as pilots:
-            pilots.shown(seen, self._clock.now())
-            chosen = pilots.chosen(queue, states)
+        with self._book() as book:
+            book.shown(seen, self._clock.now())
+            return list(book.listed(queue, states))
+
+    def remove_pilots(self, pilots: Sequence[Pilot]) -> int:
+        """Remove pilots, each by the account it runs as. Raises SourceError."""
         count = 0
-        for user, ids in chosen.items():
-            for part in _parts(ids):
-                answer = self._ask(self._as(self._foreign(user), self._commands.remove(part)), self._options.deadline)
-                with self._belief():
-                    count += self._commands.removed(answer, part)
+        for user, ids in self._by_account(pilots):
+            answer = self._ask(self._as(user, self._commands.remove(ids)), self._options.deadline)
+            with self._belief():
+                count += self._commands.removed(answer, ids)
         return count
+
+    def release_pilots(self, pilots: Sequence[Pilot]) -> int:
+        """Let held pilots go on, each by the account it runs as. Raises SourceError."""
+        count = 0
+        for user, ids in self._by_account(pilots) if self.releasing else ():
+            answer = self._ask(self._as(user, [*self.releasing, *ids]), self._options.deadline)
+            if answer.rc:
+                raise SourceError(self._source, f"{self.releasing[0]}: {answer.said()}")
+            count += len(ids)
+        return count
+
+    def _by_account(self, pilots: Sequence[Pilot]) -> Iterator[tuple[str, list[str]]]:
+        with self._book() as book:
+            accounts = book.accounts(pilot.id for pilot in pilots)
+        for user, ids in accounts.items():
+            for part in _parts(ids):
+                yield self._foreign(user), part
 
     def close(self) -> None:
         """Kill the commands under way; who waits gets SourceError(stopped), a submission Ambiguous."""

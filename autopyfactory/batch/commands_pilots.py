@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from autopyfactory import model
 from autopyfactory.batch.commands_record import Pilot, Record
 from autopyfactory.batch.commands_words import End, Seen, Tags
 from autopyfactory.model import EndedPilot, PilotGroup, PilotState
@@ -95,12 +96,27 @@ class Pilots:
         alive = {pilot.tags.submission for pilot in self._alive()}
         return (submissions & known) - alive
 
-    def chosen(self, queue: str, states: frozenset[PilotState]) -> dict[str, list[str]]:
-        """Return the ids of the queue's pilots in these states, by the account they run as ("": our own)."""
-        found: dict[str, list[str]] = {}
+    def listed(self, queue: str, states: frozenset[PilotState]) -> Iterator[model.Pilot]:
+        """Return the pilots that the last listing showed in these states, of one queue or ("") of all."""
         for pilot in self._alive():
-            if pilot.tags.queue == queue and pilot.state in states:
-                found.setdefault(pilot.user, []).append(pilot.id)
+            tags, state = pilot.tags, pilot.state
+            ours = tags.factory == self._factory and queue in {"", tags.queue}
+            if ours and state is not None and state in states and pilot.id in self._listed:
+                reason = pilot.word if state is PilotState.HELD else ""
+                yield model.Pilot(
+                    *(pilot.id, tags.queue, state, tags.cid, tags.submission, tags.endpoint),
+                    *(pilot.accepted, pilot.since),
+                    hold_reason=reason,
+                    word=pilot.word,
+                )
+
+    def accounts(self, ids: Iterable[str]) -> dict[str, list[str]]:
+        """Return those of the ids that are living pilots, by the account they run as ("": our own)."""
+        found: dict[str, list[str]] = {}
+        alive = {pilot.id: pilot for pilot in self._alive()}
+        for id_ in ids:
+            if id_ in alive:
+                found.setdefault(alive[id_].user, []).append(id_)
         return found
 
     def _alive(self) -> Sequence[Pilot]:
@@ -128,7 +144,9 @@ class Pilots:
         if one.state in _WAITING:
             pilot.waited = now
         if isinstance(one.state, PilotState):
-            pilot.state, pilot.word = one.state, one.word
+            if pilot.state is not one.state:
+                self._record.enter(pilot, one.state, now)
+            pilot.word = one.word
             pilot.end = None
         elif pilot.end is None:
             pilot.state = pilot.state or PilotState.FINISHING

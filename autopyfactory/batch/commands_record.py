@@ -1,7 +1,8 @@
 """What a command-line backend remembers of its pilots, for what the system's listing cannot show.
 
 One file per source, `<state_dir>/<system>/<source>/pilots.jsonl`: a line when a pilot is accepted or first
-seen, another when it has ended. A lost file costs no pilot: the tags in the listing bring it back.
+seen, one when it is seen in another state, one when it has ended. A lost file costs no pilot: the tags in the
+listing bring it back.
 """
 
 import json
@@ -25,8 +26,9 @@ _SPARE_LINES = 1000
 class Pilot:
     """One pilot. `state` None: no listing has shown it yet; `missed` counts the good listings without it.
 
-    `told`: its end has been reported, if a listing should show it alive again. `waited` is when a listing last
-    showed that it had not started, or when it was accepted; `node` is where it ran.
+    `told`: its end has been reported, if a listing should show it alive again. `since` is when a listing first
+    showed it in `entered`, its state then; `waited` when one last showed that it had not started, or when it was
+    accepted; `node` is where it ran.
     """
 
     id: str
@@ -39,6 +41,8 @@ class Pilot:
     ended: float = 0.0
     missed: int = 0
     told: bool = False
+    entered: PilotState | None = None
+    since: float | None = None
     node: str = ""
     waited: float = 0.0
 
@@ -77,6 +81,13 @@ class Record:
         self.pilots[pilot.id] = pilot
         self._append(_paper(pilot))
 
+    def enter(self, pilot: Pilot, state: PilotState, at: float) -> None:
+        """Keep the state that a listing shows a pilot in, and since when; after a restart it is still that time."""
+        pilot.state = state
+        if pilot.entered is not state:
+            pilot.entered, pilot.since = state, at
+            self._append({"id": pilot.id, "entered": state, "since": at})
+
     def finish(self, pilot: Pilot, end: End, at: float) -> None:
         """Keep how a pilot ended."""
         pilot.end, pilot.ended = end, at
@@ -95,6 +106,9 @@ class Record:
             pilot = self.pilots[paper["id"]]
             pilot.end, pilot.ended = End(paper["exit_code"], paper["fault"]), paper["ended"]
             pilot.told = True
+        elif "entered" in paper:
+            pilot = self.pilots[paper["id"]]
+            pilot.entered, pilot.since = PilotState(paper["entered"]), paper["since"]
         else:
             self.pilots[paper["id"]] = Pilot(paper["id"], Tags(**paper["tags"]), paper["accepted"], paper["user"])
 
@@ -106,6 +120,7 @@ class Record:
     def _write(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         papers = [_paper(pilot) for pilot in self.pilots.values()]
+        papers += [{"id": p.id, "entered": p.entered, "since": p.since} for p in self.pilots.values() if p.entered]
         papers += [{"id": p.id, "ended": p.ended, **asdict(p.end)} for p in self.pilots.values() if p.end]
         fresh = self._path.with_suffix(".new")
         fresh.write_text("".join(f"{json.dumps(paper)}\n" for paper in papers), encoding="utf-8")

@@ -6,31 +6,32 @@ The bindings hold the interpreter's lock during network calls, so all of them ru
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, ParamSpec, TypeVar
 
 from pydantic import Field, model_validator
 
-from autopyfactory.batch import Context, Order, condor_child
+from autopyfactory.batch import ALL_STATES, Context, Order, condor_child
 from autopyfactory.batch.condor_check import lacking, problems, refusal
-from autopyfactory.batch.condor_child import Ad, ScheddSaid, Survey, Target, of_factory
+from autopyfactory.batch.condor_child import Ad, ScheddSaid, Survey, Target
 from autopyfactory.batch.condor_ends import Ends
 from autopyfactory.batch.condor_process import CallLost, KillableChild, NoAnswer, NotRun
 from autopyfactory.batch.condor_rows import CONDOR_ROWS, CondorQueueOptions
 from autopyfactory.batch.condor_spool import Spool
 from autopyfactory.batch.condor_states import (
-    REMOVABLE,
     STATES,
     Watch,
     at_ces,
     is_coming,
     pilot_groups,
+    pilot_of,
+    these,
+    those,
     troubles,
     unreachable,
 )
 from autopyfactory.batch.condor_submit import cid_prefix, faults_of, render, written
-from autopyfactory.batch.condor_text import class_ad_string
 from autopyfactory.batch.condor_vanished import Vanished
 from autopyfactory.clock import utc
 from autopyfactory.config.fields import Boolean, Duration, Options, Rate
@@ -39,11 +40,14 @@ from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
 from autopyfactory.config.problems import Fault
 from autopyfactory.credentials import KINDS
 from autopyfactory.errors import Ambiguous, Refused, SourceError
-from autopyfactory.model import PilotGroup, PilotReport, PilotState, Submitted, Trouble
+from autopyfactory.model import Pilot, PilotGroup, PilotReport, PilotState, Submitted, Trouble
 
 P = ParamSpec("P")
 R = TypeVar("R")
 log = logging.getLogger(__name__)
+
+AT_MOST = 50_000
+"""Pilots in one listing."""
 
 
 class ScheddOptions(Options):
@@ -200,14 +204,26 @@ class CondorSchedd:
         """
         return self._vanished.ended(submissions, self._options.deadline)
 
-    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
-        """Remove this factory's pilots of the queue that are in one of the states; return how many."""
-        chosen = [f"({REMOVABLE[state]})" for state in sorted(states) if state in REMOVABLE]
-        if not chosen:
-            return 0
-        tags = f"{of_factory(self._factory)} && APF_QUEUE == {class_ad_string(queue)}"
-        constraint = f"{tags} && ({' || '.join(chosen)})"
-        return self._ask(self._options.deadline, condor_child.remove, self._target, constraint)
+    def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Pilot]:
+        """List our pilots in these states, of one queue or of all; of very many the first ones."""
+        constraint = those(self._factory, queue, states)
+        ads = self._ask(self._options.deadline, condor_child.pilots, self._target, constraint, AT_MOST)
+        return [pilot_of(ad, self._ends.cid(ad["ClusterId"], ad["ProcId"])) for ad in ads]
+
+    def remove_pilots(self, pilots: Sequence[Pilot]) -> int:
+        """Remove those of the pilots that are still in the state they were listed in."""
+        return sum(
+            self._ask(self._options.deadline, condor_child.remove, self._target, constraint)
+            for constraint in these(self._factory, pilots)
+        )
+
+    def release_pilots(self, pilots: Sequence[Pilot]) -> int:
+        """Release those of the pilots that are still held."""
+        held = [pilot for pilot in pilots if pilot.state is PilotState.HELD]
+        return sum(
+            self._ask(self._options.deadline, condor_child.release, self._target, constraint)
+            for constraint in these(self._factory, held)
+        )
 
     def close(self) -> None:
         """Kill the child; who waits for it gets SourceError(stopped), or Ambiguous for a submission under way."""

@@ -25,6 +25,11 @@ TAGS = ("APF_FACTORY", "APF_HOST", "APF_QUEUE", "APF_ENDPOINT", "APF_SHAPE", "AP
 GROUP_KEYS = (*TAGS, "JobStatus", "HoldReasonCode", "JobUniverse", "GridResourceUnavailableTime", "SubmitterId")
 LIFE_KEYS = ("QDate", "JobStartDate", "CompletionDate", "EnteredCurrentStatus", "RemoteWallClockTime", "LastRemoteHost")
 ENDED_KEYS = ("ClusterId", "ProcId", "ExitCode", "ExitBySignal", "ExitSignal", "StageInFinish", *LIFE_KEYS, *TAGS)
+PILOT_KEYS = (
+    *("ClusterId", "ProcId", "APF_QUEUE", "APF_ENDPOINT", "APF_SUBMISSION", "JobStatus", "QDate"),
+    *("EnteredCurrentStatus", "JobUniverse", "GridJobId", "GridJobStatus"),
+    *("HoldReason", "HoldReasonCode", "HoldReasonSubCode", "NumHolds"),
+)
 
 GRID = 9
 """JobUniverse of a job that goes on to a CE."""
@@ -308,8 +313,25 @@ def records(target: Target, factory: str, submission: str, limit: int) -> tuple[
 
 
 @_plain
+def pilots(target: Target, constraint: str, limit: int) -> tuple[Ad, ...]:
+    """Return at most `limit` jobs one by one, each with what is known of its state."""
+    jobs = _ask(target, lambda schedd: schedd.query(constraint, list(PILOT_KEYS), limit=limit))
+    return tuple(_ad(job, PILOT_KEYS) for job in jobs)
+
+
+@_plain
 def remove(target: Target, constraint: str) -> int:
     """Remove jobs and return how many."""
-    bindings = _bindings()
-    done = _ask(target, lambda schedd: schedd.act(bindings.JobAction.Remove, constraint, "removed by AutoPyFactory"))
+    return _act(target, "Remove", constraint, "removed by AutoPyFactory")
+
+
+@_plain
+def release(target: Target, constraint: str) -> int:
+    """Release held jobs and return how many."""
+    return _act(target, "Release", constraint, "released by AutoPyFactory")
+
+
+def _act(target: Target, action: str, constraint: str, reason: str) -> int:
+    word = getattr(_bindings().JobAction, action)
+    done = _ask(target, lambda schedd: schedd.act(word, constraint, reason))
     return int(done["TotalSuccess"]) if done is not None else 0

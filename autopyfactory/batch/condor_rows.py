@@ -149,6 +149,7 @@ def _minutes(seconds: int) -> int:
 
 
 _NO_OUTPUT = {"+TransferOutput": '""'}
+# HTCondor removes such a job where it would hold another one, and the reason with it: none of the later rows has it.
 _NONESSENTIAL = {"+Nonessential": "True"}
 _HOST = Form("ce1.example.org:9619", 9619)
 _GATEKEEPER = Form("gk01.example.org/jobmanager-pbs", path=r"(?:/\S+)?")
@@ -161,7 +162,6 @@ _PLAIN = CondorRow(
     Form("cm1.example.org:9618", 9618),
     {
         **_NO_OUTPUT,
-        **_NONESSENTIAL,
         "+remote_jobuniverse": "5",
         "+remote_ShouldTransferFiles": '"YES"',
         "+remote_WhenToTransferOutput": '"ON_EXIT"',
@@ -201,7 +201,7 @@ CONDOR_ROWS: dict[tuple[str, str], CondorRow] = {
         _ce,
         "condor {host} {host}:{port}",
         _HOST,
-        {**_NO_OUTPUT, **_NONESSENTIAL},
+        _NO_OUTPUT,
         required=("endpoint",),
         reads=("remote_schedd",),
         credentials=("proxy", "token"),
@@ -210,7 +210,6 @@ CONDOR_ROWS: dict[tuple[str, str], CondorRow] = {
         _arc,
         "arc https://{host}:{port}/arex/rest/1.0",
         Form("arc1.example.org:443", 443, r"(?:/(?:arex(?:/rest(?:/1\.0)?)?/?)?)?", url=True),
-        _NONESSENTIAL,
         required=("endpoint",),
         reads=("arc_resources", "arc_rte"),
         credentials=("proxy", "token"),

@@ -10,7 +10,7 @@ import pwd
 import shlex
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 from pydantic import Field, model_validator
 
-from autopyfactory.batch import Context, Order, pilot_environment, pilot_tags
-from autopyfactory.batch.fork_files import ForkFiles, ForkFilesView, Record, alive, reap, terminate
+from autopyfactory.batch import ALL_STATES, Context, Order, fork_pilots, pilot_environment, pilot_tags
+from autopyfactory.batch.fork_files import ForkFiles, ForkFilesView, Record, alive, reap
 from autopyfactory.batch.fork_shim import CID
 from autopyfactory.batch.fork_slots import Pilot, Slots
 from autopyfactory.config.fields import Boolean, Duration, Options
@@ -27,6 +27,7 @@ from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
 from autopyfactory.errors import Refused, SourceError
 from autopyfactory.model import EndedPilot, PilotGroup, PilotReport, PilotState, Submitted
+from autopyfactory.model import Pilot as Listed
 
 log = logging.getLogger(__name__)
 
@@ -185,18 +186,25 @@ class ForkHost:
                 one.record.submission for one in known if one is not None and all(pilot.ended for pilot in one.pilots)
             )
 
-    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
+    def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Listed]:
+        """List our pilots in these states, of one queue or of all. Raises SourceError."""
+        with self._source_errors():
+            found = fork_pilots.listed(self._files.folder, self._context.factory.id)
+            return [pilot for pilot in found if queue in {"", pilot.queue} and pilot.state in states]
+
+    def remove_pilots(self, pilots: Sequence[Listed]) -> int:
         """Drop waiting pilots, tell running ones to end (TERM, after the grace KILL). Raises SourceError."""
-        with self._changed, self._source_errors():
-            self._open()
-            self._look_at(self._slots.waiting(queue))
-            waiting = list(self._slots.waiting(queue))
-            running = [pilot for pilot in self._slots.running.values() if pilot.record.queue == queue]
-            chosen = waiting * (PilotState.PENDING in states) + running * (PilotState.RUNNING in states)
-            for pilot in chosen:
-                self._remove(pilot)
-            self._changed.notify_all()
-            return len(chosen)
+        with self._source_errors():
+            count = sum(fork_pilots.remove(self._files.folder, pilot) for pilot in pilots)
+            with self._changed:
+                if self._starter is not None:
+                    self._look_at(self._slots.waiting())
+                self._changed.notify_all()
+            return count
+
+    def release_pilots(self, pilots: Sequence[Listed]) -> int:
+        """Do nothing: this host holds no pilot."""
+        return 0
 
     def close(self) -> None:
         """Start no more pilots; running ones go on, waiting ones are kept for the next start."""
@@ -298,7 +306,7 @@ class ForkHost:
         end = self._files.end(pilot.cid) or {}
         self._slots.leave(pilot)
         fault = end.get("fault", "")
-        began, ended = self._files.began(pilot.cid), end.get("at")
+        began, ended = self._files.claimed(pilot.cid), end.get("at")
         pilot.ended = EndedPilot(
             pilot.cid,
             pilot.record.queue,
@@ -319,12 +327,6 @@ class ForkHost:
         if fault and fault != self._fault:
             log.warning("%s: pilot %s %s", self.name, pilot.cid, fault, extra={"queue": pilot.record.queue})
         self._fault = fault
-
-    def _remove(self, pilot: Pilot) -> None:
-        # Its guard need not be the one we started: one of an earlier factory may have claimed it first.
-        if self._files.claim(pilot.cid) is not None or not self._files.drop(pilot.cid, "removed before it started"):
-            terminate(self._files.claim(pilot.cid) or "")
-        self._look(pilot)
 
     def _start_pilots(self) -> None:
         while True:

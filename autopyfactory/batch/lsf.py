@@ -113,6 +113,7 @@ class Lsf(CommandBatch):
 
     source_kind: ClassVar[str] = "lsf"
     programs: ClassVar[tuple[str, ...]] = ("bsub", "bjobs", "bkill")
+    releasing: ClassVar[tuple[str, ...]] = ("bresume",)
     SourceOptions: ClassVar[type[Options]] = LsfOptions
     QueueOptions: ClassVar[type[Options]] = LsfQueueOptions
 

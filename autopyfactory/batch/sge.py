@@ -106,6 +106,7 @@ class Sge(CommandBatch):
 
     source_kind: ClassVar[str] = "sge"
     programs: ClassVar[tuple[str, ...]] = ("qsub", "qstat", "qdel", "qacct")
+    releasing: ClassVar[tuple[str, ...]] = ("qmod", "-cj")
     SourceOptions: ClassVar[type[Options]] = SgeOptions
     QueueOptions: ClassVar[type[Options]] = SgeQueueOptions
 

@@ -122,6 +122,7 @@ class Slurm(CommandBatch):
 
     source_kind: ClassVar[str] = "slurm"
     programs: ClassVar[tuple[str, ...]] = ("sbatch", "squeue", "scancel")
+    releasing: ClassVar[tuple[str, ...]] = ("scontrol", "release")
     SourceOptions: ClassVar[type[Options]] = SlurmOptions
     QueueOptions: ClassVar[type[Options]] = SlurmQueueOptions
 

@@ -45,7 +45,8 @@ class Tally:
     """A poll's answer, added up: pilots by queue and by submission, the host of each submission.
 
     `live` counts the pilots in flight of each submission that has any; `waiting_at` are pilots that have not
-    started, by queue and endpoint. `by_type` are a queue's pilots by the resource type of their shape.
+    started and `held_at` held ones, by queue and endpoint. `by_type` are a queue's pilots by the resource type of
+    their shape.
     """
 
     by_queue: Mapping[str, PilotCounts] = field(default_factory=dict)
@@ -56,6 +57,7 @@ class Tally:
     waiting_at: Mapping[tuple[str, str], int] = field(default_factory=dict)
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
     by_type: Mapping[tuple[str, str], PilotCounts] = field(default_factory=dict)
+    held_at: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def of(self, queue: str, resource_type: str = "") -> PilotCounts:
         """Return a queue's pilots, or those that answer the demand of one type: its own and those without a type."""
@@ -73,6 +75,7 @@ def tally(groups: Sequence[PilotGroup], troubles: Mapping[str, Trouble] | None =
     hosts: dict[str, str] = {}
     live: Counter[str] = Counter()
     waiting_at: Counter[tuple[str, str]] = Counter()
+    held_at: Counter[tuple[str, str]] = Counter()
     for group in groups:
         states[group.queue][group.state] += group.count
         types[group.queue, tagged_type(group.shape)][group.state] += group.count
@@ -82,30 +85,12 @@ def tally(groups: Sequence[PilotGroup], troubles: Mapping[str, Trouble] | None =
             live[group.submission] += group.count
         if group.state in _WAITING:
             waiting_at[group.queue, group.endpoint] += group.count
+        if group.state is PilotState.HELD:
+            held_at[group.queue, group.endpoint] += group.count
     by_queue = {queue: PilotCounts(**counts) for queue, counts in states.items()}
     in_flight = sum(counts.in_flight for counts in by_queue.values())
     by_type = {key: PilotCounts(**counts) for key, counts in types.items()}
-    return Tally(by_queue, shown, hosts, live, in_flight, waiting_at, troubles or {}, by_type)
-
-
-def least_loaded(
-    endpoints: Sequence[str],
-    queue: str,
-    answer: Tally,
-    sent: Mapping[str, int],
-    holes: frozenset[str] = frozenset(),
-) -> str:
-    """Return the endpoint that a queue's next pilots go to: one that works, with the fewest pilots waiting there.
-
-    `sent` are those that the answer cannot show yet, `holes` endpoints that swallow pilots. "" where the queue
-    names no endpoint.
-    """
-
-    def load(endpoint: str) -> tuple[bool, int]:
-        waiting = answer.waiting_at.get((queue, endpoint), 0) + sent.get(endpoint, 0)
-        return endpoint in answer.troubles or endpoint in holes, waiting
-
-    return min(endpoints, key=load, default="")
+    return Tally(by_queue, shown, hosts, live, in_flight, waiting_at, troubles or {}, by_type, held_at)
 
 
 class PilotSource:

@@ -105,6 +105,7 @@ class Torque(CommandBatch):
 
     source_kind: ClassVar[str] = "torque"
     programs: ClassVar[tuple[str, ...]] = ("qsub", "qstat", "qdel")
+    releasing: ClassVar[tuple[str, ...]] = ("qrls",)
     QueueOptions: ClassVar[type[Options]] = TorqueQueueOptions
 
     @staticmethod

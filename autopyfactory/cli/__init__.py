@@ -23,6 +23,7 @@ COMMANDS = {
     "resume": "autopyfactory.cli.operate:resume",
     "drain": "autopyfactory.cli.operate:drain",
     "downtime": "autopyfactory.cli.downtime:downtime",
+    "kill": "autopyfactory.cli.kill:kill",
     "plan": "autopyfactory.cli.plan:plan",
     "record": "autopyfactory.cli.record:record",
     "demo": "autopyfactory.cli.demo:demo",

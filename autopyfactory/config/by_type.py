@@ -29,7 +29,8 @@ def build(texts: Mapping[str, str]) -> tuple[QueueOptions | None, dict[str, dict
     for name, row in rows.items():
         one, wrong = build_model(QueueOptions, {**common, **row})
         more += wrong
-        types[name] = {option: getattr(one, option) for option in row}
+        if one is not None:
+            types[name] = {option: getattr(one, option) for option in row}
     if options is not None and types:
         options = options.model_copy(update={option: _largest(types, option) for option in next(iter(types.values()))})
     return options, types, [*faults, *dict.fromkeys(more)]

@@ -85,7 +85,7 @@ def _max_pending(ask: Ask, state: QueueState) -> Outcome | None:
 
 def _max_held(ask: Ask, state: QueueState) -> Outcome | None:
     """Lower n to one probe at a time while more pilots are held than the option allows."""
-    held, most = state.pilots.held, state.options.max_held
+    held, most = state.pilots.held if state.held is None else state.held, state.options.max_held
     if held <= most:
         return None
     pace = f"one probe every {state.options.max_held_probe:.0f} s, when none waits"
@@ -96,6 +96,8 @@ def _max_held(ask: Ask, state: QueueState) -> Outcome | None:
 
 def _endpoint(ask: Ask, state: QueueState) -> Outcome | None:
     """Lower n to one probe at a time while the endpoint does not work; pilots that wait there are probes enough."""
+    if state.trial:
+        return _at_most(ask, 1, state.trial)
     if not state.trouble:
         return None
     pace = state.options.max_held_probe
@@ -131,7 +133,10 @@ LIMITS = (
         "endpoint",
         Kind.LIMIT,
         _endpoint,
-        formula="n = min(n, 1) when P = 0 and the last submission is at least `max_held.probe` ago, else 0",
+        formula=(
+            "at a CE in trouble n = min(n, 1) when P = 0 and the last submission is at least `max_held.probe` ago, else"
+            " 0; n = min(n, 1) where one of several endpoints refused and is tried again"
+        ),
         example="a CE is unreachable: one pilot every 10 minutes goes there, and none while one waits for it",
         unknown="an endpoint of which nothing bad is known works",
     ),

@@ -58,7 +58,8 @@ class QueueState:
 
     `left` are pilots that left pending after the time the demand figures speak of. `ramp` is the most
     that may be submitted while a queue comes back from an outage; None: no ramp. `trouble` tells what is
-    wrong with the endpoint that pilots would go to, "" when nothing is. `quiet` are the seconds since the
+    wrong with the endpoint that pilots would go to, "" when nothing is; `trial` why it gets a single pilot now.
+    `held` are the held pilots that count, None: all of the queue's. `quiet` are the seconds since the
     queue last submitted, `cycle` counts its cycles from 0, `transferring` its jobs whose output is on its way.
     `downtimes` are those announced, `walltime` is that of a pilot where it is known, `endings` tells how its last
     pilots there ended.
@@ -73,6 +74,8 @@ class QueueState:
     ramp: int | None = None
     budget: Budget | None = None
     trouble: str = ""
+    trial: str = ""
+    held: int | None = None
     quiet: float = math.inf
     cycle: int = 0
     transferring: int | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autopyfactory.batch import Order
+from autopyfactory.batch import Order, remove
 from autopyfactory.batch.commands import CommandBatch
 from autopyfactory.config.models import QueueConfig, QueueOptions
 from autopyfactory.errors import Ambiguous, SourceError
@@ -149,13 +149,13 @@ def hung_server(site: BatchSite, batch: CommandBatch) -> None:
         with pytest.raises(SourceError, match="no answer within"):
             batch.poll()
         with pytest.raises(SourceError, match="no answer within"):
-            batch.remove("HUNG", frozenset(PilotState))
+            remove(batch, "HUNG", frozenset(PilotState))
     finally:
         site.system.resume()
     assert not [group for group in batch.poll().groups if group.queue == "HUNG"]
     assert len(batch.submit(order).cids) == 2
     assert sum(group.count for group in batch.poll().groups if group.queue == "HUNG") == 2
-    assert batch.remove("HUNG", frozenset(PilotState)) == 2
+    assert remove(batch, "HUNG", frozenset(PilotState)).total() == 2
 
 
 def alive(site: BatchSite) -> dict[str, str]:

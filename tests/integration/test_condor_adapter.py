@@ -302,6 +302,37 @@ def test_remove_takes_only_the_states_it_is_told(local: Driver, base: Path) -> N
     assert local.call("remove", queue="QR", states=["running"]) == 2
 
 
+def test_pilots_one_by_one_are_released_and_removed(local: Driver, pool: Pool, base: Path) -> None:
+    wrapper, long = str(base / "wrapper.sh"), {"TEST_SLEEP": "60"}
+    began = time.time()
+    cids = local.call("submit", order="one", count=3, executable=wrapper, queue="Q One", environment=long)
+    local.call("submit", order="two", count=1, executable=wrapper, queue="q one", environment=long)
+    until(lambda: counts(local, "one") == {"running": 3})
+    pool.run(["condor_hold", *cids[:2]])
+    until(lambda: counts(local, "one") == {"running": 1, "held": 2})
+    pilots = {pilot["cid"]: pilot for pilot in local.call("pilots", queue="Q One")}
+    assert sorted(pilots) == sorted(cids)
+    held, running = pilots[cids[0]], pilots[cids[2]]
+    assert (held["state"], held["hold_code"], held["releases"]) == ("held", 1, 0)
+    assert held["hold_reason"].startswith("via condor_hold")
+    assert (running["state"], running["hold_code"], running["submission"]) == ("running", None, "one")
+    assert began - 2 <= running["submitted"] <= running["since"] <= time.time() + 2
+    assert [pilot["cid"] for pilot in local.call("pilots", queue="Q One", states=["running"])] == [cids[2]]
+    assert len(local.call("pilots", queue="q one")) == 1
+
+    assert local.call("tend", action="release", pilots=[*pilots.values()]) == 2
+    until(lambda: counts(local, "one") == {"running": 3})
+    # They were listed as held and are so no more.
+    assert local.call("tend", action="remove", pilots=[held]) == 0
+    pool.run(["condor_hold", cids[0]])
+    again = until(lambda: local.call("pilots", queue="Q One", states=["held"]))
+    assert [(pilot["cid"], pilot["releases"]) for pilot in again] == [(cids[0], 1)]
+    assert local.call("tend", action="remove", pilots=again) == 1
+    until(lambda: counts(local, "one") == {"running": 2})
+    for queue in ("Q One", "q one"):
+        local.call("remove", queue=queue, states=["running", "pending"])
+
+
 @pytest.mark.parametrize("spool", [False, True])
 def test_nasty_arguments_and_environment_arrive_intact(drive: Callable[..., Driver], base: Path, spool: bool) -> None:
     driver = drive(spool=spool, position=2)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from autopyfactory.batch import Context
+from autopyfactory.batch import Context, remove
 from autopyfactory.batch.lsf import Lsf, LsfOptions
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import FactoryOptions
@@ -44,7 +44,7 @@ def test_all_faults_and_removal(site: BatchSite, daemon: Callable[..., Daemon], 
     options = LsfOptions(bin_dir=site.system.bin, deadline=2.0, tables=True)
     lsf = Lsf("local", options, Context(factory, Clock()))
     assert sum(group.count for group in lsf.poll().groups) == 5
-    assert lsf.remove("LONG", frozenset({PilotState.PENDING, PilotState.RUNNING})) == 5
+    assert remove(lsf, "LONG", frozenset({PilotState.PENDING, PilotState.RUNNING})).total() == 5
     until(lambda: not alive(site), 10, "all are removed")
     faults = [end.fault for end in lsf.poll().ended]
     assert faults == ["removed"] * 5

@@ -292,7 +292,8 @@ def test_downtimes_that_nobody_can_read_block(
 ) -> None:
     (tmp_path / "downtimes.json").write_text("{")
     start(config(tmp_path, queue("Q0")))
-    blocked = watch.cycles("Q0")["Q0"].blocked
+    watch.cycles("Q0")
+    blocked = watch.last("Q0").blocked
     assert blocked is not None
     assert "downtimes.json is damaged" in blocked.reason
     assert not journal.submitted

@@ -12,7 +12,7 @@ from threading import Event
 from typing import Any, ClassVar
 
 from autopyfactory.assess import Standstill
-from autopyfactory.batch import Order
+from autopyfactory.batch import ALL_STATES, Order
 from autopyfactory.batch.order import shape_of
 from autopyfactory.batch.source import PilotSource
 from autopyfactory.board import Board
@@ -35,6 +35,7 @@ from autopyfactory.model import (
     Submitted,
     tagged_type,
 )
+from autopyfactory.model import Pilot as Listed
 from autopyfactory.outcomes import Outcomes
 from autopyfactory.sched.options import RuleOptions
 
@@ -85,6 +86,7 @@ class Pilot:
     shape: str
     state: PilotState = PilotState.PENDING
     started: float = 0.0
+    since: float = 0.0
     ended: float = 0.0
     code: int = 0
 
@@ -184,7 +186,7 @@ class Pool:
         running = sum(pilot.state is PilotState.RUNNING for pilot in self.pilots.values())
         for pilot in list(self.pilots.values()):
             if pilot.state is PilotState.PENDING and self.hold:
-                pilot.state = PilotState.HELD
+                pilot.state, pilot.since = PilotState.HELD, now
             elif pilot.state is PilotState.PENDING and self._may_start(pilot, now) and running < self.slots:
                 running += 1
                 self._start(pilot, now)
@@ -211,6 +213,19 @@ class Pool:
         for cid in [cid for cid, pilot in self.pilots.items() if pilot.state is PilotState.HELD]:
             self.gone[cid] = self.pilots.pop(cid)
 
+    def remove(self, cid: str) -> bool:
+        if cid not in self.pilots:
+            return False
+        self.gone[cid] = self.pilots.pop(cid)
+        return True
+
+    def release(self, cid: str) -> bool:
+        pilot = self.pilots.get(cid)
+        if pilot is None or pilot.state is not PilotState.HELD:
+            return False
+        pilot.state, pilot.since = PilotState.PENDING, self.clock.now()
+        return True
+
     def shown(self) -> list[Pilot]:
         if self.hidden:
             return []
@@ -235,7 +250,7 @@ class Pool:
     def _start(self, pilot: Pilot, now: float) -> None:
         if self.wms.take(pilot.wmsqueue, tagged_type(pilot.shape)):
             self.served += 1
-            pilot.state, pilot.started = PilotState.RUNNING, now
+            pilot.state, pilot.started, pilot.since = PilotState.RUNNING, now, now
             if not self.run_for:
                 self._end(pilot, now, self.code)
         else:
@@ -310,8 +325,21 @@ class PoolBatch:
         past = {pilot.submission for pilot in self.pool.gone.values()}
         return frozenset(name for name in submissions if name in past - alive)
 
-    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
-        return 0
+    def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Listed]:
+        self._may_fail()
+        return [
+            Listed(p.cid, p.queue, p.state, p.cid, p.submission, "pool", p.born, p.since or p.born)
+            for p in self.pool.shown()
+            if queue in {"", p.queue} and p.state in states
+        ]
+
+    def remove_pilots(self, pilots: Sequence[Listed]) -> int:
+        self._may_fail()
+        return sum(self.pool.remove(pilot.id) for pilot in pilots)
+
+    def release_pilots(self, pilots: Sequence[Listed]) -> int:
+        self._may_fail()
+        return sum(self.pool.release(pilot.id) for pilot in pilots)
 
     def close(self) -> None:
         pass

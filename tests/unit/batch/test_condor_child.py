@@ -80,7 +80,7 @@ def schedd(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSchedd]:
         Collector=lambda pool=None: collector,
         DaemonType=SimpleNamespace(Schedd=1),
         QueryOpt=SimpleNamespace(GroupBy=2),
-        JobAction=SimpleNamespace(Remove="remove"),
+        JobAction=SimpleNamespace(Remove="remove", Release="release"),
         Submit=dict,
         HTCondorException=HTCondorException,
         version=lambda: "$CondorVersion: 25.14.1 2026-09-24 BuildID: y $",
@@ -212,7 +212,14 @@ def test_the_history_is_read_to_the_last_record_wanted_and_no_further(schedd: Fa
 
 def test_remove_tells_how_many(schedd: FakeSchedd) -> None:
     assert condor_child.remove(TARGET, "JobStatus == 1") == 4
-    assert schedd.done == [("remove", "JobStatus == 1")]
+    assert condor_child.release(TARGET, "JobStatus == 5") == 4
+    assert schedd.done == [("remove", "JobStatus == 1"), ("release", "JobStatus == 5")]
+
+
+def test_pilots_one_by_one_and_no_more_than_wanted(schedd: FakeSchedd) -> None:
+    schedd.jobs = [{"ClusterId": 1, "ProcId": n, "GridJobId": Undefined.UNDEFINED, "Owner": "x"} for n in range(5)]
+    found = condor_child.pilots(TARGET, "true", 2)
+    assert found == ({"ClusterId": 1, "ProcId": 0}, {"ClusterId": 1, "ProcId": 1})
 
 
 @pytest.mark.parametrize(("config", "given", "seen"), [("/c", "/other", "/c"), ("", "/given", "/given")])
