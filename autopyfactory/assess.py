@@ -1,20 +1,18 @@
 """What a cycle observed, turned into what the rules read, or into the reason why there can be no decision. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 from autopyfactory.batch.source import Tally
 from autopyfactory.board import claim_of
 from autopyfactory.config.models import QueueConfig
 from autopyfactory.credentials import Chosen
 from autopyfactory.errors import FactoryError, SourceError, UnknownWmsqueue
-from autopyfactory.model import Blocked, JobCount, PilotCounts, Site, Snapshot
+from autopyfactory.model import Blocked, CycleReport, Input, JobCount, PilotCounts, Site, Snapshot
+from autopyfactory.observe import served
 from autopyfactory.sched.demand import Claim, Demand, job_cores, part
 from autopyfactory.sched.gates import KNOWN
 from autopyfactory.sched.rule import Need, QueueState
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +66,12 @@ def obstacle(observed: Observed, needed: frozenset[Need]) -> Blocked | None:
 
 
 def state_of(
-    queue: QueueConfig, observed: Observed, *, pilots: PilotCounts, left: int, siblings: Sequence[Claim]
+    queue: QueueConfig, observed: Observed, mine: Claim, siblings: Sequence[Claim], *, pilots: PilotCounts, left: int
 ) -> QueueState:
     """Turn what was observed into what the rules of a queue, or of a part of it, read."""
     site = observed.site.value if isinstance(observed.site, Snapshot) else None
     demand = transferring = None
     if isinstance(observed.jobs, Snapshot):
-        mine = claim_of(queue, pilots.waiting + left)
         transferring = sum(cell.by_status.get("transferring", 0) for cell in observed.jobs.value if mine.counts(cell))
         demand = demand_of(queue, observed.jobs.value, site, mine, siblings)
     walltime = queue.options.walltime
@@ -90,6 +87,7 @@ def together(parts: Sequence[QueueState], pilots: PilotCounts) -> QueueState:
         sum(demand.activated for demand in demands),
         sum(demand.gross for demand in demands),
         sum(demand.surplus for demand in demands),
+        next((demand.testing for demand in demands), ()),
     )
     left = sum(part.left for part in parts)
     transferring = sum(part.transferring or 0 for part in parts) if demands else None
@@ -107,15 +105,7 @@ def demand_of(
         cell.resource_type: job_cores(cell.resource_type, options.job_cores, site_cores, options.cores)
         for cell in cells
     }
-    return part(cells, mine, siblings, share=options.share, cores_of=cores_of)
-
-
-def answer(ask: Callable[[], Snapshot[T]]) -> Snapshot[T] | FactoryError:
-    """Return what a source says, or the error that came instead."""
-    try:
-        return ask()
-    except FactoryError as error:
-        return error
+    return part(served(cells, site), mine, siblings, share=options.share, cores_of=cores_of)
 
 
 def unknown(what: str, error: FactoryError | None) -> Blocked:
@@ -132,4 +122,22 @@ def activated(observed: Observed, queue: QueueConfig) -> int | None:
     if not isinstance(observed.jobs, Snapshot):
         return None
     claims = [claim_of(part) for part in queue.parts]
-    return sum(cell.activated for cell in observed.jobs.value if any(claim.counts(cell) for claim in claims))
+    cells = served(observed.jobs.value, observed.site.value if isinstance(observed.site, Snapshot) else None)
+    return sum(cell.activated for cell in cells if any(claim.counts(cell) for claim in claims))
+
+
+def witnessed(report: CycleReport, observed: Observed, queue: QueueConfig, siblings: Sequence[str]) -> CycleReport:
+    """Add to a report what was observed, for the record and for `plan`; of several wmsqueues the queue's own."""
+    answers: dict[str, object] = {"pilots": observed.pilots, "demand": observed.jobs, "site": observed.site}
+    heard = {what: answer for what, answer in answers.items() if isinstance(answer, Snapshot)}
+    jobs = observed.jobs.value if isinstance(observed.jobs, Snapshot) else None
+    if jobs is not None:
+        jobs = tuple(cell for cell in jobs if not cell.wmsqueue or cell.wmsqueue in queue.options.wmsqueues)
+    return replace(
+        report,
+        interval=queue.options.interval,
+        inputs=tuple(Input(what, answer.source, answer.age(report.at)) for what, answer in heard.items()),
+        jobs=jobs,
+        site=observed.site.value if isinstance(observed.site, Snapshot) else None,
+        siblings=tuple(siblings) if observed.jobs is not None else (),
+    )

@@ -6,7 +6,8 @@ queues never spend the same pilot of `max_per_factory`, and siblings see each ot
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from autopyfactory.batch.source import PilotSource
 from autopyfactory.config.models import QueueConfig
@@ -14,19 +15,29 @@ from autopyfactory.sched.demand import Claim
 from autopyfactory.sched.rule import Budget
 
 
+@dataclass(slots=True)
+class Group:
+    """Wmsqueues that are served by the same queues, directly or through each other, and the claims on them."""
+
+    wmsqueues: dict[str, None] = field(default_factory=dict)
+    claims: list[str] = field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The last word of a queue, or of its part for one resource type: its claim on a wmsqueue.
+    """The last word of a queue, or of its part for one resource type: its claim on its wmsqueues.
 
     One that has not had its first cycle claims its part, and what its last submission on record may have
     left waiting: to be asked for twice is worse than late.
     """
 
     queue: str
-    wms: str
-    wmsqueue: str
     claim: Claim
+    group: Group
     resource_type: str = ""
+    by_drain: bool = False
+    started: int | None = None
+    """Pilots that started there lately; None: nobody has said yet."""
 
 
 def claim_of(queue: QueueConfig, waiting: int = 0, *, active: bool = True) -> Claim:
@@ -40,6 +51,9 @@ def claim_of(queue: QueueConfig, waiting: int = 0, *, active: bool = True) -> Cl
         frozenset(options.resource_types),
         waiting,
         active,
+        jobs_per_pilot=options.jobs_per_pilot,
+        wmsqueues=frozenset(options.wmsqueues),
+        test_labels=frozenset(options.test_labels),
     )
 
 
@@ -63,7 +77,6 @@ class Board:
         self._sources: tuple[PilotSource, ...] = ()
         self._standings: dict[str, Standing] = {}
         self._wishes: dict[str, int | None] = {}
-        self._by_wmsqueue: dict[tuple[str, str], list[str]] = {}
 
     def configure(
         self, queues: Mapping[str, QueueConfig], sources: Iterable[PilotSource], max_per_factory: int | None
@@ -73,24 +86,65 @@ class Board:
             self._maximum = max_per_factory
             self._sources = tuple(sources)
             old = self._standings
-            self._standings, self._by_wmsqueue = {}, {}
+            self._standings = {}
             self._wishes = {name: self._wishes.get(name) for name in queues}
+            groups = _groups(queues.values())
             for part in (part for queue in queues.values() for part in queue.parts):
                 before = old.get(part.claim)
                 waiting = before.claim.waiting if before else self._recorded(part.name, part.resource_type)
                 claim = claim_of(part, waiting, active=before is None or before.claim.active)
-                place = (part.options.wms, part.options.wmsqueue)
-                self._standings[part.claim] = Standing(part.name, *place, claim, part.resource_type)
-                self._by_wmsqueue.setdefault(place, []).append(part.claim)
+                self._standings[part.claim] = Standing(
+                    part.name,
+                    claim,
+                    groups[part.name],
+                    part.resource_type,
+                    part.options.weight_by == "drain",
+                    before.started if before else None,
+                )
+
+    def reach(self, queue: QueueConfig) -> tuple[str, ...]:
+        """Return all wmsqueues that a queue's siblings serve, its own included."""
+        standing = self._standings.get(queue.parts[0].claim)
+        return tuple(standing.group.wmsqueues) if standing else queue.options.wmsqueues
 
     def siblings(self, claim: str) -> list[Claim]:
-        """Return all other claims on the same wmsqueue."""
+        """Return all other claims on the same wmsqueues, or on others that these claims connect."""
         me = self._standings.get(claim)
         if me is None:
             return []
-        names = self._by_wmsqueue[me.wms, me.wmsqueue]
-        others = (self._standings[name] for name in names if name != claim)
-        return [replace(other.claim, fresh=self._fresh(other.queue, other.resource_type)) for other in others]
+        others = (self._standings[name] for name in me.group.claims if name != claim)
+        return [
+            replace(
+                other.claim,
+                weight=self.weight(other.claim),
+                fresh=self._fresh(other.queue, other.resource_type),
+            )
+            for other in others
+        ]
+
+    def weight(self, claim: Claim) -> Fraction:
+        """Return the weight of a claim among its siblings, which may go by how many pilots started there lately.
+
+        The weights of those that do so are in proportion to that number, the least a tenth of the greatest, so
+        that a place where nothing started is still tried; their mean factor is 1.
+        """
+        me = self._standings.get(claim.queue)
+        if me is None or not me.by_drain:
+            return claim.weight
+        group = [self._standings[name] for name in me.group.claims]
+        started = {one.claim.queue: one.started for one in group if one.by_drain}
+        top = max((number for number in started.values() if number), default=1)
+        factors = {
+            name: Fraction(top) if number is None else max(Fraction(number), Fraction(top, 10))
+            for name, number in started.items()
+        }
+        return claim.weight * factors[claim.queue] * len(factors) / sum(factors.values())
+
+    def drained(self, claim: str, started: int) -> None:
+        """Note how many pilots of a claim started lately."""
+        standing = self._standings.get(claim)
+        if standing is not None and standing.by_drain:
+            self._standings[claim] = replace(standing, started=started)
 
     def names_of(self, claims: Iterable[Claim], but: str) -> tuple[str, ...]:
         """Return the queues behind those of the claims that can submit now, one excepted."""
@@ -131,3 +185,21 @@ class Board:
         known = standing.claim.waiting if waiting is None else waiting
         self._standings[claim] = replace(standing, claim=replace(standing.claim, waiting=known, active=active))
         self._wishes[standing.queue] = wish
+
+
+def _groups(queues: Iterable[QueueConfig]) -> dict[str, Group]:
+    """Return the group of each queue by name: queues that share a wmsqueue are in one, with all that they serve."""
+    listed = list(queues)
+    at: dict[tuple[str, str], Group] = {}
+    for queue in listed:
+        options = queue.options
+        met = {
+            id(at[options.wms, name]): at[options.wms, name] for name in options.wmsqueues if (options.wms, name) in at
+        }
+        mine = Group(dict.fromkeys(options.wmsqueues), [part.claim for part in queue.parts])
+        group = Group()
+        for other in (*met.values(), mine):
+            group.wmsqueues |= other.wmsqueues
+            group.claims += other.claims
+        at |= {(options.wms, name): group for name in group.wmsqueues}
+    return {queue.name: at[queue.options.wms, queue.options.wmsqueues[0]] for queue in listed}

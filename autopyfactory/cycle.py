@@ -13,22 +13,23 @@ from autopyfactory.assess import (
     Observed,
     Standstill,
     activated,
-    answer,
     obstacle,
     state_of,
     together,
     unknown,
+    witnessed,
 )
 from autopyfactory.batch import Order
 from autopyfactory.batch.source import PilotSource, Tally
-from autopyfactory.board import Board
+from autopyfactory.board import Board, claim_of
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import QueueConfig
 from autopyfactory.credentials import Chosen
 from autopyfactory.endpoints import Choice, Endpoints
 from autopyfactory.errors import Ambiguous, FactoryError, Refused
 from autopyfactory.ledger import Ledger, Outcome
-from autopyfactory.model import Blocked, CycleReport, Decision, Downtime, Input, PilotCounts, Snapshot, Step, Submitted
+from autopyfactory.model import Blocked, CycleReport, Decision, Downtime, PilotCounts, Snapshot, Step, Submitted
+from autopyfactory.observe import answer, ask_jobs, ask_site
 from autopyfactory.sched import asked, chain, decide, needs, slowed
 from autopyfactory.sched.endings import Endings
 from autopyfactory.sched.gates import downtime_of
@@ -114,7 +115,8 @@ class Cycle:
             observed = self._observe()
             with self._board.turn:
                 report, plan = self._decide(observed)
-                report = self._witnessed(report, observed)
+                claims = [claim for part in self._parts for claim in self._board.siblings(part.claim)]
+                report = witnessed(report, observed, self.queue, self._board.names_of(claims, self.queue.name))
             return self._submit_all(plan, report, observed.credentials, stopping)
         except Exception:
             # A bug: the siblings must not wait for what this queue cannot submit.
@@ -124,13 +126,15 @@ class Cycle:
             raise
 
     def _observe(self) -> Observed:
-        name, wms = self.queue.options.wmsqueue, self._wms
+        own, wms = self.queue.options.wmsqueues, self._wms
+        with self._board.turn:
+            reach = self._board.reach(self.queue)
         pilots = answer(self._source.snapshot)
         jobs = site = None
         if wms is not None and Need.DEMAND in self._needs:
-            jobs = answer(lambda: wms.jobs(name))
+            jobs = ask_jobs(wms, own, reach)
         if wms is not None and self._needs:
-            site = answer(lambda: wms.site(name))
+            site = ask_site(wms, own, reach)
         return Observed(pilots, jobs, site, self._standstill(self.queue.name), self._credentials())
 
     def _decide(self, observed: Observed) -> tuple[CycleReport, list[Planned]]:
@@ -215,20 +219,6 @@ class Cycle:
             endpoint=self._endpoint,
         )
 
-    def _witnessed(self, report: CycleReport, observed: Observed) -> CycleReport:
-        """Add what was observed, for the record and for `plan`."""
-        answers: dict[str, object] = {"pilots": observed.pilots, "demand": observed.jobs, "site": observed.site}
-        heard = {what: answer for what, answer in answers.items() if isinstance(answer, Snapshot)}
-        claims = [claim for part in self._parts for claim in self._board.siblings(part.claim)]
-        return replace(
-            report,
-            interval=self.queue.options.interval,
-            inputs=tuple(Input(what, answer.source, answer.age(report.at)) for what, answer in heard.items()),
-            jobs=observed.jobs.value if isinstance(observed.jobs, Snapshot) else None,
-            site=observed.site.value if isinstance(observed.site, Snapshot) else None,
-            siblings=self._board.names_of(claims, self.queue.name) if observed.jobs is not None else (),
-        )
-
     def _assess(self, observed: Observed, now: float) -> Assessed | Blocked:
         name = self.queue.name
         if observed.standstill:
@@ -265,7 +255,13 @@ class Cycle:
     def _state(self, part: QueueConfig, observed: Observed, snapshot: Snapshot[Tally]) -> QueueState:
         pilots = self._counts(snapshot, part)
         left = self._left(observed, pilots, part)
-        return state_of(part, observed, pilots=pilots, left=left, siblings=self._board.siblings(part.claim))
+        if part.options.weight_by == "drain":
+            since = self._clock.now() - part.options.weight_window
+            begun = self._source.left(part.name, since, pilots.waiting, part.resource_type) - pilots.held
+            self._board.drained(part.claim, max(0, begun))
+        mine = claim_of(part, pilots.waiting + left)
+        mine = replace(mine, weight=self._board.weight(mine))
+        return state_of(part, observed, mine, self._board.siblings(part.claim), pilots=pilots, left=left)
 
     def _choose_endpoint(self, pilots: Snapshot[Tally], now: float) -> Choice:
         rules = self.queue.rules

@@ -35,7 +35,7 @@ def sentence(report: CycleReport) -> str:
 
 
 def reasons(steps: tuple[Step, ...]) -> str:
-    """Return the steps that made the number: each with its result, the one that made it zero with its why.
+    """Return the steps that made the number: each with its result, the one that made it zero or a gate with its why.
 
     Of a queue that counts each resource type alone first those of each type, for example
     `SCORE ready 20, MCORE ready 7 > max_per_cycle 12`.
@@ -51,7 +51,7 @@ def reasons(steps: tuple[Step, ...]) -> str:
 
 def _way(steps: Sequence[Step]) -> str:
     told = [step for place, step in enumerate(steps) if place == 0 or step.after != step.before]
-    why = f" ({told[-1].why})" if steps[-1].after == 0 else ""
+    why = f" ({told[-1].why})" if steps[-1].after == 0 or "status" in told[-1].inputs else ""
     return " > ".join(f"{step.rule} {step.after}" for step in told) + why
 
 

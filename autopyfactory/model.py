@@ -125,12 +125,14 @@ class PilotReport:
     """What one poll of a batch source said about all pilots of this factory.
 
     `ended` holds pilots that were first seen as ended by this poll, each once in the life of the process;
-    `troubles` the endpoints behind the source that do not work, as the tag APF_ENDPOINT names them.
+    `troubles` the endpoints behind the source that do not work, as the tag APF_ENDPOINT names them. `speaks_of`
+    is the time of the oldest state in it, where a poll does not ask for all of them; None: its own beginning.
     """
 
     groups: tuple[PilotGroup, ...] = ()
     ended: tuple[EndedPilot, ...] = ()
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
+    speaks_of: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +171,16 @@ class PilotCounts:
 
 @dataclass(frozen=True, slots=True)
 class JobCount:
-    """Jobs of one wmsqueue in one cell of the WMS statistics, by WMS status (`activated`, `running`, ...)."""
+    """Jobs of one wmsqueue in one cell of the WMS statistics, by WMS status (`activated`, `running`, ...).
+
+    `wmsqueue` is set where cells of several stand together, `testing` where the site is in test.
+    """
 
     resource_type: str
     label: str
     by_status: Mapping[str, int]
+    wmsqueue: str = ""
+    testing: bool = False
 
     @property
     def activated(self) -> int:
@@ -199,11 +206,13 @@ class Downtime:
 class Site:
     """What the WMS's site table says of one wmsqueue; `cores` None: the table does not tell.
 
-    `downtimes` are those that the table announces, where a WMS has any.
+    `statuses` tells each one's where a queue and its siblings have several wmsqueues; `downtimes` are those that the
+    table announces, where a WMS has any.
     """
 
     status: str
     cores: int | None = None
+    statuses: Mapping[str, str] = field(default_factory=dict)
     downtimes: tuple[Downtime, ...] = ()
 
 

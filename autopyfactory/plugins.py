@@ -9,6 +9,7 @@ ALIASES: dict[str, dict[str, str]] = {
     "autopyfactory.batch": {
         "condor": "autopyfactory.batch.condor:CondorSchedd",
         "fork": "autopyfactory.batch.fork:ForkHost",
+        "globus": "autopyfactory.batch.globus:Globus",
         "lsf": "autopyfactory.batch.lsf:Lsf",
         "sge": "autopyfactory.batch.sge:Sge",
         "slurm": "autopyfactory.batch.slurm:Slurm",

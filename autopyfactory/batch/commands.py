@@ -29,6 +29,7 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from autopyfactory.batch import ALL_STATES, Context, Order
+from autopyfactory.batch.cids import Cids
 from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions, judge, own_account
 from autopyfactory.batch.commands_pilots import Pilots
 from autopyfactory.batch.commands_record import Record, RecordView
@@ -45,8 +46,6 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 200
 """Ids in one command: a command line has its limits."""
-
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class CommandBatch(ABC):
@@ -92,7 +91,7 @@ class CommandBatch(ABC):
         self._pilots = Pilots(context.factory.id, RecordView(folder) if context.looking else Record(folder))
         self._lock = threading.Lock()
         self._loaded = False
-        self._last_base = 0
+        self._cids = Cids(context.position)
         self._said: dict[str, str] = {}
 
     @abstractmethod
@@ -329,15 +328,8 @@ class CommandBatch(ABC):
             raise Refused(f"cannot make the log folder {order.log_dir}: {error.strerror}") from None
 
     def _base(self) -> str:
-        """Return the beginning of a submission's cids, never the same twice: from the time in milliseconds."""
-        with self._lock:
-            self._last_base = max(int(self._clock.now() * 1000), self._last_base + 1)
-            number, digits = self._last_base, ""
-        while number:
-            number, digit = divmod(number, 36)
-            digits = _DIGITS[digit] + digits
-        position = self._context.position
-        return f"{position}-{digits}" if position else digits
+        """Return what a submission's cids begin with."""
+        return self._cids.base(self._clock.now())
 
     def _once(self, topic: str, text: str) -> None:
         """Log a text when it is another one than the last on the topic."""

@@ -50,14 +50,14 @@ class Pilots:
 
     def lacking(self, began: float) -> list[str]:
         """Return the pilots that the last listing, which began at `began`, lacks, and count that against them."""
-        lacking = [pilot for pilot in self._alive() if pilot.accepted < began and pilot.id not in self._listed]
+        lacking = [pilot for pilot in self.alive() if pilot.accepted < began and pilot.id not in self._listed]
         for pilot in lacking:
             pilot.missed += 1
         return [pilot.id for pilot in lacking]
 
     def told(self, ends: Mapping[str, End], now: float) -> None:
         """Take in the ends of pilots that are listed no more; who is told of nowhere is gone after a while."""
-        for pilot in list(self._alive()):
+        for pilot in list(self.alive()):
             end = ends.get(pilot.id) if pilot.missed else None
             if end is None and pilot.missed >= PATIENCE and pilot.user not in self._unproven:
                 end = End(fault="" if pilot.state else VANISHED)
@@ -66,16 +66,20 @@ class Pilots:
 
     def groups(self) -> Iterator[PilotGroup]:
         """Return the living pilots that a listing has shown, by submission and state."""
-        counts = Counter((pilot.tags.submission, pilot.state) for pilot in self._alive() if pilot.state)
-        tags = {pilot.tags.submission: pilot.tags for pilot in self._alive()}
+        counts = Counter((pilot.tags.submission, pilot.state) for pilot in self.alive() if pilot.state)
+        tags = {pilot.tags.submission: pilot.tags for pilot in self.alive()}
         for (submission, state), count in counts.items():
             one = tags[submission]
             if state is not None:
                 yield PilotGroup(submission, one.queue, state, count, one.host, one.endpoint, one.shape)
 
+    def alive(self) -> Sequence[Pilot]:
+        """Return the pilots that have not ended."""
+        return [pilot for pilot in self._record.pilots.values() if pilot.end is None]
+
     def held(self) -> list[str]:
         """Return why pilots are held, by queue and the system's own words."""
-        counts = Counter((pilot.tags.queue, pilot.word) for pilot in self._alive() if pilot.state is PilotState.HELD)
+        counts = Counter((pilot.tags.queue, pilot.word) for pilot in self.alive() if pilot.state is PilotState.HELD)
         return [f"{word}, {count} of queue {queue}" for (queue, word), count in sorted(counts.items())]
 
     def hidden(self) -> list[str]:
@@ -83,7 +87,7 @@ class Pilots:
 
         Such a system may hide them, and what it does not show has not ended for that.
         """
-        return sorted({pilot.user for pilot in self._alive() if pilot.missed >= PATIENCE} & self._unproven)
+        return sorted({pilot.user for pilot in self.alive() if pilot.missed >= PATIENCE} & self._unproven)
 
     def news(self) -> tuple[EndedPilot, ...]:
         """Return the pilots that have ended since the last question."""
@@ -93,12 +97,12 @@ class Pilots:
     def over(self, submissions: frozenset[str]) -> frozenset[str]:
         """Return those of the submissions whose pilots have all ended."""
         known = {pilot.tags.submission for pilot in self._record.pilots.values()}
-        alive = {pilot.tags.submission for pilot in self._alive()}
+        alive = {pilot.tags.submission for pilot in self.alive()}
         return (submissions & known) - alive
 
     def listed(self, queue: str, states: frozenset[PilotState]) -> Iterator[model.Pilot]:
         """Return the pilots that the last listing showed in these states, of one queue or ("") of all."""
-        for pilot in self._alive():
+        for pilot in self.alive():
             tags, state = pilot.tags, pilot.state
             ours = tags.factory == self._factory and queue in {"", tags.queue}
             if ours and state is not None and state in states and pilot.id in self._listed:
@@ -113,14 +117,11 @@ class Pilots:
     def accounts(self, ids: Iterable[str]) -> dict[str, list[str]]:
         """Return those of the ids that are living pilots, by the account they run as ("": our own)."""
         found: dict[str, list[str]] = {}
-        alive = {pilot.id: pilot for pilot in self._alive()}
+        alive = {pilot.id: pilot for pilot in self.alive()}
         for id_ in ids:
             if id_ in alive:
                 found.setdefault(alive[id_].user, []).append(id_)
         return found
-
-    def _alive(self) -> Sequence[Pilot]:
-        return [pilot for pilot in self._record.pilots.values() if pilot.end is None]
 
     def _known(self, one: Seen, now: float) -> Pilot | None:
         """Return the pilot of a listed job, None for a foreign one.

@@ -239,7 +239,8 @@ class PilotSource:
         began = self._clock.now()
         report: PilotReport = self.batch.poll()
         self._ended += report.ended
-        return Snapshot(tally(report.groups, report.troubles), self.name, began, began)
+        speaks_of = began if report.speaks_of is None else min(began, report.speaks_of)
+        return Snapshot(tally(report.groups, report.troubles), self.name, began, speaks_of)
 
     def _compare(self, snapshot: Snapshot[Tally]) -> None:
         """Compare a good answer with what was submitted; called before any queue sees the answer."""

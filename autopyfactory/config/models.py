@@ -80,7 +80,7 @@ class QueueOptions(Options):
 
     enabled: Boolean = Field(True, description="no: the queue is configured and not served")
     wms: str = Field("", description="[wms NAME] that knows its jobs; empty: rules that need demand are refused")
-    wmsqueue: str = Field("", description="its name in the WMS")
+    wmsqueue: str = Field("", description="its name in the WMS, or several by commas, whose jobs are added")
     batchqueue: str = Field("", description="queue or partition behind the CE or in the batch system")
     backend: str = Field(description="what it submits to: condor, fork, ...")
     type: str = Field("", description="type of the backend")
@@ -92,6 +92,18 @@ class QueueOptions(Options):
     rules: Words = Field(("ready",), description="the makers of the decision, in order")
     share: Number = Field(Fraction(1), ge=0, le=1, description="this factory's part of the wmsqueue's demand, 0 to 1")
     weight: Number = Field(Fraction(1), ge=0, description="this queue's weight among its siblings")
+    weight_by: Literal["itself", "drain"] = Field(
+        "itself",
+        alias="weight.by",
+        description="drain: the weight is multiplied by how many pilots started here lately",
+    )
+    weight_window: Duration = Field(
+        3600.0, ge=60, le=3600, alias="weight.window", description="how long a pilot counts as started lately"
+    )
+    jobs_per_pilot: Number = Field(Fraction(1), gt=0, description="jobs that one pilot runs, one after the other")
+    test_labels: Words = Field(
+        ("test",), description="labels of the jobs that pilots of ordinary labels get while the site is in test"
+    )
     labels: Words = Field((), description="job labels that count; empty: all")
     resource_types: Words = Field((), description="resource types that count; empty: all")
     split: Boolean = Field(
@@ -109,6 +121,11 @@ class QueueOptions(Options):
     proxy: Words = Field((), description="X.509 proxy for the pilot: credential sections in order, or a path")
     token: Words = Field((), description="token that authenticates us to a CE: credential sections, or a path")
     submit_user: str = Field("", description="account the pilots run as, where the backend can choose")
+
+    @property
+    def wmsqueues(self) -> tuple[str, ...]:
+        """Return the names in the WMS, at least one, which may be empty."""
+        return tuple(dict.fromkeys(words(self.wmsqueue))) or ("",)
 
     @property
     def whole_memory(self) -> int | None:

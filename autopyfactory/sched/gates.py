@@ -18,6 +18,13 @@ DEFAULT_OFFLINE = 0
 _BLOCKED = "blocked while the site's status is unknown or a word that nobody knows"
 
 
+def _why(state: QueueState, status: str) -> str:
+    testing = state.demand.testing if state.demand else ()
+    if not state.demand or not testing:
+        return f"the site is {status}"
+    return f"the site is {status}, of label {' or '.join(testing)} {state.demand.activated} jobs wait"
+
+
 def _status(state: QueueState, rule: str) -> str:
     if state.site is None:
         raise LookupError(f"the rule {rule} needs the site's status")
@@ -30,7 +37,7 @@ def _test(ask: Ask, state: QueueState) -> Outcome | None:
     if status not in TEST:
         return None
     number = DEFAULT_TEST if options.status_test is None else options.status_test
-    why = f"the site is {status}"
+    why = _why(state, status)
     if options.status_test_burst is not None and pilots.in_flight <= options.status_test_burst_up_to:
         number = options.status_test_burst
         why += f", only {pilots.in_flight} in flight"
@@ -47,7 +54,7 @@ def _offline(ask: Ask, state: QueueState) -> Outcome | None:
     if status not in OFFLINE:
         return None
     option = state.options.status_offline
-    return Outcome(Ask(DEFAULT_OFFLINE if option is None else option), f"the site is {status}", {"status": status})
+    return Outcome(Ask(DEFAULT_OFFLINE if option is None else option), _why(state, status), {"status": status})
 
 
 def downtime_of(state: QueueState) -> Downtime | None:

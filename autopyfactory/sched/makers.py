@@ -27,6 +27,8 @@ def _answered(state: QueueState, demand: Demand) -> int:
 
 def _told(demand: Demand, state: QueueState, offset: int = 0) -> str:
     parts = [f"{demand.activated} activated"]
+    if demand.testing:
+        parts.append(f"the site is in test and gives ordinary pilots jobs of label {' or '.join(demand.testing)} only")
     if demand.gross != demand.activated:
         parts.append(f"{demand.gross} pilots are this queue's part")
     if offset:

@@ -34,13 +34,13 @@ def test_a_black_hole_costs_the_probe_rate_and_is_left_by_itself(
     script.write_text('#!/bin/sh\n[ ! -e "$1" ] || exit 7\nshift\nexec "$@"\n')
     script.chmod(0o755)
     jobs = [SimulatedQueue(name, backlog=500, duration=120.0) for name in (GUARDED, BARE)]
-    with World(workdir, testbed, user, jobs, slots=20) as world:
+    with World(workdir, testbed, user, jobs, slots=50) as world:
         queues = world.queues(
             [GUARDED, BARE],
             interval="2s",
             max_per_cycle=BATCH,
             max_pending=2 * BATCH,
-            max_pilots=100,
+            max_pilots=20,
             arguments=f"-- {script} {hole} {PILOT} --url {world.panda.url} --queue %(wmsqueue)s",
         )
         queues[GUARDED] = dict(queues[GUARDED]) | THROTTLE

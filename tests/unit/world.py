@@ -113,6 +113,7 @@ class FakeWms:
         self.activated: dict[str, int] = {}
         self.status = "online"
         self.downtimes: tuple[Downtime, ...] = ()
+        self.statuses: dict[str, str] = {}
         self.frozen = self.down = self.typo = False
         self._table: dict[str, int] = {}
         self._made = float("-inf")
@@ -145,7 +146,9 @@ class FakeWms:
 
     def site(self, wmsqueue: str) -> Snapshot[Site]:
         self._may_fail(wmsqueue)
-        return Snapshot(Site(self.status, None, self.downtimes), "wms panda", self._clock.now(), self._clock.now())
+        status = self.statuses.get(wmsqueue, self.status)
+        site = Site(status, downtimes=self.downtimes)
+        return Snapshot(site, "wms panda", self._clock.now(), self._clock.now())
 
     def close(self) -> None:
         pass
@@ -248,7 +251,7 @@ class Pool:
         return self.start_after is not None and now >= pilot.born + self.start_after
 
     def _start(self, pilot: Pilot, now: float) -> None:
-        if self.wms.take(pilot.wmsqueue, tagged_type(pilot.shape)):
+        if any(self.wms.take(name, tagged_type(pilot.shape)) for name in pilot.wmsqueue.split(", ")):
             self.served += 1
             pilot.state, pilot.started, pilot.since = PilotState.RUNNING, now, now
             if not self.run_for:

@@ -138,7 +138,7 @@ wmsqueue = K
         "queues.conf:26: [TWICE] cores: stands twice, first at queues.conf:25, take one away",
         "queues.conf:29: [NO_VALUE]: this line is no 'option = value', write one or begin the line with #",
         "queues.conf:32: [BACKEND] backend: 'condr' is no backend, did you mean 'condor'? (known: batch, "
-        "condor, fork, strict)",
+        "condor, fork, globus, strict)",
         "queues.conf:35: [EXECUTABLE] executable: there is no file none, install it or correct the path",
     ]
     assert list(files.load().queues) == ["GOOD"]
