@@ -5,7 +5,7 @@ resource type alone consists of one part per type; any other is its own only par
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from threading import Event
 
 from autopyfactory.assess import (
@@ -25,33 +25,19 @@ from autopyfactory.board import Board, claim_of
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import QueueConfig
 from autopyfactory.credentials import Chosen
-from autopyfactory.endpoints import Choice, Endpoints
-from autopyfactory.errors import Ambiguous, FactoryError, Refused
+from autopyfactory.endpoints import Choice
+from autopyfactory.errors import Ambiguous, FactoryError, Refused, SourceError
 from autopyfactory.ledger import Ledger, Outcome
+from autopyfactory.memory import Memory
 from autopyfactory.model import Blocked, CycleReport, Decision, Downtime, PilotCounts, Snapshot, Step, Submitted
 from autopyfactory.observe import answer, ask_jobs, ask_site
+from autopyfactory.retire import retire
 from autopyfactory.sched import asked, chain, decide, needs, slowed
 from autopyfactory.sched.endings import Endings
 from autopyfactory.sched.gates import downtime_of
 from autopyfactory.sched.rule import Need, QueueState
 from autopyfactory.sched.types import decide_by_type
 from autopyfactory.wms import Wms
-
-RAMP_END = 1024
-"""A ramp that has doubled beyond this limits nothing any more."""
-
-
-@dataclass(slots=True)
-class Memory:
-    """What a queue remembers from one cycle to the next."""
-
-    ramp: int | None = None
-    last_submission: float = field(default=float("-inf"))
-    endpoints: Endpoints = field(default_factory=Endpoints)
-    holes: frozenset[str] = frozenset()
-    """The endpoints that swallow pilots."""
-    cycle: int = -1
-    """The number of the present cycle, from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +103,25 @@ class Cycle:
                 report, plan = self._decide(observed)
                 claims = [claim for part in self._parts for claim in self._board.siblings(part.claim)]
                 report = witnessed(report, observed, self.queue, self._board.names_of(claims, self.queue.name))
-            return self._submit_all(plan, report, observed.credentials, stopping)
+            return self._submit_all(plan, self._retire(report), observed.credentials, stopping)
         except Exception:
             # A bug: the siblings must not wait for what this queue cannot submit.
             with self._board.turn:
                 for part in self._parts:
                     self._board.blocked(part.claim)
             raise
+
+    def _retire(self, report: CycleReport) -> CycleReport:
+        """Remove what the rule `retire` tells; what cannot be removed now stays for the next cycle."""
+        steps = report.decision.steps if report.decision else ()
+        surplus = next((int(step.inputs["retire"]) for step in steps if step.rule == "retire"), 0)
+        if not surplus or self._dry_run or self.queue.by_type:
+            return report
+        try:
+            after = self.queue.rules.retire_after
+            return replace(report, retired=retire(self._source.batch, self.queue.name, surplus, report.at, after))
+        except SourceError as error:
+            return replace(report, error=f"cannot retire pilots: {error}")
 
     def _observe(self) -> Observed:
         own, wms = self.queue.options.wmsqueues, self._wms
@@ -148,9 +146,7 @@ class Cycle:
         split = bool(queue.by_type)
         decision = decide_by_type(self._chain, whole, state.parts) if split else decide(self._chain, whole)
         self._note(decision, state)
-        self._climb(decision)
-        if slowed(whole):
-            self.memory.ramp = 1
+        self.memory.climb(decision, slowed=slowed(whole))
         report = self._report(now, whole.pilots, whole.demand.activated if whole.demand else None)
         report = replace(report, decision=decision)
         if not decision.count or self._dry_run:
@@ -266,9 +262,7 @@ class Cycle:
     def _choose_endpoint(self, pilots: Snapshot[Tally], now: float) -> Choice:
         rules = self.queue.rules
         holes = frozenset(place for place in self._endpoints if self._endings(place).hole(rules))
-        if self.memory.holes - holes:
-            self.memory.ramp = 1
-        self.memory.holes = holes
+        self.memory.beware(holes)
         return self.memory.endpoints.choose(
             self._endpoints, self.queue.name, pilots, now, max_held=rules.max_held, avoid=holes
         )
@@ -282,17 +276,6 @@ class Cycle:
         """Return the pilots of the whole queue, or those that answer the demand of a part."""
         counts = self._source.counts(self.queue.name, snapshot, part.resource_type if part else "")
         return replace(counts, elsewhere=self._board.elsewhere(self.queue.name, self._source))
-
-    def _climb(self, decision: Decision) -> None:
-        """Double the ramp after what it let through; it is over when it lowered nothing, or has grown enough."""
-        if self.memory.ramp is None:
-            return
-        step = next((step for step in decision.steps if step.rule == "ramp"), None)
-        free = step is not None and 0 < step.before == step.after
-        if free or self.memory.ramp >= RAMP_END:
-            self.memory.ramp = None
-        elif decision.count:
-            self.memory.ramp *= 2
 
     def _submit_all(self, plan: Sequence[Planned], report: CycleReport, chosen: Chosen, stopping: Event) -> CycleReport:
         """Make the submissions one after the other; after a failure the rest is left to the next cycle."""

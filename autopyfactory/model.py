@@ -308,7 +308,7 @@ class CycleReport:
     Exactly one of `decision` and `blocked` is set. `activated` None: demand was not asked for or unknown.
     `wmsqueue`, `batchqueue` and `endpoint` are the queue's own, by which monitors group it; "" when it has none.
     `inputs` are those that gave an answer; `jobs` and `site` None: not asked for or unknown. `siblings` are the
-    queues that divide the jobs with this one now.
+    queues that divide the jobs with this one now. `retired` pilots were removed, for no job is there for them.
     """
 
     queue: str
@@ -324,6 +324,7 @@ class CycleReport:
     batchqueue: str = ""
     endpoint: str = ""
     interval: float = 0.0
+    retired: int = 0
     inputs: tuple[Input, ...] = ()
     jobs: tuple[JobCount, ...] | None = None
     site: Site | None = None

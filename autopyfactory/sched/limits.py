@@ -128,6 +128,22 @@ def _max_per_factory(ask: Ask, state: QueueState) -> Outcome | None:
     return _at_most(ask, part, why, free=free, maxperfactory=budget.maximum)
 
 
+def _retire(ask: Ask, state: QueueState) -> Outcome | None:
+    """Go on below 0: tell how many of the waiting pilots no job is there for, whoever would take it."""
+    spare, options, pilots = state.options.retire, state.options, state.pilots
+    if spare is None:
+        return None
+    if state.demand is None:
+        raise LookupError("the rule retire needs demand")
+    floors = (options.min_pending, options.keep_pending, options.keep_running)
+    wanted = max(state.demand.activated, state.demand.gross, *(floor or 0 for floor in floors))
+    there = pilots.unsent + pilots.pending
+    surplus = there - wanted - spare
+    if ask.count or surplus <= 0:
+        return None
+    return Outcome(ask, f"{there} wait for {wanted} jobs, {surplus} are too many", {"retire": surplus})
+
+
 LIMITS = (
     Rule(
         "endpoint",
@@ -247,6 +263,23 @@ LIMITS = (
         unknown=(
             "a source that gives no answer counts as its last one, or as the submissions on record; a queue that had"
             " no cycle yet is taken to wish as much as this one"
+        ),
+    ),
+    Rule(
+        "retire",
+        Kind.LIMIT,
+        _retire,
+        frozenset({Need.DEMAND}),
+        option="retire",
+        formula=(
+            "with n = 0: of the pilots that have waited for `retire.after` P - max(J, `min_pending`, `keep_pending`,"
+            " `keep_running`) - the option are removed, the newest first; J are all activated jobs that the queue"
+            " counts, also those that siblings may take. A queue that counts each resource type alone removes none"
+        ),
+        example="`retire = 10`, 60 pilots wait, a task with 50 jobs is cancelled and 5 are left: 45 are removed",
+        unknown=(
+            "nothing is removed; pilots of a submission without an answer, or accepted since the last poll, do not"
+            " count, and one of which nobody tells when it was submitted stays"
         ),
     ),
 )

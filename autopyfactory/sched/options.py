@@ -88,3 +88,5 @@ class RuleOptions(Options):
     max_held: int = _of("max_held", 10, "with more held pilots only probes are sent", ge=0)
     max_held_probe: Duration = _of("max_held", 600.0, "time between two probes", "max_held.probe")
     max_pilots: int = _of("max_pilots", 1000, "pilots in flight, at most", ge=0)
+    retire: int | None = _of("retire", None, "so many pilots may wait for nothing, the others are removed", ge=0)
+    retire_after: Duration = _of("retire", 1800.0, "only those that waited so long", "retire.after", ge=0)

@@ -64,6 +64,7 @@ def test_a_black_hole_costs_the_probe_rate_and_is_left_by_itself(
     )
     cycles = [line for line in lines if seen_ends(line)]
     assert any("throttle" in line for line in cycles[:2]), "not within two cycles of the ends"
+    assert before[GUARDED] <= 4 * BATCH
     assert during[GUARDED] <= lasted / PROBE + 1
     assert during[BARE] >= 3 * during[GUARDED]
 

@@ -19,9 +19,10 @@ from autopyfactory.board import Board
 from autopyfactory.clock import Clock
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import QueueConfig, QueueOptions
-from autopyfactory.cycle import Cycle, Memory
+from autopyfactory.cycle import Cycle
 from autopyfactory.errors import Ambiguous, Refused, SourceError, UnknownWmsqueue
 from autopyfactory.ledger import Ledger
+from autopyfactory.memory import Memory
 from autopyfactory.model import (
     CycleReport,
     Downtime,
