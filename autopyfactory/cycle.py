@@ -29,7 +29,17 @@ from autopyfactory.endpoints import Choice
 from autopyfactory.errors import Ambiguous, FactoryError, Refused, SourceError
 from autopyfactory.ledger import Ledger, Outcome
 from autopyfactory.memory import Memory
-from autopyfactory.model import Blocked, CycleReport, Decision, Downtime, PilotCounts, Snapshot, Step, Submitted
+from autopyfactory.model import (
+    Blocked,
+    CycleReport,
+    Decision,
+    Downtime,
+    PilotCounts,
+    Snapshot,
+    Step,
+    Submitted,
+    Wanted,
+)
 from autopyfactory.observe import answer, ask_jobs, ask_site
 from autopyfactory.retire import retire
 from autopyfactory.sched import asked, chain, decide, needs, slowed
@@ -148,7 +158,9 @@ class Cycle:
         self._note(decision, state)
         self.memory.climb(decision, slowed=slowed(whole))
         report = self._report(now, whole.pilots, whole.demand.activated if whole.demand else None)
-        report = replace(report, decision=decision)
+        demand = whole.demand
+        wanted = Wanted(demand.gross, whole.left, demand.surplus) if demand else None
+        report = replace(report, decision=decision, wanted=wanted)
         if not decision.count or self._dry_run:
             return report, []
         try:

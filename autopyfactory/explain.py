@@ -1,10 +1,10 @@
-"""A cycle in one line: what was done and why, in the words of the log, the page and the monitor."""
+"""A cycle in one line: what was done and why, in the words of the log, the page and the monitor; and in full."""
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from autopyfactory.model import CycleReport, PilotCounts, Step
+from autopyfactory.model import CycleReport, Input, PilotCounts, Step
 
 
 def figures(report: CycleReport) -> str:
@@ -49,6 +49,21 @@ def reasons(steps: tuple[Step, ...]) -> str:
     return " > ".join([*links, _way(rest)] if rest else links)
 
 
+def details(report: CycleReport) -> Iterator[str]:
+    """Return the inputs of a cycle with age and origin, and each rule's step, a line each."""
+    for one in report.inputs:
+        yield f"  {one.what:<7} {_told(report, one)} ({one.age:.0f} s old, from {one.source})"
+    steps = report.decision.steps if report.decision else ()
+    width = max((len(step.rule) for step in steps), default=0)
+    for step in steps:
+        yield f"  {step.rule:<{width}} {step.before:>5} -> {step.after:<5} {spoken_why(step)}"
+
+
+def spoken_why(step: Step) -> str:
+    """Return a step's reason, with the resource type where it spoke of one alone."""
+    return f"{step.resource_type}: {step.why}" if step.resource_type else step.why
+
+
 def _way(steps: Sequence[Step]) -> str:
     told = [step for place, step in enumerate(steps) if place == 0 or step.after != step.before]
     why = f" ({told[-1].why})" if steps[-1].after == 0 or "status" in told[-1].inputs else ""
@@ -74,3 +89,17 @@ def likeness(report: CycleReport) -> str:
 def _rare(pilots: PilotCounts) -> str:
     rare = ("unsent", "suspended", "finishing", "unknown", "ambiguous", "unseen", "elsewhere")
     return "".join(f" {name}={getattr(pilots, name)}" for name in rare if getattr(pilots, name))
+
+
+def _told(report: CycleReport, one: Input) -> str:
+    if one.what == "pilots":
+        return figures(report).partition(" ")[2] if report.pilots else "not counted"
+    if one.what == "site":
+        return report.site.status if report.site else ""
+    cells = [f"{cell.activated} {_named(cell.resource_type, cell.label)}".rstrip() for cell in report.jobs or ()]
+    of = f" activated of {report.wmsqueue}" if report.wmsqueue else " activated"
+    return (" + ".join(cells) or "0") + of
+
+
+def _named(*words: str) -> str:
+    return "/".join(word for word in words if word)

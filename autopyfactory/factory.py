@@ -112,8 +112,10 @@ class Factory:
         served = self.config.queues
         if self.config.factory.max_per_factory is not None:
             return list(served)
-        wanted = {(served[name].options.wms, served[name].options.wmsqueue) for name in names}
-        return [name for name, one in served.items() if (one.options.wms, one.options.wmsqueue) in wanted]
+        wanted = {(served[name].options.wms, one) for name in names for one in served[name].options.wmsqueues}
+        return [
+            name for name, q in served.items() if any((q.options.wms, one) in wanted for one in q.options.wmsqueues)
+        ]
 
     def _one_cycle(self, name: str) -> CycleReport:
         cycle = self._cycle_or_reason(self.config.queues[name])

@@ -302,6 +302,16 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the demand comes to for one queue: its part in pilots, how much of it pilots that left pending have taken
+    since the figures were made, and how much siblings' pilots that wait will take."""
+
+    part: int
+    left: int = 0
+    surplus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CycleReport:
     """All that one cycle of one queue saw, decided and did; what the reporter hands to the monitors.
 
@@ -329,6 +339,7 @@ class CycleReport:
     jobs: tuple[JobCount, ...] | None = None
     site: Site | None = None
     siblings: tuple[str, ...] = ()
+    wanted: Wanted | None = None
 
     @property
     def submitted_count(self) -> int:

@@ -117,6 +117,10 @@ class CommandBatch(ABC):
         line = shlex.join(self._as(self._account(order), self._commands.submit(job)))
         return f"{line}{'' if job.file else ' <<SCRIPT'}\n\n{job.script}"
 
+    def shows(self, queue: str) -> list[str]:
+        """Return the command that lists the pilots, those of other queues too."""
+        return [shlex.join(self._as("", self._commands.status()))]
+
     @property
     def endpoint(self) -> str:
         """Return this host's name: its commands find the system."""

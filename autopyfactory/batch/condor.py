@@ -6,6 +6,7 @@ The bindings hold the interpreter's lock during network calls, so all of them ru
 """
 
 import logging
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, ParamSpec, TypeVar
@@ -32,6 +33,7 @@ from autopyfactory.batch.condor_states import (
     unreachable,
 )
 from autopyfactory.batch.condor_submit import cid_prefix, faults_of, render, written
+from autopyfactory.batch.condor_text import class_ad_string
 from autopyfactory.batch.condor_vanished import Vanished
 from autopyfactory.clock import utc
 from autopyfactory.config.fields import Boolean, Duration, Options, Rate
@@ -150,6 +152,14 @@ class CondorSchedd:
     def describe(self, order: Order) -> str:
         """Return the submit description as condor_submit would read it."""
         return written(render(self._context, order, spool=self._spool), order.count)
+
+    def shows(self, queue: str) -> list[str]:
+        """Return the condor_q that shows a queue's pilots."""
+        where = ["-name", self._options.name] if self._options.name else []
+        pool = ["-pool", self._options.collector] if self._options.collector else []
+        tags = f"APF_FACTORY == {class_ad_string(self._factory)} && APF_QUEUE == {class_ad_string(queue)}"
+        asked = ["-af:jh", "JobStatus", "APF_ENDPOINT", "GridJobStatus", "HoldReason"]
+        return [shlex.join(["condor_q", "-allusers", *pool, *where, "-constraint", tags, *asked])]
 
     @property
     def endpoint(self) -> str:

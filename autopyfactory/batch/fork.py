@@ -144,6 +144,10 @@ class ForkHost:
         self._trouble = ""
         self._fault = ""
 
+    def shows(self, queue: str) -> list[str]:
+        """Return the commands that show the pilots' files and the guards that run."""
+        return [shlex.join(["ls", "-l", str(self._files.folder)]), "pgrep -af fork_shim"]
+
     @property
     def endpoint(self) -> str:
         """Return the name of this host."""

@@ -7,6 +7,7 @@ and a squid may answer from its cache (`Age`). Both are counted into the age of 
 
 import difflib
 import logging
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
@@ -132,6 +133,13 @@ class Panda:
         if site is None:
             raise self._unknown(wmsqueue, heard.value.names)
         return Snapshot(site, self._sites.name, heard.began, heard.speaks_of)
+
+    def shows(self, wmsqueue: str) -> list[str]:
+        """Return the questions for the job counts and the site table, as curl asks them."""
+        through = ["-x", mask(self._options.http_proxy)] if self._options.http_proxy else ["--noproxy", "*"]
+        ca = ["--cacert", str(self._options.ca)] if self._options.ca else []
+        head = ["curl", "-sS", "-i", *through, *ca, "-H", "Accept: application/json"]
+        return [shlex.join([*head, mask(self._options.url) + path]) for path in (panda_v1.STATISTICS, panda_v1.SITES)]
 
     def close(self) -> None:
         """Cut the questions under way and wake all who wait for them."""

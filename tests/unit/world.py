@@ -34,6 +34,7 @@ from autopyfactory.model import (
     Site,
     Snapshot,
     Submitted,
+    Trouble,
     tagged_type,
 )
 from autopyfactory.model import Pilot as Listed
@@ -114,6 +115,8 @@ class FakeWms:
         self.activated: dict[str, int] = {}
         self.status = "online"
         self.downtimes: tuple[Downtime, ...] = ()
+        self.kind = ("", "")
+        """Resource type and label of all jobs."""
         self.statuses: dict[str, str] = {}
         self.frozen = self.down = self.typo = False
         self._table: dict[str, int] = {}
@@ -141,7 +144,7 @@ class FakeWms:
         places = {name: name.partition(":")[::2] for name in self._table}
         typed = [name for name, (queue, kind) in places.items() if kind and queue == wmsqueue]
         cells = tuple(JobCount(places[name][1], "", {"activated": self._table[name]}) for name in typed) or (
-            JobCount("", "", {"activated": self._table.get(wmsqueue, 0)}),
+            JobCount(*self.kind, {"activated": self._table.get(wmsqueue, 0)}),
         )
         return Snapshot(cells, "wms panda", now, speaks_of)
 
@@ -178,6 +181,7 @@ class Pool:
     visible_after: float = 0.0
     answer: str = "ok"
     slots: int = 1_000_000
+    troubles: dict[str, Trouble] = field(default_factory=dict)
     pilots: dict[str, Pilot] = field(default_factory=dict)
     gone: dict[str, Pilot] = field(default_factory=dict)
     submissions: Counter[str] = field(default_factory=Counter)
@@ -295,6 +299,7 @@ class PoolBatch:
         return PilotReport(
             tuple(PilotGroup(*key[:3], count, key[3], shape=key[4]) for key, count in groups.items()),
             tuple(pilot.told() for pilot in news),
+            dict(self.pool.troubles),
         )
 
     def submit(self, order: Order) -> Submitted:
@@ -465,9 +470,10 @@ class World:
             endpoint="pool",
             downtimes=lambda: self.downtimes.get(queue.name, ()),
             endings=lambda place: self.outcomes.endings(queue.name, place, queue.rules),
+            endpoints=queue.options.endpoints,
         )
 
     def _standstill(self, queue: str) -> Standstill | None:
         if self.source.twin:
-            return Standstill(self.source.twin)
+            return Standstill(self.source.twin, cause="twin")
         return self.standstills.get(queue)
