@@ -33,6 +33,7 @@ from autopyfactory.record.keeper import Keeper
 from autopyfactory.runner import Runner
 from autopyfactory.space import FreeSpace
 from autopyfactory.wms import Wms
+from autopyfactory.wms.parts import parts_of, with_parts
 
 log = logging.getLogger(__name__)
 
@@ -112,10 +113,8 @@ class Factory:
         served = self.config.queues
         if self.config.factory.max_per_factory is not None:
             return list(served)
-        wanted = {(served[name].options.wms, one) for name in names for one in served[name].options.wmsqueues}
-        return [
-            name for name, q in served.items() if any((q.options.wms, one) in wanted for one in q.options.wmsqueues)
-        ]
+        wanted = self._board.related(names)
+        return [name for name in served if name in wanted]
 
     def _one_cycle(self, name: str) -> CycleReport:
         cycle = self._cycle_or_reason(self.config.queues[name])
@@ -181,7 +180,7 @@ class Factory:
         options = config.queues[name].options
         return (
             _placed(config, source_name(config.queues[name])),
-            config.wms.get(options.wms),
+            _made_of(config.wms, options.wms),
             tuple(config.monitors.get(monitor) for monitor in options.monitor),
         )
 
@@ -198,7 +197,7 @@ class Factory:
         )
         for built, before, now in pairs:
             for name in list(built):
-                if whole or before.get(name) != now.get(name):
+                if whole or _made_of(before, name) != _made_of(now, name):
                     part = built.pop(name)
                     if built is not self._monitors:
                         _close(part)
@@ -208,7 +207,7 @@ class Factory:
         used = [queue.options for queue in config.queues.values()]
         for name in {monitor for options in used for monitor in options.monitor}:
             _build(self._monitors, name, partial(self._monitor, config, name))
-        for name in {options.wms for options in used if options.wms}:
+        for name in with_parts({options.wms: None for options in used if options.wms}, config.wms):
             _build(self._wms, name, partial(self._demand, config, name))
         for name in {source_name(queue) for queue in config.queues.values()}:
             _build(self._sources, name, partial(self._source, config, name))
@@ -227,7 +226,10 @@ class Factory:
 
     def _demand(self, config: Config, name: str) -> Wms:
         section = config.wms[name]
-        wms: Wms = plugins.load("autopyfactory.wms", section.plugin)(name, section.options, self._clock)
+        kind = plugins.load("autopyfactory.wms", section.plugin)
+        parts = parts_of(section)
+        more = {"parts": {part: self._wms[part] for part in parts}} if parts else {}
+        wms: Wms = kind(name, section.options, self._clock, **more)
         return wms
 
     def _source(self, config: Config, name: str) -> PilotSource:
@@ -335,6 +337,10 @@ class Factory:
         late = [runner.name for runner in ending if not runner.join(deadline - time.monotonic())]
         if late:
             log.warning("left behind in a call that does not end: %s", ", ".join(late))
+
+
+def _made_of(sections: Mapping[str, Section], name: str) -> list[Section | None]:
+    return [sections.get(part) for part in with_parts([name], sections)]
 
 
 def _build(built: dict[str, Any], name: str, make: Callable[[], Any]) -> None:

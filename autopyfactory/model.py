@@ -173,7 +173,8 @@ class PilotCounts:
 class JobCount:
     """Jobs of one wmsqueue in one cell of the WMS statistics, by WMS status (`activated`, `running`, ...).
 
-    `wmsqueue` is set where cells of several stand together, `testing` where the site is in test.
+    `wmsqueue` is set where cells of several stand together, `testing` where the site is in test, `cores` of one
+    job and its global `share` where the WMS tells them.
     """
 
     resource_type: str
@@ -181,6 +182,8 @@ class JobCount:
     by_status: Mapping[str, int]
     wmsqueue: str = ""
     testing: bool = False
+    cores: int = 0
+    share: str = ""
 
     @property
     def activated(self) -> int:

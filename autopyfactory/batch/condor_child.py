@@ -112,7 +112,7 @@ def _bindings() -> Any:
     return import_module("htcondor2")
 
 
-def _plain(function: Callable[P, R]) -> Callable[P, R]:
+def plain(function: Callable[P, R]) -> Callable[P, R]:
     """Turn the bindings' exceptions into ScheddSaid: unpickling them would import the bindings."""
 
     @wraps(function)
@@ -179,7 +179,7 @@ def of_factory(factory: str) -> str:
     return f'APF_FACTORY == "{factory}" && SubmitterId =?= undefined'
 
 
-@_plain
+@plain
 def survey(target: Target, factory: str) -> Survey:
     """Count a factory's jobs by our tags and their state with one grouped query.
 
@@ -217,7 +217,7 @@ def _version(text: str) -> str:
     return words[1] if len(words) > 1 else text
 
 
-@_plain
+@plain
 def completed(target: Target, factory: str) -> tuple[Ad, ...]:
     """Return the completed jobs of a factory that are still listed."""
     constraint = f"{of_factory(factory)} && JobStatus == 4"
@@ -225,7 +225,7 @@ def completed(target: Target, factory: str) -> tuple[Ad, ...]:
     return tuple(_ad(job, ENDED_KEYS) for job in jobs)
 
 
-@_plain
+@plain
 def submit(target: Target, description: dict[str, str], count: int, spool: bool) -> Accepted:
     """Submit `count` jobs, and with `spool` send their input."""
     bindings = _bindings()
@@ -255,7 +255,7 @@ def _send_input(schedd: Any, result: Any) -> None:
         raise ScheddSaid(f"cannot send the input of the pilots, they are removed: {error}") from None
 
 
-@_plain
+@plain
 def spooled(target: Target, factory: str, patience: float) -> Spooled:
     """Return the spooled jobs that are completed, and those whose input did not come within `patience` seconds."""
     late = f"JobStatus == 5 && HoldReasonCode == {SPOOLING} && time() - EnteredCurrentStatus > {patience:.0f}"
@@ -270,7 +270,7 @@ def spooled(target: Target, factory: str, patience: float) -> Spooled:
     return _ask(target, question)
 
 
-@_plain
+@plain
 def fetch(target: Target, job: str) -> None:
     """Fetch the output of a completed job (`cluster.proc`) and let it go."""
     remove_job = _bindings().JobAction.Remove
@@ -283,14 +283,14 @@ def fetch(target: Target, job: str) -> None:
     _ask(target, question)
 
 
-@_plain
+@plain
 def drop(target: Target, job: str, reason: str) -> None:
     """Remove one job (`cluster.proc`)."""
     remove_job = _bindings().JobAction.Remove
     _ask(target, lambda schedd: schedd.act(remove_job, [job], reason))
 
 
-@_plain
+@plain
 def listed(target: Target, factory: str, submissions: Sequence[str]) -> tuple[Ad, ...]:
     """Return the submission and the state of each job that is listed."""
     wanted = ", ".join(f'"{submission}"' for submission in submissions)
@@ -300,7 +300,7 @@ def listed(target: Target, factory: str, submissions: Sequence[str]) -> tuple[Ad
     return tuple(_ad(job, keys) for job in jobs)
 
 
-@_plain
+@plain
 def records(target: Target, factory: str, submission: str, limit: int) -> tuple[Ad, ...]:
     """Return the newest records of a submission in the history, which is read backwards until `limit` are found.
 
@@ -312,20 +312,20 @@ def records(target: Target, factory: str, submission: str, limit: int) -> tuple[
     return tuple(_ad(job, keys) for job in jobs)
 
 
-@_plain
+@plain
 def pilots(target: Target, constraint: str, limit: int) -> tuple[Ad, ...]:
     """Return at most `limit` jobs one by one, each with what is known of its state."""
     jobs = _ask(target, lambda schedd: schedd.query(constraint, list(PILOT_KEYS), limit=limit))
     return tuple(_ad(job, PILOT_KEYS) for job in jobs)
 
 
-@_plain
+@plain
 def remove(target: Target, constraint: str) -> int:
     """Remove jobs and return how many."""
     return _act(target, "Remove", constraint, "removed by AutoPyFactory")
 
 
-@_plain
+@plain
 def release(target: Target, constraint: str) -> int:
     """Release held jobs and return how many."""
     return _act(target, "Release", constraint, "released by AutoPyFactory")

@@ -26,6 +26,7 @@ from autopyfactory.config.fields import (
     Identifier,
     Number,
     Options,
+    Releases,
     Size,
     SizeByType,
     Words,
@@ -118,6 +119,19 @@ class QueueOptions(Options):
     )
     executable: AbsolutePath | None = Field(None, description="the wrapper; empty: the shipped bootstrap")
     arguments: CommandLine = Field("", description="arguments of the wrapper, as a shell would read them")
+    pilot_options: Literal["classic", "pilot3"] = Field(
+        "pilot3", description="the names of the pilot's options that are appended to arguments: -o -v -A, or long ones"
+    )
+    country: str = Field("", description="country whose jobs the pilot asks for; demand is counted whole all the same")
+    group: str = Field("", description="working group whose jobs the pilot asks for; demand is counted whole")
+    allow_other_country: Boolean = Field(False, description="yes: beyond-pledge use, jobs of other countries too")
+    releases: Releases = Field(
+        default_factory=lambda: {"ptest": "RC", "rc_test": "RC"},
+        description="release of the pilot (-i) by the label of the queue, where it has one; * for all others",
+    )
+    global_shares: Words = Field(
+        (), description="global shares whose jobs count, of a [wms NAME] with by = share; empty: all"
+    )
     proxy: Words = Field((), description="X.509 proxy for the pilot: credential sections in order, or a path")
     token: Words = Field((), description="token that authenticates us to a CE: credential sections, or a path")
     submit_user: str = Field("", description="account the pilots run as, where the backend can choose")

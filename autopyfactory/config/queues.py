@@ -66,6 +66,7 @@ class Judge:
             faults += judge.rules(options)
             faults += judge.parts(options)
             faults += judge.shape(options, texts.own)
+            faults += judge.rights(options, self._main, texts.own)
             faults += judge.rule_values(options, rules, texts.own)
             faults += judge.demand(options, rules, self._main)
             faults += judge.named_things(options, self._main)

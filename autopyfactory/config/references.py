@@ -84,6 +84,19 @@ def shape(options: QueueOptions, own: frozenset[str]) -> Iterator[Fault]:
         yield Fault("memory_per_core", "is never read, for memory is set; write 'memory = none' here", warning=True)
 
 
+def rights(options: QueueOptions, main: Main, own: frozenset[str]) -> Iterator[Fault]:
+    """Say of what demand a queue's pilots ask for a part: PanDA tells no counts by country or group."""
+    section = main.wms.get(options.wms)
+    shares = getattr(section.options, "by", "") == "share" if section else False
+    if options.global_shares and not shares and section is not None:
+        yield Fault("global_shares", f"is never read: [wms {options.wms}] does not count by share, write 'by = share'")
+    for option in ("country", "group"):
+        if getattr(options, option) and option in own:
+            how = f"limited to the shares {', '.join(options.global_shares)}" if options.global_shares else "whole"
+            text = f"PanDA tells no counts by {option}: the demand is {how}, the pilots ask for {option} only"
+            yield Fault(option, text, warning=True)
+
+
 def rule_values(options: QueueOptions, values: RuleOptions, own: frozenset[str]) -> Iterator[Fault]:
     """Judge the rules' options against `rules`: mandatory ones that are missing, and ones nobody reads."""
     found = values_of(values)

@@ -10,6 +10,7 @@ from autopyfactory.config.ini import Block, IniFile, expand, references
 from autopyfactory.config.models import CredentialOptions, FactoryOptions, Section
 from autopyfactory.config.problems import Fault, Problem, suggest
 from autopyfactory.config.sentences import build, declared
+from autopyfactory.wms.parts import strange_parts
 
 _PLUGIN_GROUPS = {"wms": WMS, "monitor": MONITOR}
 
@@ -55,6 +56,9 @@ def read_main(file: IniFile, catalogue: Catalogue) -> Main:
         reader.blame(None, fault)
     for block in file.blocks:
         reader.section(block)
+    blocks = {block.name: block for block in file.blocks}
+    for name, text in strange_parts(reader.main.wms, reader.main.named("wms")).items():
+        reader.blame(blocks.get(f"wms {name}"), Fault("of", text))
     if ("factory", "") not in reader.main.heads and not file.faults:
         reader.blame(None, Fault("", "has no [factory] section, write one with at least 'id = ...'"))
     return reader.main
