@@ -127,7 +127,6 @@ def cores(text: Any) -> dict[str, int]:
     return result
 
 
-<<<<<<< HEAD
 def exit_codes(text: Any) -> tuple[int, ...]:
     """Read `0, 20, 82`; a signal is negative."""
     found = words(text)
@@ -135,7 +134,8 @@ def exit_codes(text: Any) -> tuple[int, ...]:
         if not re.fullmatch("-?[0-9]{1,9}", str(word)):
             raise ValueError(f"'{word}' is no exit code, write for example 0, 20, 82")
     return tuple(map(int, found))
-=======
+
+
 REST = "*"
 """Stands in a table for everything that it does not name."""
 
@@ -149,7 +149,6 @@ def releases(text: Any) -> dict[str, str]:
         if len(pair) != 2 or not all(re.fullmatch(r"[A-Za-z0-9_.*-]+", word) for word in pair):
             raise ValueError(f"'{':'.join(pair)}' is not LABEL:RELEASE, write for example ptest:RC, *:PR")
     return dict(pairs)
->>>>>>> main
 
 
 def absolute(text: Any) -> Path:
@@ -215,15 +214,11 @@ def _write_words(value: tuple[object, ...]) -> str:
     return ", ".join(_write_text(word) for word in value)
 
 
-<<<<<<< HEAD
 def _write_numbers(value: tuple[int, ...]) -> str:
     return ", ".join(map(str, value))
 
 
-def _write_cores(value: dict[str, int]) -> str:
-=======
 def _write_table(value: dict[str, object]) -> str:
->>>>>>> main
     return ", ".join(f"{name}:{number}" for name, number in value.items())
 
 

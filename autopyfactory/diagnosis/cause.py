@@ -75,7 +75,10 @@ RULES_SAID = {
         "its pilots find no work",
         "the WMS has to give work to its pilots: look into the output of the last",
     ),
-    "downtime": ("there is a downtime", "the downtime has to end, or 'autopyfactory downtime QUEUE --cancel' takes it back"),
+    "downtime": (
+        "there is a downtime",
+        "the downtime has to end, or 'autopyfactory downtime QUEUE --cancel' takes it back",
+    ),
     "transferring_limit": ("too many jobs are transferring", "their outputs have to arrive"),
     "turnover": ("running pilots will take the jobs", "nothing: they take them by themselves"),
     "status_test": ("", "the site has to become online in the WMS, or status_test has to be raised"),
