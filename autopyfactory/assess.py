@@ -126,6 +126,14 @@ def activated(observed: Observed, queue: QueueConfig) -> int | None:
     return sum(cell.activated for cell in cells if any(claim.counts(cell) for claim in claims))
 
 
+def why_held(pilots: PilotCounts | None, observed: Observed, queue: str) -> str:
+    """Return why pilots of a queue are held, "" where none is."""
+    # The reasons are of the listing before this count, which may have shown the last held pilots.
+    if pilots is None or not pilots.held or isinstance(observed.pilots, FactoryError):
+        return ""
+    return observed.pilots.value.held.get(queue, "")
+
+
 def witnessed(report: CycleReport, observed: Observed, queue: QueueConfig, siblings: Sequence[str]) -> CycleReport:
     """Add to a report what was observed, for the record and for `plan`; of several wmsqueues the queue's own."""
     answers: dict[str, object] = {"pilots": observed.pilots, "demand": observed.jobs, "site": observed.site}
@@ -136,6 +144,7 @@ def witnessed(report: CycleReport, observed: Observed, queue: QueueConfig, sibli
     return replace(
         report,
         interval=queue.options.interval,
+        held=why_held(report.pilots, observed, queue.name),
         inputs=tuple(Input(what, answer.source, answer.age(report.at)) for what, answer in heard.items()),
         jobs=jobs,
         site=observed.site.value if isinstance(observed.site, Snapshot) else None,

@@ -63,7 +63,7 @@ class Endpoints:
         self._sent = [sent for sent in self._sent if sent[0] >= snapshot.began]
         self._refusals = {name: refusal for name, refusal in self._refusals.items() if name in names}
         held = {name: answer.held_at.get((queue, name), 0) for name in names}
-        bad = {name for name in names if name in answer.troubles or name in avoid or held[name] > max_held}
+        bad = {name for name in names if answer.trouble(queue, name) or name in avoid or held[name] > max_held}
         due = [
             name for name, refusal in self._refusals.items() if name not in bad and now >= refusal.at + refusal.pause
         ]
@@ -79,7 +79,9 @@ class Endpoints:
             self.chosen = min(free, key=lambda name: (name in bad, load[name] + held[name]))
         else:
             self.chosen = min(names, key=lambda name: (name in bad, self._refusals[name].at), default="")
-        return Choice(self.chosen, _trouble(answer, self.chosen), trial, held[self.chosen] if len(names) > 1 else None)
+        return Choice(
+            self.chosen, _trouble(answer, queue, self.chosen), trial, held[self.chosen] if len(names) > 1 else None
+        )
 
     def sent(self, at: float, count: int) -> None:
         """Note that so many pilots went to the chosen endpoint, or may have."""
@@ -109,6 +111,6 @@ class Endpoints:
         return load
 
 
-def _trouble(answer: Tally, name: str) -> str:
-    trouble = answer.troubles.get(name)
-    return f"{name} is {trouble.word} since {utc(trouble.since):%H:%M:%S}" if trouble else ""
+def _trouble(answer: Tally, queue: str, name: str) -> str:
+    trouble = answer.trouble(queue, name)
+    return f"{name or 'its source'} is {trouble.word} since {utc(trouble.since):%H:%M:%S}" if trouble else ""

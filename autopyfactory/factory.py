@@ -12,6 +12,7 @@ from typing import Any
 from autopyfactory import plugins
 from autopyfactory.assess import Standstill
 from autopyfactory.batch import Batch, Context, remove
+from autopyfactory.batch.held import table
 from autopyfactory.batch.order import make_order
 from autopyfactory.batch.source import PilotSource
 from autopyfactory.board import Board
@@ -33,7 +34,7 @@ from autopyfactory.record.keeper import Keeper
 from autopyfactory.runner import Runner
 from autopyfactory.space import FreeSpace
 from autopyfactory.wms import Wms
-from autopyfactory.wms.parts import parts_of, with_parts
+from autopyfactory.wms.parts import made_of, parts_of, with_parts
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +181,7 @@ class Factory:
         options = config.queues[name].options
         return (
             _placed(config, source_name(config.queues[name])),
-            _made_of(config.wms, options.wms),
+            made_of(config.wms, options.wms),
             tuple(config.monitors.get(monitor) for monitor in options.monitor),
         )
 
@@ -197,7 +198,7 @@ class Factory:
         )
         for built, before, now in pairs:
             for name in list(built):
-                if whole or _made_of(before, name) != _made_of(now, name):
+                if whole or made_of(before, name) != made_of(now, name):
                     part = built.pop(name)
                     if built is not self._monitors:
                         _close(part)
@@ -215,6 +216,8 @@ class Factory:
             self._reporter.update(
                 self._monitors, {name: queue.options.monitor for name, queue in config.queues.items()}
             )
+        for source in () if self._looking else self._sources.values():
+            source.tender.configure(table(config.held), config.queues.values(), act=not self._dry_run)
         self._board.configure(config.queues, self._sources.values(), config.factory.max_per_factory)
         self._outcomes.keep(config.queues)
 
@@ -337,10 +340,6 @@ class Factory:
         late = [runner.name for runner in ending if not runner.join(deadline - time.monotonic())]
         if late:
             log.warning("left behind in a call that does not end: %s", ", ".join(late))
-
-
-def _made_of(sections: Mapping[str, Section], name: str) -> list[Section | None]:
-    return [sections.get(part) for part in with_parts([name], sections)]
 
 
 def _build(built: dict[str, Any], name: str, make: Callable[[], Any]) -> None:

@@ -332,6 +332,7 @@ class CycleReport:
     activated: int | None = None
     submitted: tuple[Submitted, ...] = ()
     error: str = ""
+    held: str = ""
     dry_run: bool = False
     wmsqueue: str = ""
     batchqueue: str = ""

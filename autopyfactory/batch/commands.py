@@ -133,8 +133,7 @@ class CommandBatch(ABC):
         with self._book() as pilots:
             pilots.shown(seen, self._clock.now())
             lacking = pilots.lacking(began)
-            held, hidden = pilots.held(), pilots.hidden()
-        self._once("held", f"held pilots: {'; '.join(held)}" if held else "")
+            hidden = pilots.hidden()
         accounts = f"took pilots and shows no job of the account {', '.join(hidden)}"
         self._once("hidden", f"{accounts}: its admin has to let {own_account()} see the jobs of others" * bool(hidden))
         ends = self._history(lacking, began + self._options.deadline) if lacking else {}

@@ -77,11 +77,6 @@ class Pilots:
         """Return the pilots that have not ended."""
         return [pilot for pilot in self._record.pilots.values() if pilot.end is None]
 
-    def held(self) -> list[str]:
-        """Return why pilots are held, by queue and the system's own words."""
-        counts = Counter((pilot.tags.queue, pilot.word) for pilot in self.alive() if pilot.state is PilotState.HELD)
-        return [f"{word}, {count} of queue {queue}" for (queue, word), count in sorted(counts.items())]
-
     def hidden(self) -> list[str]:
         """Return the accounts of pilots that were accepted, while no listing ever showed a job of that account.
 

@@ -229,10 +229,14 @@ class CondorSchedd:
 
     def release_pilots(self, pilots: Sequence[Pilot]) -> int:
         """Release those of the pilots that are still held."""
-        held = [pilot for pilot in pilots if pilot.state is PilotState.HELD]
+        held: dict[int, list[Pilot]] = {}
+        for pilot in pilots:
+            if pilot.state is PilotState.HELD:
+                held.setdefault(pilot.releases + 1, []).append(pilot)
         return sum(
-            self._ask(self._options.deadline, condor_child.release, self._target, constraint)
-            for constraint in these(self._factory, held)
+            self._ask(self._options.deadline, condor_child.release, self._target, constraint, time)
+            for time, those_held in held.items()
+            for constraint in these(self._factory, those_held)
         )
 
     def close(self) -> None:

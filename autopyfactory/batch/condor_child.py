@@ -25,10 +25,13 @@ TAGS = ("APF_FACTORY", "APF_HOST", "APF_QUEUE", "APF_ENDPOINT", "APF_SHAPE", "AP
 GROUP_KEYS = (*TAGS, "JobStatus", "HoldReasonCode", "JobUniverse", "GridResourceUnavailableTime", "SubmitterId")
 LIFE_KEYS = ("QDate", "JobStartDate", "CompletionDate", "EnteredCurrentStatus", "RemoteWallClockTime", "LastRemoteHost")
 ENDED_KEYS = ("ClusterId", "ProcId", "ExitCode", "ExitBySignal", "ExitSignal", "StageInFinish", *LIFE_KEYS, *TAGS)
+RELEASES = "APF_RELEASES"
+"""How often we have released a job; written into it, so that a restart of the factory does not forget it."""
+
 PILOT_KEYS = (
     *("ClusterId", "ProcId", "APF_QUEUE", "APF_ENDPOINT", "APF_SUBMISSION", "JobStatus", "QDate"),
     *("EnteredCurrentStatus", "JobUniverse", "GridJobId", "GridJobStatus"),
-    *("HoldReason", "HoldReasonCode", "HoldReasonSubCode", "NumHolds"),
+    *("HoldReason", "HoldReasonCode", "HoldReasonSubCode", RELEASES),
 )
 
 GRID = 9
@@ -326,8 +329,15 @@ def remove(target: Target, constraint: str) -> int:
 
 
 @plain
-def release(target: Target, constraint: str) -> int:
-    """Release held jobs and return how many."""
+def release(target: Target, constraint: str, time: int) -> int:
+    """Release held jobs for the first, second, ... time, which is noted in them, and return how many.
+
+    NumHolds does not tell it: a hold by the job's own policy counts more than once.
+    """
+    held = f"{constraint} && JobStatus == 5"
+    if not _ask(target, lambda schedd: schedd.query(held, ["ClusterId"], limit=1)):
+        return 0
+    _ask(target, lambda schedd: schedd.edit(held, RELEASES, str(time)))
     return _act(target, "Release", constraint, "released by AutoPyFactory")
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from autopyfactory.batch import Batch
+from autopyfactory.batch.tender import Tender
 from autopyfactory.clock import Clock, utc
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import KEEP, Entry, Ledger, Outcome
@@ -46,7 +47,8 @@ class Tally:
 
     `live` counts the pilots in flight of each submission that has any; `waiting_at` are pilots that have not
     started and `held_at` held ones, by queue and endpoint. `by_type` are a queue's pilots by the resource type of
-    their shape.
+    their shape. `paused` are queues at endpoints ("": the source itself) that get probes only, `held` says by queue
+    why pilots are held, both as the tender of the source found them.
     """
 
     by_queue: Mapping[str, PilotCounts] = field(default_factory=dict)
@@ -58,6 +60,12 @@ class Tally:
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
     by_type: Mapping[tuple[str, str], PilotCounts] = field(default_factory=dict)
     held_at: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    paused: Mapping[tuple[str, str], Trouble] = field(default_factory=dict)
+    held: Mapping[str, str] = field(default_factory=dict)
+
+    def trouble(self, queue: str, endpoint: str) -> Trouble | None:
+        """Return what is wrong with an endpoint, for all queues or for this one."""
+        return self.troubles.get(endpoint) or self.paused.get((queue, endpoint))
 
     def of(self, queue: str, resource_type: str = "") -> PilotCounts:
         """Return a queue's pilots, or those that answer the demand of one type: its own and those without a type."""
@@ -132,6 +140,7 @@ class PilotSource:
         self._doubted: dict[str, float] = {}
         self._ended: list[EndedPilot] = []
         self._next_turn = 0.0
+        self.tender = Tender(name, batch, clock, may_act=lambda: not self.twin)
         self.twin = ""
         """What is known of a second factory with our id; "" while there is none."""
 
@@ -233,14 +242,16 @@ class PilotSource:
     def close(self) -> None:
         """Wake all who wait for the source and give up its calls."""
         self._shared.close()
+        self.tender.close()
         self.batch.close()
 
     def _poll(self) -> Snapshot[Tally]:
         began = self._clock.now()
         report: PilotReport = self.batch.poll()
         self._ended += report.ended
+        found = replace(tally(report.groups, report.troubles), paused=self.tender.paused, held=self.tender.held)
         speaks_of = began if report.speaks_of is None else min(began, report.speaks_of)
-        return Snapshot(tally(report.groups, report.troubles), self.name, began, speaks_of)
+        return Snapshot(found, self.name, began, speaks_of)
 
     def _compare(self, snapshot: Snapshot[Tally]) -> None:
         """Compare a good answer with what was submitted; called before any queue sees the answer."""
@@ -251,6 +262,7 @@ class PilotSource:
         self._look_for_twin(snapshot.value)
         self._ledger.forget(self.name, snapshot.value.shown)
         self._remember(snapshot)
+        self.tender.notice(snapshot.value.by_queue)
         ended, self._ended = self._ended, []
         if ended:
             self._tell(ended)

@@ -9,7 +9,7 @@ from pydantic_core import PydanticUndefined
 from autopyfactory.batch.rows import ROWS, written
 from autopyfactory.config.catalogue import BATCH, MONITOR, WMS, Broken, Catalogue, rule_of
 from autopyfactory.config.fields import Options, kind, write
-from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
+from autopyfactory.config.models import CredentialOptions, FactoryOptions, HeldOptions, QueueOptions
 from autopyfactory.config.sentences import declared
 from autopyfactory.plugins import ALIASES
 from autopyfactory.sched import RULES
@@ -54,6 +54,7 @@ def page(catalogue: Catalogue) -> str:
             f"`[{word} NAME]`, for queues with `{written(backend)}`", catalogue.find(BATCH, backend).SourceOptions
         )
     parts += _section("`[credential NAME]`", CredentialOptions)
+    parts += _section("`[held NAME]`", HeldOptions)
     parts.append("## Queues\n")
     parts += _section("All queues", QueueOptions)
     parts.append("### What a queue can submit to\n")

@@ -50,6 +50,7 @@ def load(path: Path, catalogue: Catalogue | None = None) -> Config:
         tuple(problems),
         {name: placed[name] for name in placed if not verdicts[name].enabled},
         main.origins | _origins(judge, files),
+        main.held,
     )
 
 

@@ -65,6 +65,7 @@ class Judge:
             faults += more
             faults += judge.rules(options)
             faults += judge.parts(options)
+            faults += judge.ages(options)
             faults += judge.shape(options, texts.own)
             faults += judge.rights(options, self._main, texts.own)
             faults += judge.rule_values(options, rules, texts.own)

@@ -8,6 +8,7 @@ from pathlib import Path
 from autopyfactory.batch.rows import BY_TYPE, ROWS, plugin, written
 from autopyfactory.config.catalogue import Catalogue, rule_of
 from autopyfactory.config.compare import values as values_of
+from autopyfactory.config.fields import write
 from autopyfactory.config.models import QueueOptions
 from autopyfactory.config.problems import Fault, suggest
 from autopyfactory.config.sections import Main
@@ -15,6 +16,9 @@ from autopyfactory.config.sentences import declared
 from autopyfactory.sched import RULES, chain
 from autopyfactory.sched.options import RuleOptions
 from autopyfactory.sched.rule import Kind, Need
+
+SPARE = 3600.0
+"""Seconds that a pilot may at least run beyond its wall time before it is removed for its age."""
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SUBMIT_NAME = re.compile(r"\+?[A-Za-z_][A-Za-z0-9_.]*")
@@ -82,6 +86,14 @@ def shape(options: QueueOptions, own: frozenset[str]) -> Iterator[Fault]:
     """Judge what one pilot asks for."""
     if options.memory is not None and options.memory_per_core is not None and "memory_per_core" in own:
         yield Fault("memory_per_core", "is never read, for memory is set; write 'memory = none' here", warning=True)
+
+
+def ages(options: QueueOptions) -> Iterator[Fault]:
+    """Judge the ages at which pilots are removed."""
+    age, walltime = options.max_running_age, options.walltime
+    if age is not None and walltime is not None and age < walltime + SPARE:
+        least = write(QueueOptions.model_fields["max_running_age"], walltime + SPARE)
+        yield Fault("max_running_age", f"would end pilots that do as they asked, write {least} or more (walltime + 1h)")
 
 
 def rights(options: QueueOptions, main: Main, own: frozenset[str]) -> Iterator[Fault]:

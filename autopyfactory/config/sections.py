@@ -7,7 +7,7 @@ from typing import Any
 from autopyfactory.config.catalogue import BATCH, CLASSIC, MONITOR, WMS, Broken, Catalogue, source_options
 from autopyfactory.config.fields import words
 from autopyfactory.config.ini import Block, IniFile, expand, references
-from autopyfactory.config.models import CredentialOptions, FactoryOptions, Section
+from autopyfactory.config.models import CredentialOptions, FactoryOptions, HeldOptions, Section
 from autopyfactory.config.problems import Fault, Problem, suggest
 from autopyfactory.config.sentences import build, declared
 from autopyfactory.wms.parts import strange_parts
@@ -28,6 +28,7 @@ class Main:
     wms: dict[str, Section] = field(default_factory=dict)
     monitors: dict[str, Section] = field(default_factory=dict)
     credentials: dict[str, CredentialOptions] = field(default_factory=dict)
+    held: dict[str, HeldOptions] = field(default_factory=dict)
     heads: dict[tuple[str, str], str] = field(default_factory=dict)
     broken: dict[tuple[str, str], str] = field(default_factory=dict)
     origins: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -111,6 +112,9 @@ class _Reader:
         elif kind == "credential" and name:
             if credential := self._build(CredentialOptions, block):
                 self.main.credentials[name] = credential
+        elif kind == "held" and name:
+            if row := self._build(HeldOptions, block):
+                self.main.held[name] = row
         elif kind in _PLUGIN_GROUPS and name:
             self._plugin(block, kind, name)
         elif kind in self._catalogue.source_kinds and name:
@@ -148,7 +152,7 @@ class _Reader:
         return None
 
     def _strange(self, block: Block, kind: str, name: str) -> None:
-        kinds = ["factory", "credential", *_PLUGIN_GROUPS, *self._catalogue.source_kinds]
+        kinds = ["factory", "credential", "held", *_PLUGIN_GROUPS, *self._catalogue.source_kinds]
         broken = [f"{word}: {at.reason}" for word, at in self._catalogue.backends.items() if isinstance(at, Broken)]
         maybe = bool(broken and name and kind not in kinds)
         if kind == "factory":

@@ -99,7 +99,9 @@ class GramService:
         """Send a signal to the job managers; return how many there are."""
         found = [pid for pid, words in self._processes() if words.startswith("globus-job-manager -conf")]
         for pid in found:
-            os.kill(pid, number)
+            # Some live for one request only.
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
         return len(found)
 
     def alive(self, queue: str) -> set[str]:

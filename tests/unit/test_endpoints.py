@@ -124,6 +124,25 @@ def test_the_only_ce_in_trouble_gets_a_probe_and_nothing_while_it_waits(world: W
     assert run(world, cycle).submitted_count == 6
 
 
+def test_an_endpoint_that_is_paused_for_held_pilots_is_left_out(world: World) -> None:
+    batch = Ces(world)
+    cycle = cycle_of(world, batch, ("a", "b"))
+    world.source.tender.paused = {("Q", "a"): Trouble("paused", 0.0), ("OTHER", "b"): Trouble("paused", 0.0)}
+    world.source.tender.held = {"Q": "1 held: 1 x 'no space'"}
+    assert run(world, cycle).held == "", "no pilot of this count is held"
+    assert [order.endpoint for order in batch.orders] == ["b"]
+    world.source.tender.held = {"Q": "1 held: 1 x 'no space'"}
+    batch.held = {"a": 1}
+    assert run(world, cycle).held == "1 held: 1 x 'no space'"
+
+
+def test_a_queue_without_endpoints_is_paused_at_its_source() -> None:
+    paused = {("Q", ""): Trouble("paused", 0.0)}
+    snapshot = Snapshot(Tally(paused=paused), "x", 0.0, 0.0)
+    assert Endpoints().choose((), "Q", snapshot, 0.0, max_held=5).trouble == "its source is paused since 00:00:00"
+    assert Endpoints().choose((), "P", snapshot, 0.0, max_held=5).trouble == ""
+
+
 def test_a_queue_without_endpoints_keeps_that_of_its_source(world: World) -> None:
     batch = Ces(world)
     run(world, cycle_of(world, batch, ()))

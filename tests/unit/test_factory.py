@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,8 @@ from autopyfactory.model import CycleReport, PilotGroup, PilotState
 from autopyfactory.operate import Operator, OperatorState
 from autopyfactory.runner import Runner
 from autopyfactory.space import FreeSpace
+from autopyfactory.wms.static import StaticOptions
+from autopyfactory.wms.sum import SumOptions
 from tests.unit import parts
 from tests.unit.parts import FAKES, Journal, PartOptions
 from tests.unit.world import ManualClock, make_queue
@@ -383,3 +386,22 @@ def test_one_looks_beside_another_that_runs(
     assert report.siblings == ("Q0",)
     assert dict(journal.submitted) == submitted
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+def test_a_sum_follows_its_parts_through_a_reload(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = {"static": "autopyfactory.wms.static:Static", "sum": "autopyfactory.wms.sum:Sum"}
+    monkeypatch.setattr(plugins, "ALIASES", {**FAKES, "autopyfactory.wms": shipped})
+
+    def given(jobs: int) -> Config:
+        wms = {
+            "all": Section("wms", "all", SumOptions(of="s, s"), "sum"),
+            "s": Section("wms", "s", StaticOptions(activated=jobs), "static"),
+        }
+        return replace(config(tmp_path, queue("Q", wms="all")), wms=wms)
+
+    factory = start(given(3))
+    watch.until(lambda reports: reports.get("Q") and reports["Q"][-1].activated == 6)
+    factory.reload(given(5))
+    watch.until(lambda reports: reports["Q"][-1].activated == 10)

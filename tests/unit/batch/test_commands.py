@@ -236,14 +236,11 @@ def test_an_unknown_word_is_unknown_and_said_once(bed: Bed, caplog: pytest.LogCa
     assert "DREAMING" in caplog.text
 
 
-def test_held_pilots_are_told_with_their_reason(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
+def test_held_pilots_are_told_with_their_reason(bed: Bed) -> None:
     bed.batch.submit(bed.order(2))
     bed.slurm.set("PENDING", reason="PartitionTimeLimit")
-    for _ in range(2):
-        assert bed.counts() == {"held": 2}
-    assert [record.message for record in caplog.records] == [
-        "slurm local: held pilots: PENDING (PartitionTimeLimit), 2 of queue Q"
-    ]
+    assert bed.counts() == {"held": 2}
+    assert [pilot.hold_reason for pilot in bed.batch.pilots()] == ["PENDING (PartitionTimeLimit)"] * 2
 
 
 def test_remove_takes_the_states_that_are_asked_for(bed: Bed) -> None:

@@ -62,6 +62,9 @@ class FakeSchedd:
         self.done.append((action, jobs))
         return {"TotalSuccess": 4}
 
+    def edit(self, *words: str) -> None:
+        self.done.append(("edit", words))
+
     def history(self, constraint: str, projection: list[str], match: int) -> list[dict[str, Any]]:
         self.asked.append((constraint, projection, match))
         return self.history_ads[:match]
@@ -212,8 +215,14 @@ def test_the_history_is_read_to_the_last_record_wanted_and_no_further(schedd: Fa
 
 def test_remove_tells_how_many(schedd: FakeSchedd) -> None:
     assert condor_child.remove(TARGET, "JobStatus == 1") == 4
-    assert condor_child.release(TARGET, "JobStatus == 5") == 4
-    assert schedd.done == [("remove", "JobStatus == 1"), ("release", "JobStatus == 5")]
+    assert schedd.done == [("remove", "JobStatus == 1")]
+
+
+def test_a_release_is_counted_in_the_job(schedd: FakeSchedd) -> None:
+    assert condor_child.release(TARGET, "x", 2) == 0
+    schedd.jobs = [{"ClusterId": 1}]
+    assert condor_child.release(TARGET, "x", 2) == 4
+    assert schedd.done == [("edit", ("x && JobStatus == 5", "APF_RELEASES", "2")), ("release", "x")]
 
 
 def test_pilots_one_by_one_and_no_more_than_wanted(schedd: FakeSchedd) -> None:

@@ -59,6 +59,10 @@ def test_a_queue_with_everything(files: Files) -> None:
         ("submit.not = x", "6: [Q] submit.not: take it out"),
         ("submit.crash = x", "4: [Q] backend: its check of submit.X failed: RuntimeError: oh"),
         ("interval = 0.01s", "6: [Q] interval: '0.01s' is too little, write 0.1s or more"),
+        (
+            "walltime = 1d\nmax_running_age = 24h",
+            "7: [Q] max_running_age: would end pilots that do as they asked, write 1d1h",
+        ),
         ("enabled = maybe", "6: [Q] enabled: 'maybe' is neither yes nor no"),
         ("arguments = 'x", "6: [Q] arguments: a quotation mark or a backslash"),
         ("rules =", "6: [Q] rules: is empty, name at least one rule, for example ready"),

@@ -93,6 +93,9 @@ file = /etc/proxy
             ":6: [schedd a] max_submit_rate: '0' is too little, write more than 0/s",
         ),
         (MAIN + "interval = 0.1s", ":5: [wms panda] interval: '0.1s' is too little, write 1s or more"),
+        (MAIN + "[held x]\naction = leave\n", ":5: [held x]: it speaks of no pilot, name code or match"),
+        (MAIN + "[held x]\naction = leave\ncode = a\n", ":7: [held x] code: 'a' is no hold code, write for example 13"),
+        (MAIN + "[held x]\naction = kill\ncode = 1\n", ":6: [held x] action: 'kill' is none of leave, release, remove"),
         (MAIN + "[credential x]\n", ":5: [credential x] file: is missing"),
         (
             MAIN + "[credential x]\nkind = prxy\nfile = /x\n",
