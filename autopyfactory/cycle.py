@@ -272,12 +272,10 @@ class Cycle:
         return state_of(part, observed, mine, self._board.siblings(part.claim), pilots=pilots, left=left)
 
     def _choose_endpoint(self, pilots: Snapshot[Tally], now: float) -> Choice:
-        rules = self.queue.rules
+        rules, names = self.queue.rules, self._source.names(self.queue.name)
         holes = frozenset(place for place in self._endpoints if self._endings(place).hole(rules))
         self.memory.beware(holes)
-        return self.memory.endpoints.choose(
-            self._endpoints, self.queue.name, pilots, now, max_held=rules.max_held, avoid=holes
-        )
+        return self.memory.endpoints.choose(self._endpoints, names, pilots, now, max_held=rules.max_held, avoid=holes)
 
     def _left(self, observed: Observed, pilots: PilotCounts, part: QueueConfig) -> int:
         if not isinstance(observed.jobs, Snapshot):

@@ -23,6 +23,7 @@ from autopyfactory.credentials import carried
 from autopyfactory.credentials.wallet import Wallet
 from autopyfactory.cycle import Cycle
 from autopyfactory.errors import SourceError
+from autopyfactory.former import Former
 from autopyfactory.ledger import Ledger, LedgerView
 from autopyfactory.model import Blocked, CycleReport, EndedPilot, PilotState
 from autopyfactory.monitor import Monitor
@@ -84,6 +85,7 @@ class Factory:
         self._outcomes = Outcomes(clock)
         self._wallet = Wallet(config.credentials, clock)
         self._board = Board(config.factory.max_per_factory, self._ledger.most_waiting, self._fresh)
+        self._former = Former(self._ledger, clock)
         self._sources: dict[str, PilotSource] = {}
         self._wms: dict[str, Wms] = {}
         self._monitors: dict[str, Monitor] = {}
@@ -95,6 +97,7 @@ class Factory:
         self._reporter = Reporter({}, self._clock)
         self._connect(self.config)
         self._serve(self.config.queues.values())
+        self._former.start()
         count = len(self._runners)
         log.info("%s serves %d queue%s", self.config.factory.id, count, "" if count == 1 else "s")
 
@@ -105,6 +108,7 @@ class Factory:
         """
         names = list(queues)
         self._connect(self.config)
+        self._former.look()
         first = self._involved(names)
         with ThreadPoolExecutor(min(16, len(first) or 1)) as pool:
             list(pool.map(self._one_cycle, first))
@@ -148,7 +152,8 @@ class Factory:
     def stop(self) -> None:
         """Stop all queues, give up what is under way after the grace, and close everything."""
         self._end(self._runners.values(), GRACE)
-        parts: list[PilotSource | Wms] = [*self._sources.values(), *self._wms.values()]
+        self._former.stop()
+        parts: list[PilotSource | Wms] = [*self._sources.values(), *self._former.idle.values(), *self._wms.values()]
         for part in parts:
             _close(part)
         if self._reporter is not None:
@@ -189,9 +194,12 @@ class Factory:
         whole = self.config.factory != config.factory
         used = {source_name(queue) for queue in config.queues.values()}
         for name in list(self._sources):
-            # One that no queue asks any more would hold its last count against the budget for ever.
-            if whole or name not in used or _placed(self.config, name) != _placed(config, name):
+            if name not in used:
+                self._former.idle[name] = self._sources.pop(name)
+            elif whole or _placed(self.config, name) != _placed(config, name):
                 _close(self._sources.pop(name))
+        for name in used & self._former.idle.keys():
+            _close(self._former.idle.pop(name))
         pairs: tuple[tuple[dict[str, Any], Mapping[str, Section], Mapping[str, Section]], ...] = (
             (self._wms, self.config.wms, config.wms),
             (self._monitors, self.config.monitors, config.monitors),
@@ -212,14 +220,32 @@ class Factory:
             _build(self._wms, name, partial(self._demand, config, name))
         for name in {source_name(queue) for queue in config.queues.values()}:
             _build(self._sources, name, partial(self._source, config, name))
+        self._adopt(config)
         if self._reporter is not None:
-            self._reporter.update(
-                self._monitors, {name: queue.options.monitor for name, queue in config.queues.items()}
-            )
-        for source in () if self._looking else self._sources.values():
+            named = {name: queue for queue in config.queues.values() for name in (*queue.options.formerly, queue.name)}
+            self._reporter.update(self._monitors, {name: queue.options.monitor for name, queue in named.items()})
+        for source in () if self._looking else self._all_sources():
             source.tender.configure(table(config.held), config.queues.values(), act=not self._dry_run)
-        self._board.configure(config.queues, self._sources.values(), config.factory.max_per_factory)
+        self._board.configure(config.queues, self._all_sources(), config.factory.max_per_factory)
         self._outcomes.keep(config.queues)
+
+    def _all_sources(self) -> list[PilotSource]:
+        return [*self._sources.values(), *self._former.idle.values()]
+
+    def _adopt(self, config: Config) -> None:
+        """Give former queues' pilots to their heirs, and look after sources on record that no queue uses."""
+        used = {source_name(queue) for queue in config.queues.values()}
+        recorded, named = self._ledger.sources(), {f"{at.kind} {at.name}": key for key, at in config.sources.items()}
+        for name in recorded & named.keys():
+            if named[name] not in used:
+                _build(self._former.idle, named[name], partial(self._source, config, named[name]))
+        for name in recorded - named.keys() - {source.name for source in self._former.idle.values()}:
+            log.warning("%s has no section any more: pilots that may still be there are not counted", name)
+            self._ledger.leave(name)
+        self._ledger.adopt({old: name for name, queue in config.queues.items() for old in queue.options.formerly})
+        for source in self._all_sources():
+            source.adopt({name: queue.options.formerly for name, queue in config.queues.items()})
+        self._former.configure(config, self._sources.values())
 
     def _monitor(self, config: Config, name: str) -> Monitor:
         section = config.monitors[name]
@@ -310,7 +336,7 @@ class Factory:
             return Standstill(str(state), draining=state.action == "drain", wanted=True, cause=state.action)
         if damage := self._operator.downtimes.damage():
             return Standstill(damage, cause="downtime")
-        twins = [source.twin for source in self._sources.values() if source.twin]
+        twins = [source.twin for source in self._all_sources() if source.twin]
         if twins:
             return Standstill(f"{twins[0]}; stop one of the two factories, then restart the other", cause="twin")
         factory = self.config.factory

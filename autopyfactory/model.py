@@ -127,12 +127,14 @@ class PilotReport:
     `ended` holds pilots that were first seen as ended by this poll, each once in the life of the process;
     `troubles` the endpoints behind the source that do not work, as the tag APF_ENDPOINT names them. `speaks_of`
     is the time of the oldest state in it, where a poll does not ask for all of them; None: its own beginning.
+    `full` is the limit of each endpoint that has no room for pilots which are unsent.
     """
 
     groups: tuple[PilotGroup, ...] = ()
     ended: tuple[EndedPilot, ...] = ()
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
     speaks_of: float | None = None
+    full: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +321,7 @@ class CycleReport:
     """All that one cycle of one queue saw, decided and did; what the reporter hands to the monitors.
 
     Exactly one of `decision` and `blocked` is set. `activated` None: demand was not asked for or unknown.
+    `note` says why pilots are held, and what keeps them unsent.
     `wmsqueue`, `batchqueue` and `endpoint` are the queue's own, by which monitors group it; "" when it has none.
     `inputs` are those that gave an answer; `jobs` and `site` None: not asked for or unknown. `siblings` are the
     queues that divide the jobs with this one now. `retired` pilots were removed, for no job is there for them.
@@ -332,7 +335,7 @@ class CycleReport:
     activated: int | None = None
     submitted: tuple[Submitted, ...] = ()
     error: str = ""
-    held: str = ""
+    note: str = ""
     dry_run: bool = False
     wmsqueue: str = ""
     batchqueue: str = ""

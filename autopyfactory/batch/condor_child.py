@@ -215,6 +215,24 @@ def _unsent(schedd: Any, factory: str) -> Mapping[str, int]:
     return dict(Counter(str(job["APF_SUBMISSION"]) for job in schedd.query(constraint, ["APF_SUBMISSION"])))
 
 
+@plain
+def full(target: Target, factory: str) -> dict[str, int]:
+    """Return the gridmanager's limit of each endpoint that has no room for our unsent pilots.
+
+    The collector tells it, by the Grid ads of the schedd's gridmanagers, each named like the jobs' GridResource. An
+    ad is made anew every five minutes, so it counts all jobs there, and not who of them waits.
+    """
+    constraint = f"{of_factory(factory)} && {UNSENT}"
+    jobs = _ask(target, lambda schedd: schedd.query(constraint, ["APF_ENDPOINT", "GridResource"]))
+    waiting = {str(job["GridResource"]): str(job["APF_ENDPOINT"]) for job in jobs}
+    if not waiting:
+        return {}
+    bindings = _bindings()
+    collector = bindings.Collector(target.collector) if target.collector else bindings.Collector()
+    ads = collector.query(bindings.AdType.Grid, "NumJobs > JobLimit", ["Name", "JobLimit"])
+    return {waiting[name]: int(ad["JobLimit"]) for ad in ads if (name := str(ad["Name"])) in waiting}
+
+
 def _version(text: str) -> str:
     words = text.split()
     return words[1] if len(words) > 1 else text

@@ -7,6 +7,7 @@ from pathlib import Path
 from autopyfactory.config import ini
 from autopyfactory.config.catalogue import Catalogue, source_options
 from autopyfactory.config.files import QueueFiles, gather
+from autopyfactory.config.formers import formers
 from autopyfactory.config.models import Config, QueueConfig, Section
 from autopyfactory.config.problems import Problem
 from autopyfactory.config.queues import Judge, Verdict
@@ -30,7 +31,8 @@ def load(path: Path, catalogue: Catalogue | None = None) -> Config:
     files = gather(path.parent, main.queue_files)
     judge = Judge(main, catalogue, files.defaults)
     verdicts = {name: judge.judge(block, trusted=files.trusted(block)) for name, block in files.blocks.items()}
-    problems = _ordered([*main.problems, *files.problems(), *(p for v in verdicts.values() for p in v.problems)])
+    found = [p for verdict in verdicts.values() for p in verdict.problems]
+    problems = _ordered([*main.problems, *files.problems(), *found, *formers(judge, files.blocks, verdicts)])
     if main.wrong or main.factory is None:
         raise ConfigError(list(dict.fromkeys(str(problem) for problem in problems)))
     if not files.blocks and not files.lost:

@@ -173,6 +173,7 @@ class QueueOptions(Options):
     )
     proxy: Words = Field((), description="X.509 proxy for the pilot: credential sections in order, or a path")
     token: Words = Field((), description="token that authenticates us to a CE: credential sections, or a path")
+    formerly: Words = Field((), description="names this queue had before: pilots submitted under them are its own")
     max_pending_age: Duration | None = Field(
         None, gt=0, description="pilots that wait longer are removed, a few per cycle; unset: none"
     )

@@ -451,6 +451,8 @@ class World:
         self.board = Board(self.maximum, self.ledger.most_waiting)
 
     def _fill(self, memories: Mapping[str, Memory]) -> None:
+        self.ledger.adopt({old: name for name, queue in self.queues.items() for old in queue.options.formerly})
+        self.source.adopt({name: queue.options.formerly for name, queue in self.queues.items()})
         self.board.configure(self.queues, [self.source], self.maximum)
         self.cycles = {name: self._cycle(queue) for name, queue in self.queues.items()}
         for name, memory in memories.items():
