@@ -29,6 +29,7 @@ from autopyfactory.model import Blocked, CycleReport, EndedPilot, PilotState
 from autopyfactory.monitor import Monitor
 from autopyfactory.monitor.reporter import Reporter
 from autopyfactory.operate import Operator
+from autopyfactory.outcomes import Outcomes
 from autopyfactory.record import FILE
 from autopyfactory.record.keeper import Keeper
 from autopyfactory.runner import Runner
@@ -81,6 +82,7 @@ class Factory:
         self._ledger = (LedgerView if looking else Ledger)(config.factory.state_dir / "submissions.jsonl", clock)
         self._keeper = Keeper(config.factory.state_dir / FILE, clock, config.factory.record_keep)
         self._disk = FreeSpace(clock)
+        self._outcomes = Outcomes(clock)
         self._wallet = Wallet(config.credentials, clock)
         self._board = Board(config.factory.max_per_factory, self._ledger.most_waiting, self._fresh)
         self._former = Former(self._ledger, clock)
@@ -225,6 +227,7 @@ class Factory:
         for source in () if self._looking else self._all_sources():
             source.tender.configure(table(config.held), config.queues.values(), act=not self._dry_run)
         self._board.configure(config.queues, self._all_sources(), config.factory.max_per_factory)
+        self._outcomes.keep(config.queues)
 
     def _all_sources(self) -> list[PilotSource]:
         return [*self._sources.values(), *self._former.idle.values()]
@@ -320,6 +323,8 @@ class Factory:
             dry_run=self._dry_run,
             endpoint=endpoint,
             endpoints=endpoints,
+            downtimes=partial(self._operator.downtimes.of, queue.name),
+            endings=lambda place: self._outcomes.endings(queue.name, place, queue.rules),
         )
 
     def _fresh(self, queue: str, resource_type: str) -> int:
@@ -329,6 +334,8 @@ class Factory:
         state = self._operator.state(queue, self._clock.now())
         if state is not None:
             return Standstill(str(state), draining=state.action == "drain", wanted=True, cause=state.action)
+        if damage := self._operator.downtimes.damage():
+            return Standstill(damage, cause="downtime")
         twins = [source.twin for source in self._all_sources() if source.twin]
         if twins:
             return Standstill(f"{twins[0]}; stop one of the two factories, then restart the other", cause="twin")
@@ -344,6 +351,7 @@ class Factory:
             self._reporter.put(report, queue.options.monitor)
 
     def _pilots_ended(self, ended: Sequence[EndedPilot]) -> None:
+        self._outcomes.add(ended)
         self._on_ended(ended)
         if self._reporter is not None:
             self._reporter.ended(ended)

@@ -23,6 +23,7 @@ COMMANDS = {
     "pause": "autopyfactory.cli.operate:pause",
     "resume": "autopyfactory.cli.operate:resume",
     "drain": "autopyfactory.cli.operate:drain",
+    "downtime": "autopyfactory.cli.downtime:downtime",
     "why": "autopyfactory.cli.why:why",
     "kill": "autopyfactory.cli.kill:kill",
     "plan": "autopyfactory.cli.plan:plan",
