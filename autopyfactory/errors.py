@@ -5,6 +5,7 @@
     ├── SourceError         a source (WMS, schedd, batch system) gave no information
     ├── UnknownWmsqueue     a good answer of the WMS does not know the name: probably a typo
     ├── MonitorError        a monitor could not be told
+    ├── CredentialError     a credential file cannot be used
     └── SubmitError         a submission did not go through whole
         ├── Refused         the batch system said no; nothing beyond `accepted` was taken
         └── Ambiguous       no answer came: the pilots may exist, and nobody may submit them again
@@ -50,6 +51,14 @@ class UnknownWmsqueue(FactoryError):
 
 class MonitorError(FactoryError):
     """A monitor could not be told; the message names it and says what came back."""
+
+
+class CredentialError(FactoryError):
+    """A credential file cannot be used; the message goes on from its path and carries nothing of its content."""
+
+
+class OperateError(FactoryError):
+    """What an operator asked for cannot be written down, or read; the message says why and what to do."""
 
 
 class SubmitError(FactoryError):

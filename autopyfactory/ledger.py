@@ -10,7 +10,7 @@ import json
 import logging
 import secrets
 import threading
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -45,7 +45,8 @@ class Entry:
     """One submission. `waiting` and `in_flight` are the queue's pilots just before it, without its own.
 
     `ended` is when its answer came, or when the factory gave up waiting for it; `began` until then. `settled`
-    is when the poll began that told what became of it.
+    is when the poll began that told what became of it. Where the queue counts each resource type alone,
+    `waiting` are those of the submission's `resource_type`; `in_flight` are always the whole queue's.
     """
 
     id: str
@@ -58,6 +59,11 @@ class Entry:
     in_flight: int
     outcome: Outcome = Outcome.OPEN
     settled: float = 0.0
+    resource_type: str = ""
+
+    def of_type(self, resource_type: str) -> bool:
+        """Tell whether its pilots count for a resource type: "" means all, and one without a type takes any job."""
+        return not resource_type or self.resource_type in ("", resource_type)
 
 
 _FORMAT = TypeAdapter(Entry)
@@ -66,6 +72,23 @@ _FORMAT = TypeAdapter(Entry)
 def _line(entry: Entry) -> str:
     # Not by dump_json, which would leave characters as they are at which a reader divides lines.
     return f"{json.dumps(_FORMAT.dump_python(entry))}\n"
+
+
+def sources_of(path: Path, queue: str) -> frozenset[str]:
+    """Return the sources that a queue's recorded submissions went through; another process may be writing the file."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return frozenset()
+    entries = (entry for line in lines if (entry := _entry(line)) is not None)
+    return frozenset(entry.source for entry in entries if entry.queue == queue)
+
+
+def _entry(line: str) -> Entry | None:
+    try:
+        return _FORMAT.validate_json(line)
+    except ValueError:
+        return None
 
 
 class Ledger:
@@ -81,6 +104,7 @@ class Ledger:
         self._entries: dict[str, Entry] = {}
         self._by_queue: dict[str, dict[str, Entry]] = {}
         self._unsettled: dict[str, Entry] = {}
+        self._heirs: Mapping[str, str] = {}
         self._lines = 0
         self._torn = False
         try:
@@ -88,11 +112,13 @@ class Ledger:
         except OSError as error:
             raise ConfigError([f"{path}: cannot keep what is submitted: {error.strerror}"]) from error
 
-    def open(self, queue: str, source: str, count: int, *, waiting: int, in_flight: int) -> str:
+    def open(
+        self, queue: str, source: str, count: int, *, waiting: int, in_flight: int, resource_type: str = ""
+    ) -> str:
         """Write down that a submission begins and return its id. Raises OSError: then it must not begin."""
         now = self._clock.now()
         name = f"{utc(now):%Y%m%dT%H%M%S}-{secrets.token_hex(6)}"
-        entry = Entry(name, queue, source, count, now, now, waiting, in_flight)
+        entry = Entry(name, queue, source, count, now, now, waiting, in_flight, resource_type=resource_type)
         with self._lock:
             self._append(entry)
             self._keep(entry)
@@ -121,44 +147,72 @@ class Ledger:
         with self._lock:
             return name in self._entries
 
-    def of_queue(self, queue: str) -> list[Entry]:
-        """Return the remembered submissions of a queue, oldest first."""
+    def of_queue(self, queue: str, resource_type: str = "") -> list[Entry]:
+        """Return the remembered submissions of a queue, oldest first; those of a resource type where one is named."""
         with self._lock:
-            return list(self._by_queue.get(queue, {}).values())
+            return [entry for entry in self._by_queue.get(queue, {}).values() if entry.of_type(resource_type)]
 
     def unsettled(self, source: str) -> list[Entry]:
         """Return the submissions through a source of which no poll has told yet."""
         with self._lock:
             return [entry for entry in self._unsettled.values() if entry.source == source]
 
-    def before(self, queue: str, at: float) -> Entry | None:
+    def before(self, queue: str, at: float, resource_type: str = "") -> Entry | None:
         """Return the queue's last submission that ended at or before a time, as far as remembered."""
-        past = [entry for entry in self.of_queue(queue) if entry.ended <= at]
+        past = [entry for entry in self.of_queue(queue, resource_type) if entry.ended <= at]
         return max(past, key=lambda entry: entry.ended, default=None)
 
-    def most_waiting(self, queue: str) -> int:
-        """Return the most pilots of a queue that may wait, by its last submission."""
-        with self._lock:
-            last = list(self._by_queue.get(queue, {}).values())[-1:]
-        return sum(entry.waiting + entry.count for entry in last)
+    def most_waiting(self, queue: str, resource_type: str = "") -> int:
+        """Return the most pilots of a queue that may wait, by its last submission of each resource type."""
+        last = {entry.resource_type: entry for entry in self.of_queue(queue, resource_type)}
+        return sum(entry.waiting + entry.count for entry in last.values())
 
-    def submitted_since(self, queue: str, at: float) -> int:
+    def submitted_since(self, queue: str, at: float, resource_type: str = "") -> int:
         """Return how many pilots of a queue were submitted after a time."""
-        return sum(entry.count for entry in self.of_queue(queue) if entry.ended > at)
+        return sum(entry.count for entry in self.of_queue(queue, resource_type) if entry.ended > at)
 
-    def bound(self, source: str) -> int:
-        """Return the most pilots that may be in flight through a source, by each queue's last submission."""
+    def bound(self, source: str, queue: str = "") -> int:
+        """Return the most pilots, of one queue or all, that may be in flight at a source, by the last submissions."""
         with self._lock:
-            last = [list(queue.values())[-1] for queue in self._by_queue.values() if queue]
-        return sum(entry.in_flight + entry.count for entry in last if entry.source == source)
+            last = {entry.queue: entry for entry in self._entries.values() if entry.source == source}
+        return sum(entry.in_flight + entry.count for name, entry in last.items() if queue in ("", name))
+
+    def adopt(self, heirs: Mapping[str, str]) -> None:
+        """Take the submissions of former queues for those of their heirs, by former name."""
+        with self._lock:
+            self._heirs = dict(heirs)
+            entries, self._by_queue = sorted(self._entries.values(), key=lambda entry: entry.began), {}
+            for entry in entries:
+                self._keep(entry)
+
+    def sources(self) -> frozenset[str]:
+        """Return the sources of all remembered submissions."""
+        with self._lock:
+            return frozenset(entry.source for entry in self._entries.values())
+
+    def leave(self, source: str) -> bool:
+        """Drop the old settled submissions through a source that has none of our pilots; tell whether any stays."""
+        limit = self._clock.now() - KEEP
+        with self._lock:
+            mine = [entry for entry in self._entries.values() if entry.source == source]
+            past = [entry for entry in mine if self._is_past(entry, limit)]
+            for entry in past:
+                del self._entries[entry.id]
+                del self._by_queue[entry.queue][entry.id]
+            if past:
+                self._compact()
+        return len(past) < len(mine)
 
     def forget(self, source: str, shown: Container[str]) -> None:
-        """Drop a source's settled submissions that are old and no longer shown; keep each queue's last."""
+        """Drop a source's settled submissions that are old and no longer shown; keep each queue's last of a type."""
         limit = self._clock.now() - KEEP
         with self._lock:
             for queue in list(self._by_queue.values()):
-                for entry in list(queue.values())[:-1]:
-                    if entry.source == source and self._is_past(entry, limit) and entry.id not in shown:
+                newest = {entry.resource_type: entry.id for entry in queue.values()}
+                for entry in list(queue.values()):
+                    if entry.id == newest[entry.resource_type] or entry.id in shown:
+                        continue
+                    if entry.source == source and self._is_past(entry, limit):
                         del self._entries[entry.id]
                         del queue[entry.id]
             if self._lines > 4 * len(self._entries) + SPARE_LINES:
@@ -176,6 +230,8 @@ class Ledger:
             log.error("%s: cannot write, after a restart %s counts as ambiguous: %s", self._path, entry.id, error)
 
     def _keep(self, entry: Entry) -> None:
+        if entry.queue in self._heirs:
+            entry = replace(entry, queue=self._heirs[entry.queue])
         self._entries[entry.id] = entry
         self._by_queue.setdefault(entry.queue, {})[entry.id] = entry
         if entry.outcome is Outcome.SETTLED:
@@ -209,9 +265,12 @@ class Ledger:
                 continue
             found[entry.id] = entry
         now = self._clock.now()
-        newest = {entry.queue: entry.id for entry in found.values()}
+        # Of each source, for a queue that has moved may still have pilots where it was.
+        newest = {(entry.queue, entry.resource_type, entry.source): entry.id for entry in found.values()}
         for entry in found.values():
-            if entry.id == newest[entry.queue] or not self._is_past(entry, now - KEEP):
+            if entry.id == newest[entry.queue, entry.resource_type, entry.source] or not self._is_past(
+                entry, now - KEEP
+            ):
                 self._keep(self._reopened(entry, now))
         self._write()
 
@@ -232,3 +291,21 @@ class Ledger:
         fresh.write_text("".join(map(_line, self._entries.values())), encoding="utf-8")
         fresh.replace(self._path)
         self._lines = len(self._entries)
+
+
+class LedgerView(Ledger):
+    """The ledger as another process sees it, beside the daemon: nothing is written."""
+
+    def mine(self, name: str) -> bool:
+        """Tell whether this factory made a submission; the daemon may have made it since the file was read."""
+        if super().mine(name):
+            return True
+        with self._lock:
+            self._load()
+        return super().mine(name)
+
+    def _append(self, entry: Entry) -> None:
+        pass
+
+    def _write(self) -> None:
+        pass

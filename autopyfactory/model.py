@@ -3,8 +3,10 @@
 Times are seconds since the epoch on the factory's `Clock`; ages and intervals are seconds.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -34,14 +36,23 @@ class Shape:
     label: str = ""
 
     def tag(self) -> str:
-        """Return the shape as one word for `APF_SHAPE`, for example `8c-16000m-172800s-MCORE`."""
+        """Return the shape as one word for `APF_SHAPE`, for example `8c-16000m-172800s-MCORE` or `1c-SCORE-~ptest`."""
         words = [f"{self.cores}c"]
         if self.memory_mb is not None:
             words.append(f"{self.memory_mb}m")
         if self.walltime_s is not None:
             words.append(f"{self.walltime_s}s")
-        words += [word for word in (self.resource_type, self.label) if word]
+        words += [word for word in (self.resource_type, self.label and f"~{self.label}") if word]
         return "-".join(words)
+
+
+def tagged_type(tag: str) -> str:
+    """Return the resource type in the tag of a shape, "" where it has none."""
+    found = _TAG.fullmatch(tag)
+    return (found["type"] or "") if found else ""
+
+
+_TAG = re.compile(r"[0-9]+c(-[0-9]+m)?(-[0-9]+s)?(-(?P<type>[^~].*?))?(-~.*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +69,36 @@ class PilotGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class Pilot:
+    """One pilot as its batch system lists it. `id` is what the system removes and releases it by.
+
+    `since` is when it entered its state, `submitted` when it was taken; None: nobody tells. `hold_reason` and the
+    codes of HTCondor say why it is held, `releases` how often it was let go before. `word` is the system's own
+    word for the state, where it says more than ours.
+    """
+
+    id: str
+    queue: str
+    state: PilotState
+    cid: str = ""
+    submission: str = ""
+    endpoint: str = ""
+    submitted: float | None = None
+    since: float | None = None
+    hold_code: int | None = None
+    hold_subcode: int | None = None
+    hold_reason: str = ""
+    releases: int = 0
+    word: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EndedPilot:
     """A pilot that has ended. `exit_code` None: the batch system does not tell; negative: a signal.
 
-    `fault` is the reason when the pilot did not end by itself (removed, lost, could not start).
+    `fault` is the reason when the pilot did not end by itself (removed, lost, could not start). `lived` are the
+    seconds it ran, or at most ran, None: nobody tells; `at` is when it ended, or was first seen to have. What
+    is told of these may differ from one telling of the same end to the next.
     """
 
     cid: str
@@ -69,6 +106,10 @@ class EndedPilot:
     submission: str
     exit_code: int | None = None
     fault: str = ""
+    endpoint: str = field(default="", compare=False)
+    node: str = field(default="", compare=False)
+    lived: float | None = field(default=None, compare=False)
+    at: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +125,16 @@ class PilotReport:
     """What one poll of a batch source said about all pilots of this factory.
 
     `ended` holds pilots that were first seen as ended by this poll, each once in the life of the process;
-    `troubles` the endpoints behind the source that do not work, as the tag APF_ENDPOINT names them.
+    `troubles` the endpoints behind the source that do not work, as the tag APF_ENDPOINT names them. `speaks_of`
+    is the time of the oldest state in it, where a poll does not ask for all of them; None: its own beginning.
+    `full` is the limit of each endpoint that has no room for pilots which are unsent.
     """
 
     groups: tuple[PilotGroup, ...] = ()
     ended: tuple[EndedPilot, ...] = ()
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
+    speaks_of: float | None = None
+    full: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +167,25 @@ class PilotCounts:
         """Return every pilot that exists or may exist and has not begun to end."""
         return self.waiting + self.running + self.suspended + self.held + self.unknown + self.elsewhere
 
+    def __add__(self, other: "PilotCounts") -> "PilotCounts":
+        return PilotCounts(*(getattr(self, at.name) + getattr(other, at.name) for at in fields(self)))
+
 
 @dataclass(frozen=True, slots=True)
 class JobCount:
-    """Jobs of one wmsqueue in one cell of the WMS statistics, by WMS status (`activated`, `running`, ...)."""
+    """Jobs of one wmsqueue in one cell of the WMS statistics, by WMS status (`activated`, `running`, ...).
+
+    `wmsqueue` is set where cells of several stand together, `testing` where the site is in test, `cores` of one
+    job and its global `share` where the WMS tells them.
+    """
 
     resource_type: str
     label: str
     by_status: Mapping[str, int]
+    wmsqueue: str = ""
+    testing: bool = False
+    cores: int = 0
+    share: str = ""
 
     @property
     def activated(self) -> int:
@@ -138,11 +194,31 @@ class JobCount:
 
 
 @dataclass(frozen=True, slots=True)
+class Downtime:
+    """A time in which nothing runs at a site or CE: why, and who said so."""
+
+    start: float
+    end: float
+    why: str
+    who: str = ""
+
+    def __str__(self) -> str:
+        period = " to ".join(f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}" for at in (self.start, self.end))
+        return f"down from {period} UTC{self.who and f', by {self.who}'}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
-    """What the WMS's site table says of one wmsqueue; `cores` None: the table does not tell."""
+    """What the WMS's site table says of one wmsqueue; `cores` None: the table does not tell.
+
+    `statuses` tells each one's where a queue and its siblings have several wmsqueues; `downtimes` are those that the
+    table announces, where a WMS has any.
+    """
 
     status: str
     cores: int | None = None
+    statuses: Mapping[str, str] = field(default_factory=dict)
+    downtimes: tuple[Downtime, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,39 +245,75 @@ class Blocked:
     """No decision is possible, and why.
 
     `outage` is true when a source failed; the ramp starts then. A typo, a pause or a full disk is none.
-    `wanted` is true when an operator wants it so.
+    `wanted` is true when an operator wants it so. `cause` is the kind of obstacle in a word, "" where none fits.
     """
 
     reason: str
     outage: bool = False
     wanted: bool = False
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One rule's part in a decision. `inputs` are the figures it used, for the monitor and for `plan`."""
+    """One rule's part in a decision. `inputs` are the figures it used, for the monitor and for `plan`.
+
+    `resource_type` is set where the queue counts each type alone and the rule spoke of this one.
+    """
 
     rule: str
     before: int
     after: int
     why: str
     inputs: Mapping[str, int | str] = field(default_factory=dict)
+    resource_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How many pilots to submit, and each rule's reason."""
+    """How many pilots to submit, and each rule's reason.
+
+    `by_type` divides the number where the queue counts each resource type alone; empty for other queues.
+    """
 
     count: int
     steps: tuple[Step, ...] = ()
+    by_type: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, resource_type: str) -> int:
+        """Return the number of one resource type; "" stands for all."""
+        return self.by_type.get(resource_type, 0) if resource_type else self.count
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """What a batch system accepted: pilots by cid, in the order of their processes."""
+    """What a batch system accepted: pilots by cid, in the order of their processes.
+
+    `resource_type` is set by the cycle of a queue that counts each type alone.
+    """
 
     submission: str
     cids: tuple[str, ...]
+    resource_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a cycle asked for (`pilots`, `demand`, `site`), who answered, and how many seconds old the answer was."""
+
+    what: str
+    source: str
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the demand comes to for one queue: its part in pilots, how much of it pilots that left pending have taken
+    since the figures were made, and how much siblings' pilots that wait will take."""
+
+    part: int
+    left: int = 0
+    surplus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +321,10 @@ class CycleReport:
     """All that one cycle of one queue saw, decided and did; what the reporter hands to the monitors.
 
     Exactly one of `decision` and `blocked` is set. `activated` None: demand was not asked for or unknown.
+    `note` says why pilots are held, and what keeps them unsent.
     `wmsqueue`, `batchqueue` and `endpoint` are the queue's own, by which monitors group it; "" when it has none.
+    `inputs` are those that gave an answer; `jobs` and `site` None: not asked for or unknown. `siblings` are the
+    queues that divide the jobs with this one now. `retired` pilots were removed, for no job is there for them.
     """
 
     queue: str
@@ -220,10 +335,18 @@ class CycleReport:
     activated: int | None = None
     submitted: tuple[Submitted, ...] = ()
     error: str = ""
+    note: str = ""
     dry_run: bool = False
     wmsqueue: str = ""
     batchqueue: str = ""
     endpoint: str = ""
+    interval: float = 0.0
+    retired: int = 0
+    inputs: tuple[Input, ...] = ()
+    jobs: tuple[JobCount, ...] | None = None
+    site: Site | None = None
+    siblings: tuple[str, ...] = ()
+    wanted: Wanted | None = None
 
     @property
     def submitted_count(self) -> int:

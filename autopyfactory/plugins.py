@@ -9,13 +9,19 @@ ALIASES: dict[str, dict[str, str]] = {
     "autopyfactory.batch": {
         "condor": "autopyfactory.batch.condor:CondorSchedd",
         "fork": "autopyfactory.batch.fork:ForkHost",
+        "globus": "autopyfactory.batch.globus:Globus",
         "lsf": "autopyfactory.batch.lsf:Lsf",
+        "sge": "autopyfactory.batch.sge:Sge",
         "slurm": "autopyfactory.batch.slurm:Slurm",
         "torque": "autopyfactory.batch.torque:Torque",
     },
     "autopyfactory.wms": {
+        "condor": "autopyfactory.wms.condor:CondorJobs",
+        "json": "autopyfactory.wms.json:Json",
         "panda": "autopyfactory.wms.panda:Panda",
+        "slurm": "autopyfactory.wms.slurm:SlurmJobs",
         "static": "autopyfactory.wms.static:Static",
+        "sum": "autopyfactory.wms.sum:Sum",
     },
     "autopyfactory.monitor": {
         "apfmon": "autopyfactory.monitor.apfmon:Apfmon",

@@ -74,7 +74,9 @@ class Runner:
         try:
             report = self.cycle.run(self._stopping)
         except Exception as error:
-            report = CycleReport(self.name, self._clock.now(), blocked=Blocked(f"a bug in this cycle: {error!r}"))
+            report = CycleReport(
+                self.name, self._clock.now(), blocked=Blocked(f"a bug in this cycle: {error!r}", cause="bug")
+            )
             self._log(report, bug=True)
         else:
             self._log(report)

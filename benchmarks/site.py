@@ -5,7 +5,7 @@ process and outlives a factory, as a real one does.
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,12 +13,22 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from autopyfactory import plugins
-from autopyfactory.batch import Context, Order
+from autopyfactory.batch import ALL_STATES, Context, Order
 from autopyfactory.clock import Clock
 from autopyfactory.config import load
 from autopyfactory.config.fields import Duration, Options
 from autopyfactory.config.models import Config
-from autopyfactory.model import EndedPilot, JobCount, PilotGroup, PilotReport, PilotState, Site, Snapshot, Submitted
+from autopyfactory.model import (
+    EndedPilot,
+    JobCount,
+    Pilot,
+    PilotGroup,
+    PilotReport,
+    PilotState,
+    Site,
+    Snapshot,
+    Submitted,
+)
 from autopyfactory.snapshot import Shared
 
 WAITS = 90.0
@@ -153,8 +163,16 @@ class MemoryPool:
         """Tell of none: every pilot is shown until it has ended."""
         return frozenset()
 
-    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
+    def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Pilot]:
+        """List none one by one."""
+        return []
+
+    def remove_pilots(self, pilots: Sequence[Pilot]) -> int:
         """Remove nothing."""
+        return 0
+
+    def release_pilots(self, pilots: Sequence[Pilot]) -> int:
+        """Release nothing."""
         return 0
 
     def close(self) -> None:

@@ -2,8 +2,8 @@
 
 A backend is one class here (alias table in `plugins`). The factory makes one object of it per source
 section (a schedd, a controller, this host) and shares it among all queues of that source. It is called
-from many queue threads: `poll` never twice at once (the shared snapshot sees to that), `submit` and
-`remove` at any time. Nothing in it may wait without a deadline.
+from many threads: `poll` never twice at once (the shared snapshot sees to that), everything else at any
+time. Nothing in it may wait without a deadline.
 
 A class may have two methods more, for what only it can judge of a queue's section:
 
@@ -19,18 +19,31 @@ as `option: what is wrong, and what to do`; each takes the queue out, but one th
 (of an option it is told only where the section sets it itself). `options` are those of every queue, `backend`
 those of the class's own `QueueOptions`.
 
-And two for the command line, `autopyfactory backends` and `autopyfactory render`:
+One more tells which credentials a row takes, of `proxy` and `token`; without it both:
 
     @classmethod
-    def lacking(cls, type: str, subtype: str) -> str: ...
+    def carries(cls, type: str, subtype: str) -> Iterable[str]: ...
+
+An expired one that its pilots do not carry then blocks no queue.
+
+And three for the command line, `autopyfactory backends`, `render` and `why`:
+
+    @classmethod
+    def lacking(cls, type: str, subtype: str, sources: Sequence[Options] = ()) -> str: ...
 
     def describe(self, order: Order) -> str: ...
 
-`lacking` says what this host has not that the row needs, "" when it can be used now. `describe` returns what
+    def shows(self, queue: str) -> list[str]: ...
+
+`lacking` says what this host has not that the row needs, "" when it can be used now; `sources` are the options
+of the class's sections in the main file, of which one that can be used is enough. `describe` returns what
 `submit` would hand to the batch system, as text: a submit description, or command line and script; it submits
-nothing and writes no file. What there is to submit to stands in `rows`.
+nothing and writes no file. `shows` returns the native commands that show a queue's pilots. What there is to
+submit to stands in `rows`.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -38,7 +51,9 @@ from typing import Any, ClassVar, Protocol
 from autopyfactory.clock import Clock
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import FactoryOptions, QueueConfig
-from autopyfactory.model import PilotReport, PilotState, Shape, Submitted
+from autopyfactory.model import Pilot, PilotReport, PilotState, Shape, Submitted
+
+ALL_STATES = frozenset(PilotState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +85,14 @@ class Context:
     """What every backend object is given by the factory.
 
     `position` is the place of its source among the factory's sources, from 0: it goes into the cid
-    (`<k>-cluster.proc`) of all but the first.
+    (`<k>-cluster.proc`) of all but the first. `looking`: it works beside the daemon, and by itself changes nothing: it
+    starts, fetches and writes nothing, nor takes a lock. Only `poll`, `pilots`, `remove_pilots` will be called.
     """
 
     factory: FactoryOptions
     clock: Clock
     position: int = 0
+    looking: bool = False
 
 
 class Batch(Protocol):
@@ -118,8 +135,22 @@ class Batch(Protocol):
         """
         ...
 
-    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
-        """Remove this factory's pilots of the queue that are in one of the states; return how many.
+    def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> Sequence[Pilot]:
+        """List this factory's pilots in these states one by one, of one queue or of all, with one question.
+
+        Asked only when single pilots have to be dealt with. Raises SourceError.
+        """
+        ...
+
+    def remove_pilots(self, pilots: Sequence[Pilot]) -> int:
+        """Remove pilots that `pilots` listed and return how many went; one that has ended is no failure.
+
+        Where the system can tell, only those that are still in the state they were listed in. Raises SourceError.
+        """
+        ...
+
+    def release_pilots(self, pilots: Sequence[Pilot]) -> int:
+        """Let held pilots that `pilots` listed go on and return how many do, 0 where there is no such thing.
 
         Raises SourceError.
         """
@@ -128,6 +159,26 @@ class Batch(Protocol):
     def close(self) -> None:
         """Give up everything under way at once, from another thread. Running pilots are not touched."""
         ...
+
+
+def remove(batch: Batch, queue: str, states: frozenset[PilotState]) -> Counter[PilotState]:
+    """Remove this factory's pilots of a queue that are in one of the states; return how many of each.
+
+    Those that wait come first. One that went into another of the states meanwhile is removed in a second round.
+    Raises SourceError.
+    """
+    removed: Counter[PilotState] = Counter()
+    tried: set[tuple[str, PilotState]] = set()
+    for _ in range(2):
+        pilots = [pilot for pilot in batch.pilots(queue, states) if (pilot.id, pilot.state) not in tried]
+        tried |= {(pilot.id, pilot.state) for pilot in pilots}
+        before = removed.total()
+        for state in PilotState:
+            if mine := [pilot for pilot in pilots if pilot.state is state]:
+                removed[state] += batch.remove_pilots(mine)
+        if removed.total() - before == len(pilots):
+            break
+    return removed
 
 
 def pilot_environment(context: Context, order: Order, cid: str, *, job_id: str = "") -> dict[str, str]:

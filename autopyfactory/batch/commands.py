@@ -28,9 +28,11 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
-from autopyfactory.batch import Context, Order
-from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions, judge, own_account
+from autopyfactory.batch import ALL_STATES, Context, Order
+from autopyfactory.batch.cids import Cids
+from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions, absent, judge, own_account
 from autopyfactory.batch.commands_pilots import Pilots
+from autopyfactory.batch.commands_record import Record, RecordView
 from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
 from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable
 from autopyfactory.batch.script import pilot_script, read_wrapper
@@ -38,14 +40,12 @@ from autopyfactory.config.fields import Options
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
 from autopyfactory.errors import Ambiguous, Refused, SourceError
-from autopyfactory.model import PilotReport, PilotState, Submitted
+from autopyfactory.model import Pilot, PilotReport, PilotState, Submitted
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 200
 """Ids in one command: a command line has its limits."""
-
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class CommandBatch(ABC):
@@ -53,8 +53,13 @@ class CommandBatch(ABC):
 
     source_kind: ClassVar[str]
     programs: ClassVar[tuple[str, ...]]
+    releasing: ClassVar[tuple[str, ...]] = ()
+    """The command, before the ids, that lets held jobs go on."""
+
     SourceOptions: ClassVar[type[Options]] = CommandOptions
     QueueOptions: ClassVar[type[Options]] = CommandQueueOptions
+    asked_at_once: int = AT_ONCE
+    """Ids in one question for ends; a system whose command takes one says 1."""
 
     @classmethod
     def check(
@@ -83,10 +88,10 @@ class CommandBatch(ABC):
         self._run = run or Runner()
         self._commands = self.commands(options)
         folder = context.factory.state_dir.absolute() / self.source_kind / quote(name, safe="")
-        self._pilots = Pilots(context.factory.id, folder)
+        self._pilots = Pilots(context.factory.id, RecordView(folder) if context.looking else Record(folder))
         self._lock = threading.Lock()
         self._loaded = False
-        self._last_base = 0
+        self._cids = Cids(context.position)
         self._said: dict[str, str] = {}
 
     @abstractmethod
@@ -94,10 +99,14 @@ class CommandBatch(ABC):
         """Return what this system has to know; each system's class gives its own."""
 
     @classmethod
-    def lacking(cls, type: str, subtype: str) -> str:
-        """Say which of the system's commands this host has not on its PATH."""
-        absent = [program for program in cls.programs if shutil.which(program) is None]
-        return f"no {', '.join(absent)} on the PATH" if absent else ""
+    def lacking(cls, _type: str, _subtype: str, sources: Sequence[Options] = ()) -> str:
+        """Say which of the system's commands this host has not."""
+        return absent(cls.programs, sources)
+
+    @classmethod
+    def carries(cls, _type: str, _subtype: str) -> tuple[str, ...]:
+        """Return the kinds of credentials that pilots are given: the path of a proxy."""
+        return ("proxy",)
 
     def describe(self, order: Order) -> str:
         """Return the command line and the script of the order's first pilot. Raises Refused."""
@@ -106,6 +115,10 @@ class CommandBatch(ABC):
             job = replace(job, file=Path(f"{job.cid}.sh"))
         line = shlex.join(self._as(self._account(order), self._commands.submit(job)))
         return f"{line}{'' if job.file else ' <<SCRIPT'}\n\n{job.script}"
+
+    def shows(self, queue: str) -> list[str]:
+        """Return the command that lists the pilots, those of other queues too."""
+        return [shlex.join(self._as("", self._commands.status()))]
 
     @property
     def endpoint(self) -> str:
@@ -119,8 +132,7 @@ class CommandBatch(ABC):
         with self._book() as pilots:
             pilots.shown(seen, self._clock.now())
             lacking = pilots.lacking(began)
-            held, hidden = pilots.held(), pilots.hidden()
-        self._once("held", f"held pilots: {'; '.join(held)}" if held else "")
+            hidden = pilots.hidden()
         accounts = f"took pilots and shows no job of the account {', '.join(hidden)}"
         self._once("hidden", f"{accounts}: its admin has to let {own_account()} see the jobs of others" * bool(hidden))
         ends = self._history(lacking, began + self._options.deadline) if lacking else {}
@@ -159,19 +171,38 @@ class CommandBatch(ABC):
         with self._book() as pilots:
             return pilots.over(submissions)
 
-    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
-        """Remove this factory's pilots of the queue that are in one of the states. Raises SourceError."""
+    def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Pilot]:
+        """List our pilots in these states, of one queue or of all. Raises SourceError."""
         seen = self._list(self._options.deadline)
-        with self._book() as pilots:
-            pilots.shown(seen, self._clock.now())
-            chosen = pilots.chosen(queue, states)
+        with self._book() as book:
+            book.shown(seen, self._clock.now())
+            return list(book.listed(queue, states))
+
+    def remove_pilots(self, pilots: Sequence[Pilot]) -> int:
+        """Remove pilots, each by the account it runs as. Raises SourceError."""
         count = 0
-        for user, ids in chosen.items():
-            for part in _parts(ids):
-                answer = self._ask(self._as(self._foreign(user), self._commands.remove(part)), self._options.deadline)
-                with self._belief():
-                    count += self._commands.removed(answer, part)
+        for user, ids in self._by_account(pilots):
+            answer = self._ask(self._as(user, self._commands.remove(ids)), self._options.deadline)
+            with self._belief():
+                count += self._commands.removed(answer, ids)
         return count
+
+    def release_pilots(self, pilots: Sequence[Pilot]) -> int:
+        """Let held pilots go on, each by the account it runs as. Raises SourceError."""
+        count = 0
+        for user, ids in self._by_account(pilots) if self.releasing else ():
+            answer = self._ask(self._as(user, [*self.releasing, *ids]), self._options.deadline)
+            if answer.rc:
+                raise SourceError(self._source, f"{self.releasing[0]}: {answer.said()}")
+            count += len(ids)
+        return count
+
+    def _by_account(self, pilots: Sequence[Pilot]) -> Iterator[tuple[str, list[str]]]:
+        with self._book() as book:
+            accounts = book.accounts(pilot.id for pilot in pilots)
+        for user, ids in accounts.items():
+            for part in _parts(ids):
+                yield self._foreign(user), part
 
     def close(self) -> None:
         """Kill the commands under way; who waits gets SourceError(stopped), a submission Ambiguous."""
@@ -213,7 +244,7 @@ class CommandBatch(ABC):
     def _history(self, ids: Sequence[str], end: float) -> dict[str, End]:
         """Ask for ends; without an answer the pilots are gone all the same, with an unknown exit code."""
         ends: dict[str, End] = {}
-        for part in _parts(ids):
+        for part in _parts(ids, self.asked_at_once):
             argv = self._commands.history(part)
             left = end - self._clock.now()
             if argv is None or left <= 0:
@@ -299,15 +330,8 @@ class CommandBatch(ABC):
             raise Refused(f"cannot make the log folder {order.log_dir}: {error.strerror}") from None
 
     def _base(self) -> str:
-        """Return the beginning of a submission's cids, never the same twice: from the time in milliseconds."""
-        with self._lock:
-            self._last_base = max(int(self._clock.now() * 1000), self._last_base + 1)
-            number, digits = self._last_base, ""
-        while number:
-            number, digit = divmod(number, 36)
-            digits = _DIGITS[digit] + digits
-        position = self._context.position
-        return f"{position}-{digits}" if position else digits
+        """Return what a submission's cids begin with."""
+        return self._cids.base(self._clock.now())
 
     def _once(self, topic: str, text: str) -> None:
         """Log a text when it is another one than the last on the topic."""
@@ -316,7 +340,7 @@ class CommandBatch(ABC):
         self._said[topic] = text
 
 
-def _parts(ids: Iterable[str]) -> Iterator[list[str]]:
+def _parts(ids: Iterable[str], size: int = AT_ONCE) -> Iterator[list[str]]:
     listed = list(ids)
-    for start in range(0, len(listed), AT_ONCE):
-        yield listed[start : start + AT_ONCE]
+    for start in range(0, len(listed), size):
+        yield listed[start : start + size]

@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
+from autopyfactory import model
 from autopyfactory.batch.commands_record import Pilot, Record
 from autopyfactory.batch.commands_words import End, Seen, Tags
 from autopyfactory.model import EndedPilot, PilotGroup, PilotState
@@ -11,15 +11,17 @@ from autopyfactory.model import EndedPilot, PilotGroup, PilotState
 PATIENCE = 2
 """Good listings in a row without a pilot, after which it counts as gone: one of them may have been cut short."""
 
+_WAITING = frozenset({PilotState.UNSENT, PilotState.PENDING, PilotState.HELD})
+
 VANISHED = "vanished: it was accepted, and no listing ever showed it"
 
 
 class Pilots:
     """All pilots of one factory in one system. Not safe from many threads. Raises OSError for its record."""
 
-    def __init__(self, factory: str, folder: Path) -> None:
+    def __init__(self, factory: str, record: Record) -> None:
         self._factory = factory
-        self._record = Record(folder)
+        self._record = record
         self._listed: frozenset[str] = frozenset()
         self._news: list[EndedPilot] = []
         self._unproven: set[str] = set()
@@ -48,14 +50,14 @@ class Pilots:
 
     def lacking(self, began: float) -> list[str]:
         """Return the pilots that the last listing, which began at `began`, lacks, and count that against them."""
-        lacking = [pilot for pilot in self._alive() if pilot.accepted < began and pilot.id not in self._listed]
+        lacking = [pilot for pilot in self.alive() if pilot.accepted < began and pilot.id not in self._listed]
         for pilot in lacking:
             pilot.missed += 1
         return [pilot.id for pilot in lacking]
 
     def told(self, ends: Mapping[str, End], now: float) -> None:
         """Take in the ends of pilots that are listed no more; who is told of nowhere is gone after a while."""
-        for pilot in list(self._alive()):
+        for pilot in list(self.alive()):
             end = ends.get(pilot.id) if pilot.missed else None
             if end is None and pilot.missed >= PATIENCE and pilot.user not in self._unproven:
                 end = End(fault="" if pilot.state else VANISHED)
@@ -64,24 +66,23 @@ class Pilots:
 
     def groups(self) -> Iterator[PilotGroup]:
         """Return the living pilots that a listing has shown, by submission and state."""
-        counts = Counter((pilot.tags.submission, pilot.state) for pilot in self._alive() if pilot.state)
-        tags = {pilot.tags.submission: pilot.tags for pilot in self._alive()}
+        counts = Counter((pilot.tags.submission, pilot.state) for pilot in self.alive() if pilot.state)
+        tags = {pilot.tags.submission: pilot.tags for pilot in self.alive()}
         for (submission, state), count in counts.items():
             one = tags[submission]
             if state is not None:
                 yield PilotGroup(submission, one.queue, state, count, one.host, one.endpoint, one.shape)
 
-    def held(self) -> list[str]:
-        """Return why pilots are held, by queue and the system's own words."""
-        counts = Counter((pilot.tags.queue, pilot.word) for pilot in self._alive() if pilot.state is PilotState.HELD)
-        return [f"{word}, {count} of queue {queue}" for (queue, word), count in sorted(counts.items())]
+    def alive(self) -> Sequence[Pilot]:
+        """Return the pilots that have not ended."""
+        return [pilot for pilot in self._record.pilots.values() if pilot.end is None]
 
     def hidden(self) -> list[str]:
         """Return the accounts of pilots that were accepted, while no listing ever showed a job of that account.
 
         Such a system may hide them, and what it does not show has not ended for that.
         """
-        return sorted({pilot.user for pilot in self._alive() if pilot.missed >= PATIENCE} & self._unproven)
+        return sorted({pilot.user for pilot in self.alive() if pilot.missed >= PATIENCE} & self._unproven)
 
     def news(self) -> tuple[EndedPilot, ...]:
         """Return the pilots that have ended since the last question."""
@@ -91,19 +92,31 @@ class Pilots:
     def over(self, submissions: frozenset[str]) -> frozenset[str]:
         """Return those of the submissions whose pilots have all ended."""
         known = {pilot.tags.submission for pilot in self._record.pilots.values()}
-        alive = {pilot.tags.submission for pilot in self._alive()}
+        alive = {pilot.tags.submission for pilot in self.alive()}
         return (submissions & known) - alive
 
-    def chosen(self, queue: str, states: frozenset[PilotState]) -> dict[str, list[str]]:
-        """Return the ids of the queue's pilots in these states, by the account they run as ("": our own)."""
-        found: dict[str, list[str]] = {}
-        for pilot in self._alive():
-            if pilot.tags.queue == queue and pilot.state in states:
-                found.setdefault(pilot.user, []).append(pilot.id)
-        return found
+    def listed(self, queue: str, states: frozenset[PilotState]) -> Iterator[model.Pilot]:
+        """Return the pilots that the last listing showed in these states, of one queue or ("") of all."""
+        for pilot in self.alive():
+            tags, state = pilot.tags, pilot.state
+            ours = tags.factory == self._factory and queue in {"", tags.queue}
+            if ours and state is not None and state in states and pilot.id in self._listed:
+                reason = pilot.word if state is PilotState.HELD else ""
+                yield model.Pilot(
+                    *(pilot.id, tags.queue, state, tags.cid, tags.submission, tags.endpoint),
+                    *(pilot.accepted, pilot.since),
+                    hold_reason=reason,
+                    word=pilot.word,
+                )
 
-    def _alive(self) -> Sequence[Pilot]:
-        return [pilot for pilot in self._record.pilots.values() if pilot.end is None]
+    def accounts(self, ids: Iterable[str]) -> dict[str, list[str]]:
+        """Return those of the ids that are living pilots, by the account they run as ("": our own)."""
+        found: dict[str, list[str]] = {}
+        alive = {pilot.id: pilot for pilot in self.alive()}
+        for id_ in ids:
+            if id_ in alive:
+                found.setdefault(alive[id_].user, []).append(id_)
+        return found
 
     def _known(self, one: Seen, now: float) -> Pilot | None:
         """Return the pilot of a listed job, None for a foreign one.
@@ -123,8 +136,13 @@ class Pilots:
 
     def _see(self, pilot: Pilot, one: Seen, now: float) -> None:
         pilot.missed = 0
+        pilot.node = one.node or pilot.node
+        if one.state in _WAITING:
+            pilot.waited = now
         if isinstance(one.state, PilotState):
-            pilot.state, pilot.word = one.state, one.word
+            if pilot.state is not one.state:
+                self._record.enter(pilot, one.state, now)
+            pilot.word = one.word
             pilot.end = None
         elif pilot.end is None:
             pilot.state = pilot.state or PilotState.FINISHING
@@ -135,4 +153,18 @@ class Pilots:
         tags = pilot.tags
         if tags.factory == self._factory and not pilot.told:
             pilot.told = True
-            self._news.append(EndedPilot(tags.cid, tags.queue, tags.submission, end.exit_code, end.fault))
+            # It ran since the last listing in which it waited, at most.
+            lived = None if pilot.state is None or (end.fault and pilot.state in _WAITING) else now - pilot.waited
+            self._news.append(
+                EndedPilot(
+                    tags.cid,
+                    tags.queue,
+                    tags.submission,
+                    end.exit_code,
+                    end.fault,
+                    endpoint=tags.endpoint,
+                    node=pilot.node,
+                    lived=lived,
+                    at=now,
+                )
+            )

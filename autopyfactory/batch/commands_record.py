@@ -1,7 +1,8 @@
 """What a command-line backend remembers of its pilots, for what the system's listing cannot show.
 
 One file per source, `<state_dir>/<system>/<source>/pilots.jsonl`: a line when a pilot is accepted or first
-seen, another when it has ended. A lost file costs no pilot: the tags in the listing bring it back.
+seen, one when it is seen in another state, one when it has ended. A lost file costs no pilot: the tags in the
+listing bring it back.
 """
 
 import json
@@ -25,7 +26,9 @@ _SPARE_LINES = 1000
 class Pilot:
     """One pilot. `state` None: no listing has shown it yet; `missed` counts the good listings without it.
 
-    `told`: its end has been reported, if a listing should show it alive again.
+    `told`: its end has been reported, if a listing should show it alive again. `since` is when a listing first
+    showed it in `entered`, its state then; `waited` when one last showed that it had not started, or when it was
+    accepted; `node` is where it ran.
     """
 
     id: str
@@ -38,6 +41,13 @@ class Pilot:
     ended: float = 0.0
     missed: int = 0
     told: bool = False
+    entered: PilotState | None = None
+    since: float | None = None
+    node: str = ""
+    waited: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.waited = self.waited or self.accepted
 
 
 class Record:
@@ -53,7 +63,6 @@ class Record:
 
     def load(self, now: float) -> None:
         """Read the file, drop what ended long ago and write it anew."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
         for line in text.splitlines():
             try:
@@ -71,6 +80,13 @@ class Record:
             return
         self.pilots[pilot.id] = pilot
         self._append(_paper(pilot))
+
+    def enter(self, pilot: Pilot, state: PilotState, at: float) -> None:
+        """Keep the state that a listing shows a pilot in, and since when; after a restart it is still that time."""
+        pilot.state = state
+        if pilot.entered is not state:
+            pilot.entered, pilot.since = state, at
+            self._append({"id": pilot.id, "entered": state, "since": at})
 
     def finish(self, pilot: Pilot, end: End, at: float) -> None:
         """Keep how a pilot ended."""
@@ -90,6 +106,9 @@ class Record:
             pilot = self.pilots[paper["id"]]
             pilot.end, pilot.ended = End(paper["exit_code"], paper["fault"]), paper["ended"]
             pilot.told = True
+        elif "entered" in paper:
+            pilot = self.pilots[paper["id"]]
+            pilot.entered, pilot.since = PilotState(paper["entered"]), paper["since"]
         else:
             self.pilots[paper["id"]] = Pilot(paper["id"], Tags(**paper["tags"]), paper["accepted"], paper["user"])
 
@@ -99,12 +118,24 @@ class Record:
         self._lines += 1
 
     def _write(self) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         papers = [_paper(pilot) for pilot in self.pilots.values()]
+        papers += [{"id": p.id, "entered": p.entered, "since": p.since} for p in self.pilots.values() if p.entered]
         papers += [{"id": p.id, "ended": p.ended, **asdict(p.end)} for p in self.pilots.values() if p.end]
         fresh = self._path.with_suffix(".new")
         fresh.write_text("".join(f"{json.dumps(paper)}\n" for paper in papers), encoding="utf-8")
         fresh.replace(self._path)
         self._lines = len(papers)
+
+
+class RecordView(Record):
+    """The record as another process sees it, beside the daemon: nothing is written."""
+
+    def _append(self, paper: dict[str, Any]) -> None:
+        pass
+
+    def _write(self) -> None:
+        pass
 
 
 def _paper(pilot: Pilot) -> dict[str, Any]:

@@ -6,26 +6,31 @@ The bindings hold the interpreter's lock during network calls, so all of them ru
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, ParamSpec, TypeVar
 
 from pydantic import Field, model_validator
 
-from autopyfactory.batch import Context, Order, condor_child
+from autopyfactory.batch import ALL_STATES, Context, Order, condor_child
 from autopyfactory.batch.condor_check import lacking, problems, refusal
-from autopyfactory.batch.condor_child import Ad, ScheddSaid, Survey, Target, of_factory
+from autopyfactory.batch.condor_child import Ad, ScheddSaid, Survey, Target
 from autopyfactory.batch.condor_ends import Ends
 from autopyfactory.batch.condor_process import CallLost, KillableChild, NoAnswer, NotRun
-from autopyfactory.batch.condor_rows import CondorQueueOptions
+from autopyfactory.batch.condor_rows import CONDOR_ROWS, CondorQueueOptions
 from autopyfactory.batch.condor_spool import Spool
 from autopyfactory.batch.condor_states import (
-    REMOVABLE,
     STATES,
     Watch,
     at_ces,
     is_coming,
     pilot_groups,
+    pilot_of,
+    these,
+    those,
     troubles,
     unreachable,
 )
@@ -37,12 +42,19 @@ from autopyfactory.config.fields import Boolean, Duration, Options, Rate
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
 from autopyfactory.config.problems import Fault
+from autopyfactory.credentials import KINDS
 from autopyfactory.errors import Ambiguous, Refused, SourceError
-from autopyfactory.model import PilotGroup, PilotReport, PilotState, Submitted, Trouble
+from autopyfactory.model import Pilot, PilotGroup, PilotReport, PilotState, Submitted, Trouble
 
 P = ParamSpec("P")
 R = TypeVar("R")
 log = logging.getLogger(__name__)
+
+LIMITS_AGE = 60.0
+"""Seconds between two questions for the limits of endpoints, while pilots are unsent."""
+
+AT_MOST = 50_000
+"""Pilots in one listing."""
 
 
 class ScheddOptions(Options):
@@ -114,6 +126,8 @@ class CondorSchedd:
         self._watch = Watch(options.silent_after)
         self._troubles: Mapping[str, Trouble] = {}
         self._version = ""
+        self._full: Mapping[str, int] = {}
+        self._next_look = float("-inf")
 
     @classmethod
     def check(
@@ -132,13 +146,27 @@ class CondorSchedd:
         return faults_of(submit)
 
     @classmethod
-    def lacking(cls, type: str, subtype: str) -> str:
-        """Return what this host has not that a row needs."""
-        return lacking(type, subtype)
+    def lacking(cls, type: str, subtype: str, sources: Sequence[Options] = ()) -> str:
+        """Return what this host has not that a row needs; a schedd elsewhere needs none here."""
+        return lacking(type, subtype, remote=any(getattr(options, "name", "") for options in sources))
+
+    @classmethod
+    def carries(cls, type: str, subtype: str) -> tuple[str, ...]:
+        """Return the kinds of credentials that go into a row's submit description."""
+        row = CONDOR_ROWS.get((type or "vanilla", subtype))
+        return row.credentials if row else KINDS
 
     def describe(self, order: Order) -> str:
         """Return the submit description as condor_submit would read it."""
         return written(render(self._context, order, spool=self._spool), order.count)
+
+    def shows(self, queue: str) -> list[str]:
+        """Return the condor_q that shows a queue's pilots."""
+        where = ["-name", self._options.name] if self._options.name else []
+        pool = ["-pool", self._options.collector] if self._options.collector else []
+        tags = f"APF_FACTORY == {class_ad_string(self._factory)} && APF_QUEUE == {class_ad_string(queue)}"
+        asked = ["-af:jh", "JobStatus", "APF_ENDPOINT", "GridJobStatus", "HoldReason"]
+        return [shlex.join(["condor_q", "-allusers", *pool, *where, "-constraint", tags, *asked])]
 
     @property
     def endpoint(self) -> str:
@@ -154,13 +182,14 @@ class CondorSchedd:
         self._vanished.shown(survey.groups)
         left = self._options.deadline - (self._context.clock.now() - began)
         self._look_for_ends(survey.groups, max(1.0, left))
-        if any(is_coming(ad) for ad in survey.groups):
+        if any(is_coming(ad) for ad in survey.groups) and not self._context.looking:
             self._spooled.look_after()
         ces = at_ces(survey.groups)
         silent = self._watch.look(began, [group for group in groups if group.submission in ces])
         found = troubles(unreachable(survey.groups), silent)
         self._tell_of_endpoints(found)
-        return PilotReport(groups, self._ends.take(), found)
+        self._look_for_limits(groups, began)
+        return PilotReport(groups, self._ends.take(), found, full=self._full)
 
     def submit(self, order: Order) -> Submitted:
         """Submit all pilots of the order as one cluster. Raises Refused or Ambiguous."""
@@ -193,14 +222,30 @@ class CondorSchedd:
         """
         return self._vanished.ended(submissions, self._options.deadline)
 
-    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
-        """Remove this factory's pilots of the queue that are in one of the states; return how many."""
-        chosen = [f"({REMOVABLE[state]})" for state in sorted(states) if state in REMOVABLE]
-        if not chosen:
-            return 0
-        tags = f"{of_factory(self._factory)} && APF_QUEUE == {class_ad_string(queue)}"
-        constraint = f"{tags} && ({' || '.join(chosen)})"
-        return self._ask(self._options.deadline, condor_child.remove, self._target, constraint)
+    def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Pilot]:
+        """List our pilots in these states, of one queue or of all; of very many the first ones."""
+        constraint = those(self._factory, queue, states)
+        ads = self._ask(self._options.deadline, condor_child.pilots, self._target, constraint, AT_MOST)
+        return [pilot_of(ad, self._ends.cid(ad["ClusterId"], ad["ProcId"])) for ad in ads]
+
+    def remove_pilots(self, pilots: Sequence[Pilot]) -> int:
+        """Remove those of the pilots that are still in the state they were listed in."""
+        return sum(
+            self._ask(self._options.deadline, condor_child.remove, self._target, constraint)
+            for constraint in these(self._factory, pilots)
+        )
+
+    def release_pilots(self, pilots: Sequence[Pilot]) -> int:
+        """Release those of the pilots that are still held."""
+        held: dict[int, list[Pilot]] = {}
+        for pilot in pilots:
+            if pilot.state is PilotState.HELD:
+                held.setdefault(pilot.releases + 1, []).append(pilot)
+        return sum(
+            self._ask(self._options.deadline, condor_child.release, self._target, constraint, time)
+            for time, those_held in held.items()
+            for constraint in these(self._factory, those_held)
+        )
 
     def close(self) -> None:
         """Kill the child; who waits for it gets SourceError(stopped), or Ambiguous for a submission under way."""
@@ -223,6 +268,20 @@ class CondorSchedd:
             strange = sorted({str(ad.get("JobStatus")) for ad in survey.groups if ad.get("JobStatus") not in STATES})
             self._once("status", f"it knows a JobStatus {', '.join(strange)} that we do not, counted as unknown")
         return groups
+
+    def _look_for_limits(self, groups: Iterable[PilotGroup], now: float) -> None:
+        """Ask now and then what limits the pilots that stay unsent; nobody waits for the answer."""
+        if not any(group.state is PilotState.UNSENT for group in groups):
+            self._full = {}
+        elif now >= self._next_look:
+            self._next_look = now + LIMITS_AGE
+            with suppress(NotRun):
+                future = self._child.post(self._options.deadline, condor_child.full, self._target, self._factory)
+                future.add_done_callback(self._take_limits)
+
+    def _take_limits(self, future: "Future[dict[str, int]]") -> None:
+        # Without an answer nothing is said: the pilots are counted all the same.
+        self._full = {} if future.exception() else future.result()
 
     def _tell_of_endpoints(self, found: Mapping[str, Trouble]) -> None:
         """Log what has changed."""
@@ -256,5 +315,5 @@ class CondorSchedd:
                 raise
             log.warning("%s (asked for the pilots that completed; they are reported with the next count)", error)
             return
-        if self._ends.tell_completed(jobs):
+        if self._ends.tell_completed(jobs) and not self._context.looking:
             self._spooled.look_after()

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from autopyfactory.batch.condor_endpoint import Form
 from autopyfactory.batch.condor_text import class_ad_string
+from autopyfactory.batch.globus_rsl import ADDED, WHOLE, asked, relations
 from autopyfactory.config.fields import AbsolutePath, Options
 from autopyfactory.config.models import QueueOptions
 from autopyfactory.model import Shape
@@ -25,8 +26,8 @@ class CondorQueueOptions(Options):
     arc_resources: str = Field("", description="grid arc: more elements of the job's Resources, as XML of ADL")
     arc_rte: str = Field("", description="grid arc: runtime environments, by commas, each with its options")
     ssh_key: AbsolutePath | None = Field(None, description="grid slurm, pbs, lsf, sge over ssh: the private key")
-    globusrsl: str = Field("", description="grid gt2, gt5: the whole RSL, instead of the one made from the queue")
-    globusrsl_add: str = Field("", description="grid gt2, gt5: RSL to add")
+    globusrsl: str = Field("", description=WHOLE)
+    globusrsl_add: str = Field("", description=ADDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +129,8 @@ def _blah(wish: Wish) -> dict[str, str]:
 
 
 def _gram(wish: Wish) -> dict[str, str]:
-    shape, options = wish.shape, wish.options
-    relations = {"queue": wish.batchqueue, "jobtype": "single"}
-    if shape.cores > 1:
-        relations |= {"xcount": str(shape.cores), "host_xcount": "1"}
-    if shape.memory_mb is not None:
-        relations["maxMemory"] = str(shape.memory_mb)
-    if shape.walltime_s is not None:
-        relations["maxWallTime"] = str(_minutes(shape.walltime_s))
-    made = "".join(f"({name}={value})" for name, value in relations.items() if value)
+    options = wish.options
+    made = relations(asked(wish.shape, wish.batchqueue))
     return {"globusrsl": (options.globusrsl or made) + options.globusrsl_add}
 
 
@@ -149,6 +143,7 @@ def _minutes(seconds: int) -> int:
 
 
 _NO_OUTPUT = {"+TransferOutput": '""'}
+# HTCondor removes such a job where it would hold another one, and the reason with it: none of the later rows has it.
 _NONESSENTIAL = {"+Nonessential": "True"}
 _HOST = Form("ce1.example.org:9619", 9619)
 _GATEKEEPER = Form("gk01.example.org/jobmanager-pbs", path=r"(?:/\S+)?")
@@ -161,7 +156,6 @@ _PLAIN = CondorRow(
     Form("cm1.example.org:9618", 9618),
     {
         **_NO_OUTPUT,
-        **_NONESSENTIAL,
         "+remote_jobuniverse": "5",
         "+remote_ShouldTransferFiles": '"YES"',
         "+remote_WhenToTransferOutput": '"ON_EXIT"',
@@ -201,7 +195,7 @@ CONDOR_ROWS: dict[tuple[str, str], CondorRow] = {
         _ce,
         "condor {host} {host}:{port}",
         _HOST,
-        {**_NO_OUTPUT, **_NONESSENTIAL},
+        _NO_OUTPUT,
         required=("endpoint",),
         reads=("remote_schedd",),
         credentials=("proxy", "token"),
@@ -210,7 +204,6 @@ CONDOR_ROWS: dict[tuple[str, str], CondorRow] = {
         _arc,
         "arc https://{host}:{port}/arex/rest/1.0",
         Form("arc1.example.org:443", 443, r"(?:/(?:arex(?:/rest(?:/1\.0)?)?/?)?)?", url=True),
-        _NONESSENTIAL,
         required=("endpoint",),
         reads=("arc_resources", "arc_rte"),
         credentials=("proxy", "token"),

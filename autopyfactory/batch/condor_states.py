@@ -1,9 +1,10 @@
 """What a schedd's groups of jobs mean: pilots in the factory's words, and CEs that do not work."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from autopyfactory.batch.condor_child import GRID, SPOOLING, UNSENT, Ad, Survey, may_be_unsent
-from autopyfactory.model import PilotGroup, PilotState, Trouble
+from autopyfactory.batch.condor_child import GRID, RELEASES, SPOOLING, UNSENT, Ad, Survey, may_be_unsent, of_factory
+from autopyfactory.batch.condor_text import class_ad_string
+from autopyfactory.model import Pilot, PilotGroup, PilotState, Trouble
 
 STATES = {
     1: PilotState.PENDING,
@@ -17,17 +18,72 @@ STATES = {
 """The factory's word for each JobStatus (3 removed, 4 completed, 6 transferring output)."""
 
 _INPUT_COMING = f"JobStatus == 5 && HoldReasonCode =?= {SPOOLING}"
-REMOVABLE = {
+WORDS = {
     PilotState.UNSENT: UNSENT,
     PilotState.PENDING: f"(JobStatus == 1 && !({UNSENT})) || ({_INPUT_COMING})",
     PilotState.RUNNING: "JobStatus == 2 || JobStatus == 6",
     PilotState.SUSPENDED: "JobStatus == 7",
     PilotState.HELD: f"JobStatus == 5 && HoldReasonCode =!= {SPOOLING}",
+    PilotState.FINISHING: "JobStatus == 3 || JobStatus == 4",
     PilotState.UNKNOWN: "JobStatus < 1 || JobStatus > 7",
 }
-"""What a schedd calls the pilots in a state that can be removed."""
+"""What a schedd calls the pilots in a state."""
+
+AT_ONCE = 500
+"""Pilots that one constraint names."""
 
 _ALIVE = frozenset({1, 2})
+
+
+def those(factory: str, queue: str, states: frozenset[PilotState]) -> str:
+    """Return the constraint that chooses a factory's pilots in some states, of one queue or ("") of all.
+
+    `==` knows no case, so a name is compared by `=?=` too.
+    """
+    parts = [of_factory(factory), f"APF_FACTORY =?= {class_ad_string(factory)}"]
+    if queue:
+        parts.append(f"APF_QUEUE =?= {class_ad_string(queue)}")
+    if states != frozenset(PilotState):
+        parts.append(f"({' || '.join(f'({WORDS[state]})' for state in sorted(states)) or 'False'})")
+    return " && ".join(parts)
+
+
+def these(factory: str, pilots: Sequence[Pilot]) -> Iterator[str]:
+    """Return constraints that choose pilots by their ids, of these the ones that are still in the same state."""
+    by_state: dict[PilotState, list[str]] = {}
+    for pilot in pilots:
+        by_state.setdefault(pilot.state, []).append(pilot.id)
+    for state, ids in by_state.items():
+        for start in range(0, len(ids), AT_ONCE):
+            names = ", ".join(f'"{id_}"' for id_ in ids[start : start + AT_ONCE])
+            yield f'{those(factory, "", frozenset({state}))} && member(strcat(ClusterId, ".", ProcId), {{{names}}})'
+
+
+def pilot_of(ad: Ad, cid: str) -> Pilot:
+    """Return a listed job as a pilot."""
+    state = PilotState.PENDING if is_coming(ad) else STATES.get(int(ad.get("JobStatus", 0)), PilotState.UNKNOWN)
+    if may_be_unsent(ad) and "GridJobId" not in ad:
+        state = PilotState.UNSENT
+    held = state is PilotState.HELD
+    return Pilot(
+        id=f"{ad['ClusterId']}.{ad['ProcId']}",
+        queue=str(ad.get("APF_QUEUE", "")),
+        state=state,
+        cid=cid,
+        submission=str(ad.get("APF_SUBMISSION", "")),
+        endpoint=str(ad.get("APF_ENDPOINT", "")),
+        submitted=_number(ad.get("QDate")),
+        since=_number(ad.get("EnteredCurrentStatus")),
+        hold_code=int(ad.get("HoldReasonCode", 0)) if held else None,
+        hold_subcode=int(ad.get("HoldReasonSubCode", 0)) if held else None,
+        hold_reason=" ".join(str(ad.get("HoldReason", "")).split()) if held else "",
+        releases=int(ad.get(RELEASES, 0)),
+        word=str(ad.get("GridJobStatus", "")),
+    )
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def is_coming(ad: Ad) -> bool:

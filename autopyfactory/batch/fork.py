@@ -10,7 +10,7 @@ import pwd
 import shlex
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 from pydantic import Field, model_validator
 
-from autopyfactory.batch import Context, Order, pilot_environment, pilot_tags
-from autopyfactory.batch.fork_files import ForkFiles, Record, alive, reap, terminate
+from autopyfactory.batch import ALL_STATES, Context, Order, fork_pilots, pilot_environment, pilot_tags
+from autopyfactory.batch.fork_files import ForkFiles, ForkFilesView, Record, alive, reap
 from autopyfactory.batch.fork_shim import CID
 from autopyfactory.batch.fork_slots import Pilot, Slots
 from autopyfactory.config.fields import Boolean, Duration, Options
@@ -27,6 +27,7 @@ from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
 from autopyfactory.errors import Refused, SourceError
 from autopyfactory.model import EndedPilot, PilotGroup, PilotReport, PilotState, Submitted
+from autopyfactory.model import Pilot as Listed
 
 log = logging.getLogger(__name__)
 
@@ -123,11 +124,17 @@ class ForkHost:
             problems.append("proxy: the fork backend hands no proxy to its pilots, write 'proxy =' here")
         return problems
 
+    @classmethod
+    def carries(cls, _type: str, _subtype: str) -> tuple[str, ...]:
+        """Return the kinds of credentials that pilots are given: none."""
+        return ()
+
     def __init__(self, name: str, options: ForkOptions, context: Context) -> None:
         self.name = name
         self._options = options
         self._context = context
-        self._files = ForkFiles(context.factory.state_dir.absolute() / "fork" / quote(name, safe=""))
+        files = ForkFilesView if context.looking else ForkFiles
+        self._files = files(context.factory.state_dir.absolute() / "fork" / quote(name, safe=""))
         self._changed = threading.Condition()
         self._starter: threading.Thread | None = None
         self._closed = False
@@ -136,6 +143,10 @@ class ForkHost:
         self._news: list[EndedPilot] = []
         self._trouble = ""
         self._fault = ""
+
+    def shows(self, queue: str) -> list[str]:
+        """Return the commands that show the pilots' files and the guards that run."""
+        return [shlex.join(["ls", "-l", str(self._files.folder)]), "pgrep -af fork_shim"]
 
     @property
     def endpoint(self) -> str:
@@ -179,18 +190,25 @@ class ForkHost:
                 one.record.submission for one in known if one is not None and all(pilot.ended for pilot in one.pilots)
             )
 
-    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
+    def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Listed]:
+        """List our pilots in these states, of one queue or of all. Raises SourceError."""
+        with self._source_errors():
+            found = fork_pilots.listed(self._files.folder, self._context.factory.id)
+            return [pilot for pilot in found if queue in {"", pilot.queue} and pilot.state in states]
+
+    def remove_pilots(self, pilots: Sequence[Listed]) -> int:
         """Drop waiting pilots, tell running ones to end (TERM, after the grace KILL). Raises SourceError."""
-        with self._changed, self._source_errors():
-            self._open()
-            self._look_at(self._slots.waiting(queue))
-            waiting = list(self._slots.waiting(queue))
-            running = [pilot for pilot in self._slots.running.values() if pilot.record.queue == queue]
-            chosen = waiting * (PilotState.PENDING in states) + running * (PilotState.RUNNING in states)
-            for pilot in chosen:
-                self._remove(pilot)
-            self._changed.notify_all()
-            return len(chosen)
+        with self._source_errors():
+            count = sum(fork_pilots.remove(self._files.folder, pilot) for pilot in pilots)
+            with self._changed:
+                if self._starter is not None:
+                    self._look_at(self._slots.waiting())
+                self._changed.notify_all()
+            return count
+
+    def release_pilots(self, pilots: Sequence[Listed]) -> int:
+        """Do nothing: this host holds no pilot."""
+        return 0
 
     def close(self) -> None:
         """Start no more pilots; running ones go on, waiting ones are kept for the next start."""
@@ -220,8 +238,9 @@ class ForkHost:
         for record in self._files.records():
             self._take(record)
         self._look_at(self._slots.waiting())
-        self._starter = threading.Thread(target=self._start_pilots, name=f"fork-{self.name}", daemon=True)
-        self._starter.start()
+        if not self._context.looking:
+            self._starter = threading.Thread(target=self._start_pilots, name=f"fork-{self.name}", daemon=True)
+            self._starter.start()
 
     def _refuse(self, order: Order) -> None:
         user = order.queue.options.submit_user
@@ -291,7 +310,18 @@ class ForkHost:
         end = self._files.end(pilot.cid) or {}
         self._slots.leave(pilot)
         fault = end.get("fault", "")
-        pilot.ended = EndedPilot(pilot.cid, pilot.record.queue, pilot.record.submission, end.get("rc"), fault)
+        began, ended = self._files.claimed(pilot.cid), end.get("at")
+        pilot.ended = EndedPilot(
+            pilot.cid,
+            pilot.record.queue,
+            pilot.record.submission,
+            end.get("rc"),
+            fault,
+            endpoint=pilot.record.endpoint,
+            node=self._context.factory.host,
+            lived=None if began is None or ended is None else max(0.0, ended - began),
+            at=ended or self._context.clock.now(),
+        )
         self._tell_once(fault if fault.startswith(NO_START) else "", pilot)
         if pilot.record.factory == self._context.factory.id:
             self._news.append(pilot.ended)
@@ -301,12 +331,6 @@ class ForkHost:
         if fault and fault != self._fault:
             log.warning("%s: pilot %s %s", self.name, pilot.cid, fault, extra={"queue": pilot.record.queue})
         self._fault = fault
-
-    def _remove(self, pilot: Pilot) -> None:
-        # Its guard need not be the one we started: one of an earlier factory may have claimed it first.
-        if self._files.claim(pilot.cid) is not None or not self._files.drop(pilot.cid, "removed before it started"):
-            terminate(self._files.claim(pilot.cid) or "")
-        self._look(pilot)
 
     def _start_pilots(self) -> None:
         while True:

@@ -41,6 +41,7 @@ class Record:
     endpoint: str
     shape: str
     cores: int
+    queued: float
 
     def cids(self) -> tuple[str, ...]:
         """Return the cids of its pilots, in order."""
@@ -81,12 +82,16 @@ class ForkFiles:
 
         Raises ValueError naming a file that cannot be read: its pilots are unknown then, not none.
         """
-        files = sorted(self.folder.glob("*.json"))
-        bases = {file.stem for file in files}
+        records = self.submissions()
+        bases = {record.base for record in records}
         for path in self.folder.iterdir():
             if "." in path.name and path.name.partition(".")[0] not in bases:
                 path.unlink(missing_ok=True)
-        return [self._read(file) for file in files]
+        return records
+
+    def submissions(self) -> list[Record]:
+        """Return the same and clear nothing away; the folder need not be ours. Raises ValueError."""
+        return [self._read(file) for file in sorted(self.folder.glob("*.json"))]
 
     def _read(self, file: Path) -> Record:
         try:
@@ -115,8 +120,15 @@ class ForkFiles:
         claim = self._json(f"{cid}.claim")
         return None if claim is None else str(claim.get("process", ""))
 
+    def claimed(self, cid: str) -> float | None:
+        """Return when a pilot was claimed, None if nobody did."""
+        try:
+            return (self.folder / f"{cid}.claim").stat().st_mtime
+        except FileNotFoundError:
+            return None
+
     def end(self, cid: str) -> dict[str, Any] | None:
-        """Return `rc` and `fault` of a pilot that has ended."""
+        """Return `rc` and `fault` of a pilot that has ended, and `at` where its guard saw it end."""
         return self._json(f"{cid}.end")
 
     def drop(self, cid: str, fault: str) -> bool:
@@ -161,6 +173,28 @@ class ForkFiles:
         process = identity(pid)
         _children.add(process)
         return process
+
+
+class ForkFilesView(ForkFiles):
+    """The folder as another process sees it, beside the daemon: no lock is taken and nothing is written."""
+
+    def open(self) -> bool:
+        """Look only."""
+        return True
+
+    def records(self) -> list[Record]:
+        """Return what was submitted and not cleaned, oldest first."""
+        return self.submissions()
+
+    def drop(self, cid: str, fault: str) -> bool:
+        """Leave it to the daemon."""
+        return False
+
+    def finish(self, cid: str, fault: str) -> None:
+        """Leave it to the daemon."""
+
+    def forget(self, record: Record) -> None:
+        """Leave it to the daemon."""
 
 
 def reap() -> None:

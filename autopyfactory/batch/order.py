@@ -1,26 +1,26 @@
 """From a decision to an order: shape, folder, URL and wrapper of one submission."""
 
 import shlex
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from autopyfactory.batch import Order
+from autopyfactory.batch.pilot_options import pilot_options
 from autopyfactory.batch.wrapper import wrapper_path
 from autopyfactory.clock import utc
-from autopyfactory.config.models import Config, CredentialOptions, QueueConfig
+from autopyfactory.config.models import Config, QueueConfig
 from autopyfactory.model import Shape
 
 _MB = 1_000_000
 
 
 def shape_of(queue: QueueConfig) -> Shape:
-    """Return what one pilot of a queue asks for. One resource type alone becomes part of the shape."""
+    """Return what one pilot of a queue asks for. One resource type or label alone becomes part of the shape."""
     options = queue.options
     return Shape(
         options.cores,
-        None if options.memory is None else options.memory // _MB,
+        None if options.whole_memory is None else options.whole_memory // _MB,
         None if options.walltime is None else int(options.walltime),
         options.resource_types[0] if len(options.resource_types) == 1 else "",
+        options.labels[0] if len(options.labels) == 1 else "",
     )
 
 
@@ -32,26 +32,22 @@ def folder_name(queue: str) -> str:
 def make_order(
     config: Config, queue: QueueConfig, name: str, count: int, at: float, *, endpoint: str, monitor_url: str = ""
 ) -> Order:
-    """Return the order for `count` pilots of a queue; the log folder is dated by the UTC day of `at`."""
+    """Return the order for `count` pilots of a queue; the log folder is dated by the UTC day of `at`.
+
+    Its credentials are chosen just before it is submitted.
+    """
     options, factory = queue.options, config.factory
+    shape = shape_of(queue)
     place = f"{utc(at):%Y-%m-%d}/{folder_name(queue.name)}"
     return Order(
         id=name,
         queue=queue,
         endpoint=endpoint,
-        shape=shape_of(queue),
+        shape=shape,
         count=count,
         executable=options.executable or wrapper_path(),
-        arguments=tuple(shlex.split(options.arguments)),
+        arguments=(*shlex.split(options.arguments), *pilot_options(options, shape, queue.resource_type)),
         log_dir=factory.pilot_log_dir / place,
         log_url=f"{factory.pilot_log_url.rstrip('/')}/{place}" if factory.pilot_log_url else "",
         monitor_url=monitor_url,
-        proxy=credential_file(options.proxy, config.credentials),
-        token=credential_file(options.token, config.credentials),
     )
-
-
-def credential_file(names: Sequence[str], credentials: Mapping[str, CredentialOptions]) -> Path | None:
-    """Return the first credential of the list whose file is there, else the first of all; None for an empty list."""
-    files = [credentials[name].file if name in credentials else Path(name) for name in names]
-    return next((file for file in files if file.is_file()), files[0] if files else None)

@@ -19,6 +19,7 @@ ROWS = (
     Row(BY_TYPE, "slurm", title="Slurm, by its own commands"),
     Row(BY_TYPE, "torque", title="Torque, by its own commands"),
     Row(BY_TYPE, "lsf", title="LSF, by its own commands"),
+    Row(BY_TYPE, "sge", title="Grid Engine, by its own commands"),
     Row("condor", "vanilla", title="the pool of an HTCondor schedd"),
     Row("condor", "grid", "condor", "HTCondor-CE, or another schedd (Condor-C)"),
     Row("condor", "grid", "arc", "ARC CE"),
@@ -29,6 +30,8 @@ ROWS = (
     Row("condor", "grid", "gt2", "GRAM 2 gatekeeper, by a schedd of 9.0.1 or older"),
     Row("condor", "grid", "gt5", "GRAM 5 gatekeeper, by a schedd of 9.0.1 or older"),
     Row("condor", "grid", "cream", "CREAM CE, by a schedd older than 9.0.0"),
+    Row("globus", "gt2", title="GRAM 2 gatekeeper, by globusrun"),
+    Row("globus", "gt5", title="GRAM 5 gatekeeper, by globusrun"),
     Row("fork", title="child processes of this host"),
 )
 

@@ -13,10 +13,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from autopyfactory.batch import Batch
+from autopyfactory.batch.tender import Tender
 from autopyfactory.clock import Clock, utc
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import KEEP, Entry, Ledger, Outcome
-from autopyfactory.model import EndedPilot, PilotCounts, PilotGroup, PilotReport, PilotState, Snapshot, Trouble
+from autopyfactory.model import (
+    EndedPilot,
+    PilotCounts,
+    PilotGroup,
+    PilotReport,
+    PilotState,
+    Snapshot,
+    Trouble,
+    tagged_type,
+)
 from autopyfactory.snapshot import Shared
 
 log = logging.getLogger(__name__)
@@ -36,7 +46,9 @@ class Tally:
     """A poll's answer, added up: pilots by queue and by submission, the host of each submission.
 
     `live` counts the pilots in flight of each submission that has any; `waiting_at` are pilots that have not
-    started, by queue and endpoint.
+    started and `held_at` held ones, by queue and endpoint. `by_type` are a queue's pilots by the resource type of
+    their shape. `paused` are queues at endpoints ("": the source itself) that get probes only, `held` says by queue
+    why pilots are held, both as the tender of the source found them.
     """
 
     by_queue: Mapping[str, PilotCounts] = field(default_factory=dict)
@@ -46,39 +58,48 @@ class Tally:
     in_flight: int = 0
     waiting_at: Mapping[tuple[str, str], int] = field(default_factory=dict)
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
+    by_type: Mapping[tuple[str, str], PilotCounts] = field(default_factory=dict)
+    held_at: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    paused: Mapping[tuple[str, str], Trouble] = field(default_factory=dict)
+    held: Mapping[str, str] = field(default_factory=dict)
+    full: Mapping[str, int] = field(default_factory=dict)
+
+    def trouble(self, queue: str, endpoint: str) -> Trouble | None:
+        """Return what is wrong with an endpoint, for all queues or for this one."""
+        return self.troubles.get(endpoint) or self.paused.get((queue, endpoint))
+
+    def of(self, queue: str, resource_type: str = "") -> PilotCounts:
+        """Return a queue's pilots, or those that answer the demand of one type: its own and those without a type."""
+        if not resource_type:
+            return self.by_queue.get(queue, PilotCounts())
+        untyped = self.by_type.get((queue, ""), PilotCounts())
+        return untyped + self.by_type.get((queue, resource_type), PilotCounts())
 
 
 def tally(groups: Sequence[PilotGroup], troubles: Mapping[str, Trouble] | None = None) -> Tally:
     """Add up the groups of a poll."""
     states: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    types: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     shown: dict[str, int] = {}
     hosts: dict[str, str] = {}
     live: Counter[str] = Counter()
     waiting_at: Counter[tuple[str, str]] = Counter()
+    held_at: Counter[tuple[str, str]] = Counter()
     for group in groups:
         states[group.queue][group.state] += group.count
+        types[group.queue, tagged_type(group.shape)][group.state] += group.count
         shown[group.submission] = shown.get(group.submission, 0) + group.count
         hosts[group.submission] = group.host
         if group.state is not PilotState.FINISHING:
             live[group.submission] += group.count
         if group.state in _WAITING:
             waiting_at[group.queue, group.endpoint] += group.count
+        if group.state is PilotState.HELD:
+            held_at[group.queue, group.endpoint] += group.count
     by_queue = {queue: PilotCounts(**counts) for queue, counts in states.items()}
     in_flight = sum(counts.in_flight for counts in by_queue.values())
-    return Tally(by_queue, shown, hosts, live, in_flight, waiting_at, troubles or {})
-
-
-def least_loaded(endpoints: Sequence[str], queue: str, answer: Tally, sent: Mapping[str, int]) -> str:
-    """Return the endpoint that a queue's next pilots go to: one that works, with the fewest pilots waiting there.
-
-    `sent` are those that the answer cannot show yet. "" where the queue names no endpoint.
-    """
-
-    def load(endpoint: str) -> tuple[bool, int]:
-        waiting = answer.waiting_at.get((queue, endpoint), 0) + sent.get(endpoint, 0)
-        return endpoint in answer.troubles, waiting
-
-    return min(endpoints, key=load, default="")
+    by_type = {key: PilotCounts(**counts) for key, counts in types.items()}
+    return Tally(by_queue, shown, hosts, live, in_flight, waiting_at, troubles or {}, by_type, held_at)
 
 
 class PilotSource:
@@ -113,28 +134,43 @@ class PilotSource:
         self._on_ended = on_ended
         self._shared = Shared(name, self._poll, interval=interval, max_age=max_age, clock=clock, on_good=self._compare)
         self._lock = threading.Lock()
-        self._polls: list[tuple[float, Mapping[str, int]]] = []
+        self._polls: list[tuple[float, Mapping[str, Mapping[str, int]]]] = []
         self._started = f"{utc(clock.now()):%Y%m%dT%H%M%S}"
         self._adopted: frozenset[str] | None = None
+        self._former: Mapping[str, Sequence[str]] = {}
         self._live: Mapping[str, int] = {}
         self._doubted: dict[str, float] = {}
         self._ended: list[EndedPilot] = []
         self._next_turn = 0.0
+        self.tender = Tender(name, batch, clock, may_act=lambda: not self.twin)
         self.twin = ""
         """What is known of a second factory with our id; "" while there is none."""
+
+    def adopt(self, former: Mapping[str, Sequence[str]]) -> None:
+        """Count pilots under these former names of queues as theirs; what is submitted carries the present name."""
+        self._former = dict(former)
+
+    def names(self, queue: str) -> tuple[str, ...]:
+        """Return a queue's name and its former ones."""
+        return (queue, *self._former.get(queue, ()))
+
+    def latest(self) -> Tally | None:
+        """Return the newest answer whatever its age, None before the first."""
+        last = self._shared.peek()
+        return last.value if last else None
 
     def snapshot(self) -> Snapshot[Tally]:
         """Return the shared snapshot, polling when it is time. Raises SourceError."""
         return self._shared.get()
 
-    def counts(self, queue: str, snapshot: Snapshot[Tally]) -> PilotCounts:
-        """Return a queue's pilots: those shown, those accepted since, those that may exist.
+    def counts(self, queue: str, snapshot: Snapshot[Tally], resource_type: str = "") -> PilotCounts:
+        """Return a queue's pilots, or those of one resource type: shown, accepted since, and such as may exist.
 
         Another thread may have polled since: what only a later answer settled counts as unseen in this one. So
         do accepted ones in doubt: their own queue is blocked, but its siblings must not ask for their jobs again.
         """
         unseen = ambiguous = 0
-        for entry in self._ledger.of_queue(queue):
+        for entry in self._ledger.of_queue(queue, resource_type):
             missing = max(0, entry.count - snapshot.value.shown.get(entry.id, 0))
             if entry.source != self.name:
                 continue
@@ -142,7 +178,7 @@ class PilotSource:
                 ambiguous += missing
             elif entry.outcome is Outcome.ACCEPTED or entry.ended >= snapshot.began or entry.settled > snapshot.began:
                 unseen += missing
-        shown = snapshot.value.by_queue.get(queue, PilotCounts())
+        shown = sum((snapshot.value.of(name, resource_type) for name in self.names(queue)), PilotCounts())
         return replace(shown, unseen=unseen, ambiguous=ambiguous)
 
     def doubt(self, queue: str, snapshot: Snapshot[Tally]) -> str:
@@ -156,26 +192,26 @@ class PilotSource:
                 )
         return ""
 
-    def left(self, queue: str, since: float, waiting: int) -> int:
+    def left(self, queue: str, since: float, waiting: int, resource_type: str = "") -> int:
         """Return how many pilots of a queue left pending after a time, `waiting` being those that wait now.
 
         Left = waiting then + submitted since - waiting now, then being the last poll before that time. Where
         the process is younger than the time, the last submission on record bounds what waited then from
         above: too many are deducted for a moment rather than too few.
         """
-        entries = self._ledger.of_queue(queue)
+        entries = self._ledger.of_queue(queue, resource_type)
         with self._lock:
             polls = list(self._polls)
         index = bisect_right(polls, since, key=lambda poll: poll[0])
-        recorded = self._ledger.before(queue, since)
+        recorded = self._ledger.before(queue, since, resource_type)
         if index:
-            start, then = polls[index - 1][0], polls[index - 1][1].get(queue, 0)
+            start, then = polls[index - 1][0], self._waited(polls[index - 1][1], queue, resource_type)
         elif recorded is not None:
             start, then = recorded.ended, recorded.waiting + recorded.count
         elif entries and not (polls and polls[0][0] < entries[0].began):
             start, then = float("-inf"), entries[0].waiting
         elif polls:
-            start, then = polls[0][0], polls[0][1].get(queue, 0)
+            start, then = polls[0][0], self._waited(polls[0][1], queue, resource_type)
         else:
             return 0
         since_then = sum(entry.count for entry in entries if entry.ended > start)
@@ -199,8 +235,8 @@ class PilotSource:
         unsettled = [entry for entry in self._ledger.unsettled(self.name) if entry.queue == queue]
         last = self._shared.peek()
         if last is None:
-            return sum(entry.count for entry in unsettled)
-        shown = last.value.by_queue.get(queue, PilotCounts()).in_flight
+            return self._ledger.bound(self.name, queue)
+        shown = sum(last.value.of(name).in_flight for name in self.names(queue))
         return shown + sum(max(0, entry.count - last.value.shown.get(entry.id, 0)) for entry in unsettled)
 
     def turn(self, count: int) -> tuple[int, float]:
@@ -222,13 +258,18 @@ class PilotSource:
     def close(self) -> None:
         """Wake all who wait for the source and give up its calls."""
         self._shared.close()
+        self.tender.close()
         self.batch.close()
 
     def _poll(self) -> Snapshot[Tally]:
         began = self._clock.now()
         report: PilotReport = self.batch.poll()
         self._ended += report.ended
-        return Snapshot(tally(report.groups, report.troubles), self.name, began, began)
+        found = replace(
+            tally(report.groups, report.troubles), paused=self.tender.paused, held=self.tender.held, full=report.full
+        )
+        speaks_of = began if report.speaks_of is None else min(began, report.speaks_of)
+        return Snapshot(found, self.name, began, speaks_of)
 
     def _compare(self, snapshot: Snapshot[Tally]) -> None:
         """Compare a good answer with what was submitted; called before any queue sees the answer."""
@@ -239,6 +280,7 @@ class PilotSource:
         self._look_for_twin(snapshot.value)
         self._ledger.forget(self.name, snapshot.value.shown)
         self._remember(snapshot)
+        self.tender.notice(snapshot.value.by_queue)
         ended, self._ended = self._ended, []
         if ended:
             self._tell(ended)
@@ -309,12 +351,20 @@ class PilotSource:
 
     def _remember(self, snapshot: Snapshot[Tally]) -> None:
         """Keep what waited by this answer: shown ones, and those of earlier submissions that it does not show."""
-        waiting = {queue: counts.waiting for queue, counts in snapshot.value.by_queue.items()}
+        waiting: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for (queue, resource_type), counts in snapshot.value.by_type.items():
+            waiting[queue][resource_type] += counts.waiting
         for entry in self._ledger.unsettled(self.name):
             if entry.outcome is not Outcome.OPEN and entry.ended <= snapshot.began:
                 missing = entry.count - snapshot.value.shown.get(entry.id, 0)
-                waiting[entry.queue] = waiting.get(entry.queue, 0) + max(0, missing)
+                waiting[entry.queue][entry.resource_type] += max(0, missing)
         with self._lock:
             self._polls.append((snapshot.began, waiting))
             while self._polls[0][0] < snapshot.began - REMEMBER:
                 self._polls.pop(0)
+
+    def _waited(self, poll: Mapping[str, Mapping[str, int]], queue: str, resource_type: str) -> int:
+        """Return how many pilots of a queue waited by a poll; where a type is named those of it or of none."""
+        mine = [poll.get(name, {}) for name in self.names(queue)]
+        counts = [pair for types in mine for pair in types.items()]
+        return sum(number for at, number in counts if not resource_type or at in ("", resource_type))

@@ -20,9 +20,15 @@ COMMANDS = {
     "queues": "autopyfactory.cli.queues:queues",
     "backends": "autopyfactory.cli.backends:backends",
     "reference": "autopyfactory.cli.reference:reference",
+    "simulate": "autopyfactory.cli.simulate:simulate",
     "pause": "autopyfactory.cli.operate:pause",
     "resume": "autopyfactory.cli.operate:resume",
     "drain": "autopyfactory.cli.operate:drain",
+    "downtime": "autopyfactory.cli.downtime:downtime",
+    "why": "autopyfactory.cli.why:why",
+    "kill": "autopyfactory.cli.kill:kill",
+    "plan": "autopyfactory.cli.plan:plan",
+    "record": "autopyfactory.cli.record:record",
     "demo": "autopyfactory.cli.demo:demo",
 }
 

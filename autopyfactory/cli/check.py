@@ -8,8 +8,11 @@ from pathlib import Path
 import click
 
 from autopyfactory.cli.options import conf_option
+from autopyfactory.clock import Clock
 from autopyfactory.config import load
+from autopyfactory.config.catalogue import Catalogue
 from autopyfactory.config.models import Config
+from autopyfactory.credentials.wallet import doubtful
 from autopyfactory.errors import ConfigError
 
 
@@ -18,8 +21,8 @@ from autopyfactory.errors import ConfigError
 def check(conf: Path) -> None:
     """Check the configuration and print every problem, one per line.
 
-    Opens no connection. Exit code: 0 clean, warnings too; 1 when a queue is out; 2 when the factory
-    cannot start.
+    Opens no connection; a credential that is missing or expired now is a warning. Exit code: 0 clean, warnings
+    too; 1 when a queue is out; 2 when the factory cannot start.
     """
     try:
         config = load(conf)
@@ -29,6 +32,10 @@ def check(conf: Path) -> None:
         sys.exit(2)
     for line in lines(config):
         click.echo(line)
+    catalogue = Catalogue()
+    batches = {name: catalogue.kind_of(queue.options) for name, queue in config.queues.items()}
+    for problem in dict.fromkeys(map(str, doubtful(config, Clock(), batches))):
+        click.echo(problem)
     click.echo(summary(config))
     sys.exit(0 if all(problem.warning for problem in config.problems) else 1)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from autopyfactory.cli.options import conf_option, known_queue
-from autopyfactory.config import load
+from autopyfactory.config import by_type, load
 from autopyfactory.config.compare import options_of, sections, values
 from autopyfactory.config.fields import HIDDEN, Options, write
 from autopyfactory.config.models import Config, QueueConfig
@@ -54,8 +54,9 @@ def _print(loaded: Config, head: str, rows: Iterable[tuple[str, str]]) -> None:
 
 
 def _of_queue(queue: QueueConfig) -> Iterator[tuple[str, str]]:
+    tables = by_type.written(queue)
     for options in options_of(queue):
-        yield from _of_model(options)
+        yield from ((name, tables.get(name, text)) for name, text in _of_model(options))
     for prefix, carried in (("env", queue.environment), ("submit", queue.submit)):
         for name, text in carried.items():
             yield f"{prefix}.{name}", HIDDEN if text and _SECRET.search(name) else mask(text)

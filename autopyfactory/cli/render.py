@@ -1,5 +1,6 @@
 """`autopyfactory render`: exactly what a queue would submit, and nothing submitted."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from autopyfactory.clock import Clock, utc
 from autopyfactory.config import load
 from autopyfactory.config.catalogue import MONITOR, Catalogue
 from autopyfactory.config.models import Config, QueueConfig
+from autopyfactory.credentials.wallet import Wallet
 from autopyfactory.errors import Refused
 
 
@@ -22,7 +24,8 @@ def render(conf: Path, count: int, queue: str) -> None:
     """Print the submit description, or command line and script, that QUEUE would submit now.
 
     Nothing is submitted and no connection is opened. Only the id of the submission is not a real one. A
-    queue with several endpoints is shown with its first; one that is disabled is shown too.
+    queue with several endpoints is shown with its first; one that counts resource types alone with a
+    submission of each; one that is disabled is shown too.
     """
     config = load(conf)
     try:
@@ -38,17 +41,14 @@ def rendered(config: Config, queue: QueueConfig, count: int, clock: Clock) -> st
     if describe is None:
         raise Refused(f"the backend '{queue.options.backend}' cannot show what it submits")
     now = clock.now()
-    order = make_order(
-        config,
-        queue,
-        f"{utc(now):%Y%m%dT%H%M%S}-rendered",
-        count,
-        now,
-        endpoint=next(iter(queue.options.endpoints), batch.endpoint),
-        monitor_url=_monitor_url(config, queue, clock),
-    )
+    endpoint = next(iter(queue.options.endpoints), batch.endpoint)
+    url = _monitor_url(config, queue, clock)
+    name = f"{utc(now):%Y%m%dT%H%M%S}-rendered"
+    orders = [make_order(config, part, name, count, now, endpoint=endpoint, monitor_url=url) for part in queue.parts]
+    chosen = Wallet(config.credentials, clock).best(queue)
+    orders = [replace(order, proxy=chosen.proxy, token=chosen.token) for order in orders]
     try:
-        return str(describe(order)).rstrip("\n") + "\n"
+        return "\n".join(str(describe(order)).rstrip("\n") + "\n" for order in orders)
     finally:
         batch.close()
 

@@ -1,6 +1,6 @@
 """What a reload would change, for the log and for what has to be rebuilt."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from autopyfactory.config.fields import Options
@@ -50,8 +50,13 @@ def settings(queue: QueueConfig) -> dict[str, object]:
     found: dict[str, object] = {}
     for options in options_of(queue):
         found |= values(options)
+    found |= {option: {name: row[option] for name, row in queue.by_type.items()} for option in _tables(queue)}
     found |= {f"env.{name}": value for name, value in queue.environment.items()}
     return found | {f"submit.{name}": value for name, value in queue.submit.items()}
+
+
+def _tables(queue: QueueConfig) -> Iterable[str]:
+    return next(iter(queue.by_type.values()), {})
 
 
 def options_of(queue: QueueConfig) -> tuple[Options, ...]:
@@ -71,7 +76,8 @@ def sections(config: Config) -> dict[str, Options]:
     parts: list[Section] = [*config.sources.values(), *config.wms.values(), *config.monitors.values()]
     found |= {f"{part.kind} {part.name}": part.options for part in parts}
     found |= {f"cric {name}": options for name, options in config.catalogues.items()}
-    return found | {f"credential {name}": options for name, options in config.credentials.items()}
+    found |= {f"credential {name}": options for name, options in config.credentials.items()}
+    return found | {f"held {name}": options for name, options in config.held.items()}
 
 
 def _sections(old: Config, new: Config) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from autopyfactory.config import ini
 from autopyfactory.config.catalogue import Catalogue, source_options
 from autopyfactory.config.files import gather
+from autopyfactory.config.formers import formers
 from autopyfactory.config.generated import generate, orphans
 from autopyfactory.config.ini import Block
 from autopyfactory.config.models import Config, QueueConfig, Section
@@ -38,8 +39,9 @@ def load(path: Path, catalogue: Catalogue | None = None) -> Config:
         name: generated.soften(name, judge.judge(block, trusted=files.trusted(files.blocks.get(name, block))))
         for name, block in blocks.items()
     }
-    found = [*main.problems, *files.problems(), *waiting.values(), *generated.problems]
-    problems = _ordered([*found, *(p for v in verdicts.values() for p in v.problems)])
+    found = [p for verdict in verdicts.values() for p in verdict.problems]
+    found += [*waiting.values(), *generated.problems, *formers(judge, blocks, verdicts)]
+    problems = _ordered([*main.problems, *files.problems(), *found])
     if main.wrong or main.factory is None:
         raise ConfigError(list(dict.fromkeys(str(problem) for problem in problems)))
     if not blocks and not files.lost:
@@ -59,6 +61,7 @@ def load(path: Path, catalogue: Catalogue | None = None) -> Config:
         tuple(problems),
         {name: placed[name] for name in placed if not verdicts[name].enabled},
         main.origins | _origins(judge, blocks),
+        main.held,
         main.catalogues,
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autopyfactory.batch.rows import plugin, written
+from autopyfactory.config import by_type
 from autopyfactory.config import references as judge
 from autopyfactory.config.catalogue import Catalogue, source_options
 from autopyfactory.config.fields import Options, boolean
@@ -53,7 +54,7 @@ class Judge:
     def judge(self, block: Block, *, trusted: bool = True) -> Verdict:
         """Judge a section; where its inheritance is not `trusted`, what is missing is not held against it."""
         texts = self._sort(block)
-        options, faults = build(QueueOptions, texts.common)
+        options, types, faults = by_type.build(texts.common)
         backend: Options | None = None
         rules, more = build(RuleOptions, texts.rules)
         faults = [*self._name(block.name), *texts.faults, *faults, *more]
@@ -64,6 +65,9 @@ class Judge:
             faults += more
             faults += judge.rules(options)
             faults += judge.parts(options)
+            faults += judge.ages(options)
+            faults += judge.shape(options, texts.own)
+            faults += judge.rights(options, self._main, texts.own)
             faults += judge.rule_values(options, rules, texts.own)
             faults += judge.demand(options, rules, self._main)
             faults += judge.named_things(options, self._main)
@@ -73,11 +77,11 @@ class Judge:
         enabled = _enabled(texts.common)
         faults = [fault for fault in _plain(faults) if trusted or not fault.missing]
         sound = not any(not fault.warning for fault in faults)
-        problems = tuple(self._located(block, fault, enabled) for fault in faults)
+        problems = tuple(self.located(block, fault, enabled) for fault in faults)
         if not sound or options is None or rules is None or backend is None:
             return Verdict(None, enabled, problems)
         carried = texts.carried
-        queue = QueueConfig(block.name, options, backend, rules, carried["env."], carried["submit."])
+        queue = QueueConfig(block.name, options, backend, rules, carried["env."], carried["submit."], types)
         return Verdict(queue, enabled, problems)
 
     def entries(self, block: Block) -> dict[str, Entry]:
@@ -167,7 +171,8 @@ class Judge:
         except Exception as error:
             return [Fault("backend", f"its check of submit.X failed: {type(error).__name__}: {error}")]
 
-    def _located(self, block: Block, fault: Fault, enabled: bool) -> Problem:
+    def located(self, block: Block, fault: Fault, enabled: bool) -> Problem:
+        """Say where a fault of a section is and what it takes out; in one that is disabled it is a warning."""
         inherited = fault.option not in block.entries and fault.option in self._defaults.entries
         found = located(self._defaults if inherited else block, fault)
         if not enabled:

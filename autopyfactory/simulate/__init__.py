@@ -1,1 +1,1 @@
-"""Stand-ins for the outside world: a PanDA to play with, for the demo, for tests, and for the curious."""
+"""Stand-ins for the outside world: a PanDA to play with, and model sites on which demand is replayed."""

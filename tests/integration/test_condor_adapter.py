@@ -302,6 +302,37 @@ def test_remove_takes_only_the_states_it_is_told(local: Driver, base: Path) -> N
     assert local.call("remove", queue="QR", states=["running"]) == 2
 
 
+def test_pilots_one_by_one_are_released_and_removed(local: Driver, pool: Pool, base: Path) -> None:
+    wrapper, long = str(base / "wrapper.sh"), {"TEST_SLEEP": "60"}
+    began = time.time()
+    cids = local.call("submit", order="one", count=3, executable=wrapper, queue="Q One", environment=long)
+    local.call("submit", order="two", count=1, executable=wrapper, queue="q one", environment=long)
+    until(lambda: counts(local, "one") == {"running": 3})
+    pool.run(["condor_hold", *cids[:2]])
+    until(lambda: counts(local, "one") == {"running": 1, "held": 2})
+    pilots = {pilot["cid"]: pilot for pilot in local.call("pilots", queue="Q One")}
+    assert sorted(pilots) == sorted(cids)
+    held, running = pilots[cids[0]], pilots[cids[2]]
+    assert (held["state"], held["hold_code"], held["releases"]) == ("held", 1, 0)
+    assert held["hold_reason"].startswith("via condor_hold")
+    assert (running["state"], running["hold_code"], running["submission"]) == ("running", None, "one")
+    assert began - 2 <= running["submitted"] <= running["since"] <= time.time() + 2
+    assert [pilot["cid"] for pilot in local.call("pilots", queue="Q One", states=["running"])] == [cids[2]]
+    assert len(local.call("pilots", queue="q one")) == 1
+
+    assert local.call("tend", action="release", pilots=[*pilots.values()]) == 2
+    until(lambda: counts(local, "one") == {"running": 3})
+    # They were listed as held and are so no more.
+    assert local.call("tend", action="remove", pilots=[held]) == 0
+    pool.run(["condor_hold", cids[0]])
+    again = until(lambda: local.call("pilots", queue="Q One", states=["held"]))
+    assert [(pilot["cid"], pilot["releases"]) for pilot in again] == [(cids[0], 1)]
+    assert local.call("tend", action="remove", pilots=again) == 1
+    until(lambda: counts(local, "one") == {"running": 2})
+    for queue in ("Q One", "q one"):
+        local.call("remove", queue=queue, states=["running", "pending"])
+
+
 @pytest.mark.parametrize("spool", [False, True])
 def test_nasty_arguments_and_environment_arrive_intact(drive: Callable[..., Driver], base: Path, spool: bool) -> None:
     driver = drive(spool=spool, position=2)
@@ -492,3 +523,49 @@ def test_without_its_collector_a_known_schedd_still_serves_and_a_killed_one_is_f
     assert until(lambda: "result" in driver.answer("poll"), 40)
     pool.wait_ready()
     assert not counts(driver, "lost")
+
+
+IDLE_JOBS = """
+import sys, json
+from autopyfactory.clock import Clock
+from autopyfactory.wms.condor import CondorJobs, CondorJobsOptions
+if __name__ == "__main__":
+    for options in json.loads(sys.argv[1]):
+        source = CondorJobs("pool", CondorJobsOptions(deadline=20, **options), Clock())
+        try:
+            for name in ("atlas", "cms", "no"):
+                print(name, [(cell.cores, cell.activated) for cell in source.jobs(name).value], end="; ")
+            print()
+        except Exception as error:
+            print(error)
+        source.close()
+"""
+
+
+def test_idle_jobs_of_the_pool_are_demand_and_pilots_are_not(pool: Pool, base: Path, local: Driver) -> None:
+    description = base / "jobs.sub"
+    for project, cores, number in (("atlas", 1, 4), ("atlas", 8, 2), ("cms", 1, 3)):
+        description.write_text(
+            f"executable = /bin/sleep\narguments = 600\nrequirements = false\nrequest_cpus = {cores}\n"
+            f'+ProjectName = "{project}"\n+Priority_ = 3\nqueue {number}\n'
+        )
+        pool.run(["condor_submit", str(description)])
+    local.call("submit", order="ours", count=5, executable=str(base / "wrapper.sh"), submit={"requirements": "false"})
+    script = base / "idle_jobs.py"
+    script.write_text(IDLE_JOBS)
+    questions = [
+        {"attribute": "ProjectName"},
+        {"attribute": "ProjectName", "constraint": "Priority_ > 2 && RequestCpus > 1", "schedds": ["all"]},
+        {"constraint": 'ProjectName == "cms"', "schedds": ["all"], "collector": pool.collector},
+        {"constraint": "((("},
+        {"schedds": ["nobody"]},
+    ]
+    try:
+        said = pool.run([str(pool.python), str(script), json.dumps(questions)]).splitlines()
+    finally:
+        pool.run(["condor_rm", "-all"])
+    assert said[0] == "atlas [(1, 4), (8, 2)]; cms [(1, 3)]; no []; "
+    assert said[1] == "atlas [(8, 2)]; cms []; no []; "
+    assert said[2] == "atlas [(1, 3)]; cms [(1, 3)]; no [(1, 3)]; "
+    assert said[3].startswith("wms pool: the constraint is no ClassAd expression")
+    assert said[4] == "wms pool: the collector knows no schedd 'nobody'"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from autopyfactory.batch import Context, Order
+from autopyfactory.batch import Context, Order, remove
 from autopyfactory.batch.commands_words import Tags
 from autopyfactory.batch.slurm import Slurm, SlurmOptions, SlurmQueueOptions
 from autopyfactory.clock import Clock
@@ -19,6 +19,7 @@ from autopyfactory.model import EndedPilot, PilotState, Shape
 from autopyfactory.sched.options import RuleOptions
 from autopyfactory.simulate.jobs import SimulatedQueue
 from autopyfactory.simulate.panda import SimulatedPanda
+from autopyfactory.wms.slurm import SlurmJobs, SlurmJobsOptions
 from tests.testbed.apfmon import ApfmonServer
 from tests.testbed.daemon import Daemon
 from tests.testbed.slurm import SlurmCluster
@@ -196,12 +197,82 @@ def test_ends_and_what_a_pilot_gets(bench: Bench, cluster: SlurmCluster) -> None
     until(lambda: bench.counts() == {"running": 1}, 30, "one runs, the others ended")
     [job] = [job for job in cluster.jobs() if job["job_state"] == "RUNNING"]
     assert (job["cpus"], job["time_limit"], "mem=1908M" in job["tres_req_str"]) == (1, 11, True)
-    assert bench.batch.remove("Q", frozenset({PilotState.RUNNING})) == 1
+    assert remove(bench.batch, "Q", frozenset({PilotState.RUNNING})).total() == 1
     until(lambda: bench.counts() == {}, 30, "it is gone")
     assert [bench.ended[cid].exit_code for cid in (zero, seven, killed)] == [0, 7, -9]
     lost = "its node could not start it, or it was killed"
     assert [bench.ended[cid].fault for cid in (zero, seven, killed, removed)] == ["", "", lost, "removed"]
     assert (bench.home / "logs" / f"{zero}.out").exists()
+
+
+def test_held_pilots_are_released(bench: Bench, cluster: SlurmCluster) -> None:
+    bench.submit("sleep 600", 2)
+    until(lambda: bench.counts() == {"running": 2}, 30, "they run")
+    bench.submit(f"sleep {CPUS}", 2, shape=Shape(cores=CPUS))
+    waiting = bench.batch.pilots("Q", frozenset({PilotState.PENDING}))
+    assert len(waiting) == 2
+    cluster.run("scontrol", "hold", *(pilot.id for pilot in waiting))
+    held = bench.batch.pilots(states=frozenset({PilotState.HELD}))
+    assert {pilot.hold_reason for pilot in held} == {"PENDING (JobHeldAdmin)"}
+    assert bench.batch.release_pilots(held) == 2
+    assert bench.counts() == {"running": 2, "pending": 2}
+    assert remove(bench.batch, "Q", frozenset(PilotState)).total() == 4
+
+
+def test_kill_beside_the_daemon(
+    cluster: SlurmCluster, testbed: Path, user: str, workdir: Path, daemon: Callable[..., Daemon]
+) -> None:
+    """Root removes what waits, the daemon's user what runs; nothing of others goes."""
+    foreign = cluster.run("sbatch", "--parsable", "--wrap=sleep 600").strip()
+    sleeper = workdir / "sleeper.sh"
+    sleeper.write_text("#!/bin/sh\nexec sleep 600\n")
+    sleeper.chmod(0o755)
+    jobs = {"rules": "fixed", "fixed": CPUS + 2, "max_pilots": CPUS + 2, "max_per_cycle": CPUS + 2, "walltime": "1h"}
+    sections = queue("http://127.0.0.1:9", status_test="none", status_offline="none", **jobs)
+    sections["DEFAULT"] = {
+        key: value for key, value in sections["DEFAULT"].items() if key not in {"wms", "monitor", "arguments"}
+    } | {"executable": sleeper}
+    sections |= {"SITE": {}}
+    conf = write_conf(
+        workdir / "factory" / "etc",
+        {key: value for key, value in main(workdir, user, "", "").items() if key in {"factory", "slurm local"}},
+        sections,
+        user=user,
+    )
+    factory = daemon(conf, environment=cluster.environment)
+    factory.start()
+
+    def states() -> Counter[str]:
+        return Counter(str(job["job_state"]) for _, job in pilots(cluster) if job["job_state"] not in ENDED)
+
+    until(lambda: states().total() == CPUS + 2 and states()["RUNNING"] >= 2, 40, "pilots run and wait")
+    running, waiting = states()["RUNNING"], states()["PENDING"]
+    assert factory.run("drain", "SITE", "--why", "test").returncode == 0
+    command = [str(testbed / "venv/bin/autopyfactory"), "kill", "--conf", str(conf), "--queue", "SITE"]
+    said = subprocess.run(
+        [*command, "--state", "pending"],
+        env={"PATH": "/usr/bin:/bin", **cluster.environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (said.returncode, said.stdout) == (0, f"removed {waiting} pilots of SITE: pending {waiting}\n"), said
+    until(lambda: states() == Counter(RUNNING=running), 20, "only the waiting ones are gone")
+    cluster.suspend()
+    try:
+        done = factory.run("kill", "--queue", "SITE")
+    finally:
+        cluster.resume()
+    assert done.returncode == 1
+    assert "not done: slurm local: squeue: no answer" in done.stderr
+    done = factory.run("kill", "--queue", "SITE", "--state", "running")
+    assert (done.returncode, done.stdout) == (0, f"removed {running} pilots of SITE: running {running}\n")
+    until(lambda: not states(), 20, "all are gone")
+    [state] = [job["job_state"] for job in cluster.jobs() if str(job["job_id"]) == foreign]
+    assert state in {"RUNNING", "PENDING"}
+    factory.wait_for(r"SITE blocked: .*no pilot is left", 20)
+    factory.stop(within=9)
 
 
 def test_the_end_of_a_forgotten_job_stands_in_the_jobcomp_file(bench: Bench, cluster: SlurmCluster) -> None:
@@ -247,8 +318,33 @@ def test_pilots_of_another_account(bench: Bench, cluster: SlurmCluster, user: st
         until(lambda: output.exists() and output.read_text() == f"{user}\n", 20, "it says who it is")
         assert bench.counts() == {"running": 1}
         assert [job["user_name"] for job in cluster.jobs()] == [user]
-        assert bench.batch.remove("Q", frozenset({PilotState.RUNNING})) == 1
+        assert remove(bench.batch, "Q", frozenset({PilotState.RUNNING})).total() == 1
         until(lambda: bench.counts() == {}, 20, "it is gone")
     finally:
         sudoers.unlink()
     assert list(bench.ended) == [cid]
+
+
+def test_pending_jobs_are_demand_and_pilots_and_silence_are_not(bench: Bench, cluster: SlurmCluster) -> None:
+    cluster.run("sbatch", f"--ntasks={CPUS}", "--wrap=sleep 600")
+    until(lambda: [job["job_state"] for job in cluster.jobs()] == ["RUNNING"], 30, "the cluster is full")
+    for _ in range(3):
+        cluster.run("sbatch", "--wrap=sleep 600")
+    cluster.run("sbatch", "--array=1-4", "--ntasks=2", "--job-name=wide", "--wrap=sleep 600")
+    cluster.run("sbatch", "--hold", "--wrap=sleep 600")
+    bench.submit("sleep 600", 2)
+
+    def demand(**options: Any) -> list[tuple[int, int, int]] | str:
+        source = SlurmJobs("farm", SlurmJobsOptions(deadline="30s", **options), Clock())
+        try:
+            return [(cell.cores, cell.activated, cell.by_status["running"]) for cell in source.jobs("normal").value]
+        except SourceError as error:
+            return error.reason
+
+    until(lambda: demand() == [(1, 3, 0), (2, 4, 0), (CPUS, 0, 1)], 20, "all are listed")
+    assert demand(expression="name == 'wide'") == [(2, 4, 0)]
+    assert demand(users="nobody") == []
+    cluster.kill_controller()
+    said = demand()
+    assert isinstance(said, str)
+    assert said.startswith("squeue: ")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from autopyfactory.batch import Context
+from autopyfactory.batch import Context, remove
 from autopyfactory.batch.commands_options import CommandOptions
 from autopyfactory.batch.torque import Torque
 from autopyfactory.clock import Clock
@@ -21,16 +21,16 @@ pytestmark = pytest.mark.xdist_group("torque")
 
 
 @pytest.fixture
-def site(workdir: Path, user: str) -> Iterator[BatchSite]:
+def site(workdir: Path, user: str) -> Iterator[BatchSite[PretendedSystem]]:
     with PretendedSystem(workdir / "torque", "torque", user, slots=4) as system:
         yield BatchSite(workdir, user, system, "torque")
 
 
-def test_a_day_with_an_outage(site: BatchSite, daemon: Callable[..., Daemon]) -> None:
+def test_a_day_with_an_outage(site: BatchSite[PretendedSystem], daemon: Callable[..., Daemon]) -> None:
     day_with_an_outage(site, daemon, r"torque local: qstat: cannot connect to server localhost")
 
 
-def test_all_faults_and_removal(site: BatchSite, daemon: Callable[..., Daemon], workdir: Path) -> None:
+def test_all_faults_and_removal(site: BatchSite[PretendedSystem], daemon: Callable[..., Daemon], workdir: Path) -> None:
     refusals = {
         "Maximum number of jobs already in queue": "max_queuable",
         "Bad UID for job execution MSG=ruserok failed validating apf/apf from vm": r"submit_hosts \+= HOST",
@@ -42,8 +42,8 @@ def test_all_faults_and_removal(site: BatchSite, daemon: Callable[..., Daemon], 
     factory = FactoryOptions(id=FACTORY, host="here", state_dir=workdir / "other")
     torque = Torque("local", CommandOptions(bin_dir=site.system.bin, deadline=2.0), Context(factory, Clock()))
     assert sum(group.count for group in torque.poll().groups) == 5
-    assert torque.remove("WRONG", frozenset(PilotState)) == 0
-    assert torque.remove("LONG", frozenset({PilotState.PENDING, PilotState.RUNNING})) == 5
+    assert remove(torque, "WRONG", frozenset(PilotState)).total() == 0
+    assert remove(torque, "LONG", frozenset({PilotState.PENDING, PilotState.RUNNING})).total() == 5
     until(lambda: not alive(site), 10, "all are removed")
     until(lambda: not torque.poll().groups, 10, "all have ended")
     hung_server(site, torque)

@@ -10,16 +10,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from autopyfactory.batch import Context, Order
+from autopyfactory.batch import Context, Order, remove
 from autopyfactory.batch.condor import CondorSchedd, ScheddOptions
 from autopyfactory.batch.condor_rows import CondorQueueOptions
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import FactoryOptions, QueueConfig, QueueOptions
 from autopyfactory.errors import Ambiguous, FactoryError, Refused
-from autopyfactory.model import PilotState, Shape
+from autopyfactory.model import Pilot, PilotState, Shape
 from autopyfactory.sched.options import RuleOptions
 
 
@@ -99,7 +100,17 @@ class Driver:
         return sorted(self._schedd.ended(frozenset(submissions)))
 
     def remove(self, queue: str, states: list[str]) -> int:
-        return self._schedd.remove(queue, frozenset(PilotState(state) for state in states))
+        return remove(self._schedd, queue, frozenset(PilotState(state) for state in states)).total()
+
+    def pilots(self, queue: str = "", states: list[str] | None = None) -> list[dict[str, Any]]:
+        chosen = frozenset(PilotState(state) for state in states or [*PilotState])
+        return [asdict(pilot) for pilot in self._schedd.pilots(queue, chosen)]
+
+    def tend(self, action: str, pilots: list[dict[str, Any]]) -> int:
+        """Remove or release pilots that were listed."""
+        listed = [Pilot(**(pilot | {"state": PilotState(pilot["state"])})) for pilot in pilots]
+        tend = self._schedd.remove_pilots if action == "remove" else self._schedd.release_pilots
+        return tend(listed)
 
     def stall(self) -> float:
         longest, self._heartbeat.longest = self._heartbeat.longest, 0.0

@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
+from autopyfactory import batch
 from autopyfactory.batch.fork_files import ForkFiles, Record
 from tests.testbed.forkhost import ALL, TestHost, until
 
@@ -53,7 +54,7 @@ def finish(host: TestHost) -> None:
 
 def remove(host: TestHost) -> None:
     """Remove all pilots and do as `finish`."""
-    host.host.remove("Q", ALL)
+    batch.remove(host.host, "Q", ALL)
     finish(host)
 
 

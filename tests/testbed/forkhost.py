@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from autopyfactory.batch import Context, Order
+from autopyfactory.batch import Context, Order, remove
 from autopyfactory.batch.fork import ForkHost, ForkOptions, ForkQueueOptions
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import FactoryOptions, QueueConfig, QueueOptions
@@ -66,7 +66,7 @@ class TestHost:
     ) -> None:
         self.restart()
         for queue in {group.queue for group in self.host.poll().groups}:
-            self.host.remove(queue, ALL)
+            remove(self.host, queue, ALL)
         until(lambda: not self.counts())
         self.host.close()
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from autopyfactory import plugins
-from autopyfactory.batch import Context, Order
+from autopyfactory.batch import ALL_STATES, Context, Order
 from autopyfactory.clock import Clock
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import FactoryOptions
@@ -15,6 +15,7 @@ from autopyfactory.model import (
     CycleReport,
     EndedPilot,
     JobCount,
+    Pilot,
     PilotGroup,
     PilotReport,
     PilotState,
@@ -97,11 +98,21 @@ class FakeBatch:
     def ended(self, submissions: frozenset[str]) -> frozenset[str]:
         return submissions
 
-    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
+    def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Pilot]:
         if queue == "Q1":
             raise SourceError(self.name, "will not")
-        JOURNAL.removed.append(queue)
-        return 1
+        return [
+            Pilot(group.submission, group.queue, group.state)
+            for group in self.groups
+            if queue in {"", group.queue} and group.state in states
+        ]
+
+    def remove_pilots(self, pilots: Sequence[Pilot]) -> int:
+        JOURNAL.removed += dict.fromkeys(pilot.queue for pilot in pilots)
+        return len(pilots)
+
+    def release_pilots(self, pilots: Sequence[Pilot]) -> int:
+        return 0
 
     def close(self) -> None:
         JOURNAL.closed.append(self.name)

@@ -46,6 +46,45 @@ def test_siblings_are_those_of_the_same_wmsqueue_and_wms() -> None:
     assert one.siblings("C") == one.siblings("gone") == []
 
 
+def test_siblings_of_several_wmsqueues() -> None:
+    known = {**queues(A="X", B="X, Y", C="Y", D="Z"), "E": make_queue("E", wmsqueue="Z, V"), "F": make_queue("F")}
+    one = board(known)
+    assert [claim.queue for claim in one.siblings("A")] == ["B", "C"]
+    assert one.reach(known["C"]) == ("X", "Y")
+    assert one.reach(known["D"]) == ("Z", "V")
+    assert one.reach(known["F"]) == ("F",)
+    assert one.reach(make_queue("new", wmsqueue="P, Q, P")) == ("P", "Q")
+    late = board(queues(A="X", B="Y", C="X, Y"))
+    assert [claim.queue for claim in late.siblings("B")] == ["A", "C"]
+    assert one.names_of(one.siblings("A"), "B") == ("C",)
+
+
+def test_a_weight_may_go_by_what_started_lately() -> None:
+    by_drain: dict[str, Any] = {"wmsqueue": "X", "weight_by": "drain"}
+    known = {
+        **{name: make_queue(name, **by_drain) for name in "AB"},
+        "C": make_queue("C", weight=3, **by_drain),
+        "D": make_queue("D", wmsqueue="X", weight=2),
+    }
+    one = board(known)
+
+    def weights() -> list[Fraction]:
+        return [one.weight(claim_of(known[name])) for name in "ABCD"]
+
+    assert weights() == [1, 1, 3, 2], "before anything is known"
+    one.drained("A", 30)
+    one.drained("B", 0)
+    one.drained("C", 27)
+    one.drained("D", 1000)
+    one.drained("gone", 5)
+    assert weights() == [Fraction(90, 60), Fraction(9, 60), 3 * Fraction(81, 60), 2]
+    assert [claim.weight for claim in one.siblings("A")] == weights()[1:]
+    for name in "ABC":
+        one.drained(name, 0)
+    assert weights() == [1, 1, 3, 2], "where nothing starts all are alike"
+    assert one.weight(claim_of(make_queue("new", weight=7))) == 7
+
+
 def test_last_words() -> None:
     one = board(queues(A="X", B="X"))
     assert one.siblings("A")[0].active, "before its first cycle it claims its part"
@@ -65,7 +104,7 @@ def test_last_words() -> None:
 
 
 def test_before_its_first_cycle_a_queue_may_have_waiting_what_the_record_says() -> None:
-    one = board(queues(A="X", B="X"), recorded={"A": 4, "B": 40}.__getitem__)
+    one = board(queues(A="X", B="X"), recorded=lambda queue, resource_type: {"A": 4, "B": 40}[queue])
     assert one.siblings("A")[0].waiting == 40
 
 

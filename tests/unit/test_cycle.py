@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from autopyfactory.cycle import RAMP_END, Standstill
+from autopyfactory.assess import Standstill
+from autopyfactory.board import claim_of
 from autopyfactory.errors import SourceError
+from autopyfactory.explain import sentence
 from autopyfactory.ledger import Outcome
+from autopyfactory.memory import RAMP_END
 from autopyfactory.model import Blocked, CycleReport, PilotCounts, PilotState
 from tests.unit.world import MAX_AGE, START, World, make_queue
 
@@ -49,14 +52,13 @@ def test_unknown_pilots_block(tmp_path: Path) -> None:
     one.pool.down = True
     report = cycle(one)
     assert reason(report) == "pilots unknown: pool: no answer"
-    assert report.blocked == Blocked(reason(report), outage=True)
+    assert report.blocked == Blocked(reason(report), outage=True, cause="pilots")
     assert report.pilots is None
     assert report.activated == 40
 
 
 def test_unknown_demand_blocks_only_who_needs_it(tmp_path: Path) -> None:
-    fixed = {"rules": {"fixed": 3}}
-    one = World(tmp_path, [make_queue("Q"), make_queue("F", **fixed)])
+    one = World(tmp_path, [make_queue("Q"), make_queue("F", rules={"fixed": 3})])
     options = one.queues["F"].options.model_copy(update={"rules": ("fixed",), "wms": ""})
     one.reload([one.queues["Q"], type(one.queues["F"])("F", options, one.queues["F"].backend, one.queues["F"].rules)])
     one.wms.down = True
@@ -362,3 +364,52 @@ def test_pilots_of_a_sibling_that_was_paused_after_they_started_still_count(tmp_
 def test_cores_of_jobs_make_pilots(tmp_path: Path) -> None:
     one = world(tmp_path, cores=8)
     assert cycle(one).submitted_count == 5
+
+
+def test_a_site_in_test_says_what_it_gives(tmp_path: Path) -> None:
+    one = world(tmp_path)
+    one.wms.status = "test"
+    report = cycle(one)
+    assert report.decision is not None
+    assert "the site is in test and gives ordinary pilots jobs of label test only" in report.decision.steps[0].why
+    assert sentence(report).endswith("| ready 40 > status_test 1 (the site is test, of label test 40 jobs wait)")
+
+
+def test_several_wmsqueues_feed_one_queue(tmp_path: Path) -> None:
+    one = World(tmp_path, [make_queue("Q", wmsqueue="A, B"), make_queue("S", wmsqueue="B")])
+    one.wms.activated = {"A": 10, "B": 8}
+    one.wms.tick()
+    reports = one.cycle()
+    assert (reports["Q"].submitted_count, reports["S"].submitted_count) == (14, 4)
+    assert reports["Q"].jobs is not None
+    assert [cell.wmsqueue for cell in reports["S"].jobs or ()] == ["B"]
+    assert (reports["Q"].wmsqueue, reports["Q"].activated) == ("A, B", 18)
+    one.run(1200)
+    assert (one.pool.served, one.pool.idle) == (18, 0)
+    one.wms.statuses = {"A": "offline"}
+    one.activate("A", 10)
+    assert cycle(one).submitted == ()
+    one.activate("B", 4)
+    assert cycle(one).submitted_count == 2
+
+
+def test_a_pilot_that_runs_several_jobs(tmp_path: Path) -> None:
+    assert cycle(world(tmp_path, jobs_per_pilot="3/2")).submitted_count == 27
+
+
+def test_a_queue_where_more_pilots_start_is_given_more(tmp_path: Path) -> None:
+    words: dict[str, Any] = {"wmsqueue": "X", "weight_by": "drain", "rules": {"max_pending": 20}}
+    one = World(tmp_path, [make_queue("fast", **words), make_queue("slow", **words)])
+    one.wms.activated = {"X": 100_000}
+    one.wms.tick()
+    one.pool.run_for = 60.0
+    starts = one.pool._may_start
+
+    def only_the_fast(pilot: Any, now: float) -> bool:
+        return bool(pilot.queue == "fast" and starts(pilot, now))
+
+    one.pool._may_start = only_the_fast  # type: ignore[method-assign]
+    one.run(900)
+    fast, slow = (one.board.weight(claim_of(queue)) for queue in one.queues.values())
+    assert fast == 10 * slow
+    assert fast + slow == 2

@@ -3,13 +3,30 @@
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from autopyfactory.batch import Order
+from autopyfactory.batch.source import Tally
 from autopyfactory.cycle import Cycle
+from autopyfactory.endpoints import Choice, Endpoints
 from autopyfactory.errors import Refused
-from autopyfactory.model import CycleReport, PilotGroup, PilotReport, PilotState, Submitted, Trouble
+from autopyfactory.model import (
+    CycleReport,
+    PilotCounts,
+    PilotGroup,
+    PilotReport,
+    PilotState,
+    Snapshot,
+    Submitted,
+    Trouble,
+)
+from autopyfactory.sched import chain, decide
+from autopyfactory.sched.options import RuleOptions
+from autopyfactory.sched.rule import QueueState
 from tests.unit.world import PoolBatch, World, make_queue, order_of
 
 
@@ -20,15 +37,26 @@ class Ces(PoolBatch):
         super().__init__("pool", world.pool, world.host)
         self.orders: list[Order] = []
         self.troubles: dict[str, Trouble] = {}
+        self.held: dict[str, int] = {}
+        self.full: dict[str, int] = {}
+        self.refusing: set[str] = set()
+        self.tried: list[tuple[str, int]] = []
 
     def poll(self) -> PilotReport:
         super().poll()
-        groups = (
+        groups = [
             PilotGroup(order.id, "Q", PilotState.UNSENT, order.count, "here", order.endpoint) for order in self.orders
-        )
-        return PilotReport(tuple(groups), troubles=self.troubles)
+        ]
+        groups += [
+            PilotGroup(f"20230101T000000-{endpoint}", "Q", PilotState.HELD, count, "here", endpoint)
+            for endpoint, count in self.held.items()
+        ]
+        return PilotReport(tuple(groups), troubles=self.troubles, full=self.full)
 
     def submit(self, order: Order) -> Submitted:
+        self.tried.append((order.endpoint, order.count))
+        if order.endpoint in self.refusing:
+            raise Refused("no")
         self.orders.append(order)
         return Submitted(order.id, tuple(f"{len(self.orders)}.{k}" for k in range(order.count)))
 
@@ -50,7 +78,7 @@ def cycle_of(world: World, batch: Ces, endpoints: tuple[str, ...]) -> Cycle:
         world.board,
         world.ledger,
         world.clock,
-        make_order=lambda name, count, at: order_of(queue, name, count, at),
+        make_order=order_of,
         endpoints=endpoints,
     )
 
@@ -97,22 +125,163 @@ def test_the_only_ce_in_trouble_gets_a_probe_and_nothing_while_it_waits(world: W
     assert run(world, cycle).submitted_count == 6
 
 
+def test_an_endpoint_that_is_paused_for_held_pilots_is_left_out(world: World) -> None:
+    batch = Ces(world)
+    cycle = cycle_of(world, batch, ("a", "b"))
+    world.source.tender.paused = {("Q", "a"): Trouble("paused", 0.0), ("OTHER", "b"): Trouble("paused", 0.0)}
+    world.source.tender.held = {"Q": "1 held: 1 x 'no space'"}
+    assert run(world, cycle).note == "", "no pilot of this count is held"
+    assert [order.endpoint for order in batch.orders] == ["b"]
+    world.source.tender.held = {"Q": "1 held: 1 x 'no space'"}
+    batch.held = {"a": 1}
+    assert run(world, cycle).note == "1 held: 1 x 'no space'"
+
+
+def test_a_full_ce_says_why_pilots_stay_unsent(world: World) -> None:
+    batch = Ces(world)
+    batch.full = {"a": 100, "z": 5}
+    cycle = cycle_of(world, batch, ("a",))
+    assert run(world, cycle).note == ""
+    text = "a takes no more than 100 pilots from this schedd, the rest stays unsent"
+    assert run(world, cycle).note == text
+
+
+def test_a_queue_without_endpoints_is_paused_at_its_source() -> None:
+    paused = {("Q", ""): Trouble("paused", 0.0)}
+    snapshot = Snapshot(Tally(paused=paused), "x", 0.0, 0.0)
+    assert Endpoints().choose((), "Q", snapshot, 0.0, max_held=5).trouble == "its source is paused since 00:00:00"
+    assert Endpoints().choose((), "P", snapshot, 0.0, max_held=5).trouble == ""
+
+
 def test_a_queue_without_endpoints_keeps_that_of_its_source(world: World) -> None:
     batch = Ces(world)
     run(world, cycle_of(world, batch, ()))
     assert [order.endpoint for order in batch.orders] == ["ce"]
 
 
-def test_a_refusal_leaves_the_endpoint_to_be_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_with_too_many_held_pilots_is_left_out_and_the_others_go_on(world: World) -> None:
     batch = Ces(world)
+    batch.held = {"a": 11, "b": 10}
+    cycle = cycle_of(world, batch, ("a", "b", "c"))
+    for _ in range(4):
+        assert run(world, cycle).submitted_count == 6
+    assert [order.endpoint for order in batch.orders] == ["c", "c", "b", "c"], "held ones weigh like waiting ones"
+
+
+def test_where_all_have_too_many_held_pilots_there_are_probes_only(world: World) -> None:
+    batch = Ces(world)
+    batch.held = {"a": 12, "b": 11}
     cycle = cycle_of(world, batch, ("a", "b"))
-    tried: list[str] = []
+    reports = [run(world, cycle) for _ in range(3)]
+    assert [(order.endpoint, order.count) for order in batch.orders] == [("b", 1)]
+    steps = {step.rule: step for step in reports[1].decision.steps} if reports[1].decision else {}
+    assert steps["max_held"].why.startswith("12 pilots are held, more than 10")
 
-    def refuse(order: Order) -> Submitted:
-        tried.append(order.endpoint)
-        raise Refused("no")
 
-    monkeypatch.setattr(batch, "submit", refuse)
-    for _ in range(2):
+def test_held_pilots_of_a_queue_with_one_endpoint_count_whole(world: World) -> None:
+    batch = Ces(world)
+    batch.held = {"before": 6, "a": 6}
+    assert run(world, cycle_of(world, batch, ("a",))).submitted_count == 1
+
+
+def test_one_that_refuses_is_left_alone_and_tried_with_one_pilot(world: World) -> None:
+    batch = Ces(world)
+    batch.refusing = {"a"}
+    cycle = cycle_of(world, batch, ("a", "b"))
+    assert "refused" in run(world, cycle).error
+    for _ in range(9):
+        assert run(world, cycle).submitted_count == 6, "no ramp, for b goes on"
+    assert batch.tried == [("a", 6), *[("b", 6)] * 9]
+    report = run(world, cycle)
+    steps = {step.rule: step for step in report.decision.steps} if report.decision else {}
+    assert steps["endpoint"].why == "a refused pilots at 22:14:20, one tries it again"
+    assert batch.tried[-1] == ("a", 1)
+    for _ in range(20):
         run(world, cycle)
-    assert tried == ["a", "a"]
+    assert batch.tried.count(("a", 1)) == 2, "the pause has doubled"
+    batch.refusing = set()
+    for _ in range(42):
+        run(world, cycle)
+    assert ("a", 6) in batch.tried, "the third trial went well"
+
+
+def test_the_only_endpoint_that_refuses_ramps(world: World) -> None:
+    batch = Ces(world)
+    batch.refusing = {"a"}
+    cycle = cycle_of(world, batch, ("a",))
+    for _ in range(3):
+        run(world, cycle)
+    batch.refusing = set()
+    for _ in range(4):
+        run(world, cycle)
+    assert batch.tried == [("a", count) for count in (6, 1, 1, 1, 2, 4, 6)]
+
+
+def test_where_all_refuse_they_are_tried_in_turn_and_come_back_together(world: World) -> None:
+    batch = Ces(world)
+    batch.refusing = {"a", "b"}
+    cycle = cycle_of(world, batch, ("a", "b"))
+    for _ in range(4):
+        run(world, cycle)
+    assert batch.tried == [("a", 6), ("b", 6), ("a", 1), ("b", 1)]
+    batch.refusing = set()
+    for _ in range(4):
+        run(world, cycle)
+    assert batch.tried[4:] == [("a", 1), ("b", 2), ("a", 4), ("b", 6)]
+
+
+def test_an_endpoint_that_the_queue_does_not_name_any_more_is_forgotten() -> None:
+    endpoints = Endpoints()
+    nothing = Snapshot(Tally(), "pool", 0.0, 0.0)
+    endpoints.choose("ab", ("Q",), nothing, 1.0, max_held=10)
+    assert endpoints.refused(1.0, 600)
+    assert endpoints.choose("b", ("Q",), nothing, 2.0, max_held=10) == Choice("b")
+    assert endpoints.choose("ab", ("Q",), nothing, 3.0, max_held=10).endpoint == "a"
+    assert endpoints.choose("ab", ("Q",), nothing, 3.0, max_held=10, avoid={"a"}).endpoint == "b"
+    assert endpoints.choose("", ("Q",), nothing, 4.0, max_held=10) == Choice()
+
+
+@pytest.mark.parametrize(
+    ("seen", "count"),
+    [
+        ({"held": 10}, 50),
+        ({"held": 11}, 1),
+        ({"pilots": PilotCounts(held=99), "held": 10}, 50),
+        ({"trial": "ce1 refused pilots"}, 1),
+    ],
+)
+def test_what_the_limits_make_of_it(seen: dict[str, Any], count: int) -> None:
+    state = QueueState("Q", RuleOptions(fixed=50), **{"pilots": PilotCounts(), **seen})
+    assert decide(chain(("fixed",), state.options), state).count == count
+
+
+NAMES = ("a", "b", "c")
+
+
+@settings(max_examples=40, deadline=None)
+@given(weather=st.lists(st.sets(st.sampled_from(NAMES)), min_size=1, max_size=60))
+def test_a_refusing_endpoint_gets_single_pilots_and_starves_nobody(weather: list[set[str]]) -> None:
+    endpoints, now = Endpoints(), 0.0
+    nothing = Snapshot(Tally(), "pool", float("-inf"), 0.0)
+    refusals: dict[str, float] = {}
+    trials = 0
+    for refusing in weather:
+        now += 60.0
+        choice = endpoints.choose(NAMES, ("Q",), nothing, now, max_held=10)
+        free = set(NAMES) - refusals.keys()
+        if free:
+            assert choice.endpoint in free or choice.trial, "one that refused gets one pilot at most"
+            assert bool(choice.trial) == (choice.endpoint in refusals)
+            if choice.trial:
+                assert now - refusals[choice.endpoint] >= 600
+        trials += bool(choice.trial)
+        if choice.endpoint in refusing:
+            refusals[choice.endpoint] = now
+            assert endpoints.refused(now, 600.0) == bool(set(NAMES) - refusals.keys())
+        else:
+            endpoints.sent(now, 1)
+            endpoints.accepted()
+            if not free:
+                refusals.clear()
+            refusals.pop(choice.endpoint, None)
+    assert trials <= 2 * len(weather) / 10 + 2, "two that refuse cost two cycles of ten at most"

@@ -53,11 +53,32 @@ def test_rare_states_are_told_only_when_they_are_there() -> None:
     )
 
 
+def test_why_pilots_are_held_is_told_last() -> None:
+    held = "12 held: 9 x 'no space'"
+    assert sentence(report(blocked=Blocked("no"), note=held)).endswith(f" | no | {held}")
+    assert sentence(report(decision=Decision(0), error="refused: x", note=held)).endswith(f" | refused: x | {held}")
+
+
 def test_the_step_that_made_it_zero_says_why() -> None:
     gate = (Step("ready", 0, 20, "x"), Step("status_offline", 20, 0, "the site is offline"))
     later = (*gate, Step("max_pilots", 0, 0, "7 of at most 9 in flight"))
     assert reasons(later) == "ready 20 > status_offline 0 (the site is offline)"
     assert reasons((Step("ready", 0, 0, "nothing activated"),)) == "ready 0 (nothing activated)"
+
+
+def test_resource_types_that_count_alone_are_told_first() -> None:
+    steps = (
+        Step("ready", 0, 20, "x", resource_type="SCORE"),
+        Step("scale", 20, 10, "x", resource_type="SCORE"),
+        Step("ready", 0, 0, "none activated", resource_type="MCORE"),
+        Step("max_pilots", 10, 10, "few in flight"),
+    )
+    assert reasons(steps) == "SCORE ready 20 > scale 10, MCORE ready 0 (none activated)"
+    limited = (*steps, Step("max_per_cycle", 10, 8, "at most 8"))
+    assert reasons(limited).endswith("MCORE ready 0 (none activated) > max_per_cycle 8")
+    decision = Decision(8, limited, {"SCORE": 8, "MCORE": 0})
+    assert sentence(report(decision=decision, dry_run=True)).startswith("would submit 8 (8 SCORE, 0 MCORE): ")
+    assert sentence(report(decision=Decision(0, steps, {"SCORE": 0, "MCORE": 0}))).startswith("submitted 0: ")
 
 
 def test_likeness_leaves_the_figures_out() -> None:

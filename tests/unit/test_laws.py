@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from autopyfactory.cycle import Standstill
+from autopyfactory.assess import Standstill
 from autopyfactory.model import PilotState
 from tests.unit.world import World, make_queue
 

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 
 from autopyfactory.errors import Refused, SourceError
-from autopyfactory.model import CycleReport, JobCount, PilotCounts, PilotState, Shape, Snapshot, Submitted
+from autopyfactory.model import CycleReport, JobCount, PilotCounts, PilotState, Shape, Snapshot, Submitted, tagged_type
 
 
 def test_every_state_has_its_count() -> None:
@@ -28,11 +28,21 @@ def test_held_suspended_and_unknown_do_not_wait() -> None:
     [
         (Shape(), "1c"),
         (Shape(8, 16000, 172800, "MCORE"), "8c-16000m-172800s-MCORE"),
-        (Shape(2, None, 60, "", "user"), "2c-60s-user"),
+        (Shape(2, None, 60, "", "user"), "2c-60s-~user"),
+        (Shape(1, None, None, "SCORE", "ptest"), "1c-SCORE-~ptest"),
     ],
 )
 def test_shape_as_a_word(shape: Shape, tag: str) -> None:
     assert shape.tag() == tag
+    assert tagged_type(tag) == shape.resource_type
+
+
+@pytest.mark.parametrize(
+    ("tag", "resource_type"),
+    [("", ""), ("something else", ""), ("8c-16000m-MCORE_HIMEM", "MCORE_HIMEM"), ("1c-12h-X-Y-~a-b", "12h-X-Y")],
+)
+def test_the_type_in_a_tag(tag: str, resource_type: str) -> None:
+    assert tagged_type(tag) == resource_type
 
 
 def test_age_is_never_negative() -> None:

@@ -155,7 +155,7 @@ def test_a_bug_has_its_whole_trace_and_the_next_cycle_goes_on(caplog: pytest.Log
     assert len(script.began) == 4
     assert caplog.records[0].levelname == "ERROR"
     assert caplog.records[0].exc_info
-    assert told[0].blocked == Blocked("a bug in this cycle: KeyError('nothing')")
+    assert told[0].blocked == Blocked("a bug in this cycle: KeyError('nothing')", cause="bug")
     assert told[1].blocked is None
 
 

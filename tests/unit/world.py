@@ -11,27 +11,34 @@ from pathlib import Path
 from threading import Event
 from typing import Any, ClassVar
 
-from autopyfactory.batch import Order
+from autopyfactory.assess import Standstill
+from autopyfactory.batch import ALL_STATES, Order
+from autopyfactory.batch.order import shape_of
 from autopyfactory.batch.source import PilotSource
 from autopyfactory.board import Board
 from autopyfactory.clock import Clock
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import QueueConfig, QueueOptions
-from autopyfactory.cycle import Cycle, Memory, Standstill
+from autopyfactory.cycle import Cycle
 from autopyfactory.errors import Ambiguous, Refused, SourceError, UnknownWmsqueue
 from autopyfactory.ledger import Ledger
+from autopyfactory.memory import Memory
 from autopyfactory.model import (
     CycleReport,
+    Downtime,
     EndedPilot,
     JobCount,
     PilotGroup,
     PilotReport,
     PilotState,
-    Shape,
     Site,
     Snapshot,
     Submitted,
+    Trouble,
+    tagged_type,
 )
+from autopyfactory.model import Pilot as Listed
+from autopyfactory.outcomes import Outcomes
 from autopyfactory.sched.options import RuleOptions
 
 START = 1_700_000_000.0
@@ -54,13 +61,19 @@ class ManualClock(Clock):
         return self.at
 
 
-def make_queue(name: str, *, rules: Mapping[str, Any] | None = None, **options: Any) -> QueueConfig:
+def make_queue(
+    name: str,
+    *,
+    rules: Mapping[str, Any] | None = None,
+    by_type: Mapping[str, Mapping[str, object]] | None = None,
+    **options: Any,
+) -> QueueConfig:
     given = {"backend": "fork", "wms": "panda", "wmsqueue": name, **options}
-    return QueueConfig(name, QueueOptions(**given), Options(), RuleOptions(**(rules or {})))
+    return QueueConfig(name, QueueOptions(**given), Options(), RuleOptions(**(rules or {})), by_type=by_type or {})
 
 
 def order_of(queue: QueueConfig, name: str, count: int, at: float) -> Order:
-    return Order(name, queue, "ce", Shape(), count, Path("/bin/true"), Path("/nowhere"))
+    return Order(name, queue, "ce", shape_of(queue), count, Path("/bin/true"), Path("/nowhere"))
 
 
 @dataclass(slots=True)
@@ -72,14 +85,25 @@ class Pilot:
     host: str
     born: float
     visible: float
+    shape: str
     state: PilotState = PilotState.PENDING
     started: float = 0.0
+    since: float = 0.0
+    ended: float = 0.0
+    code: int = 0
+
+    def told(self) -> EndedPilot:
+        lived = self.ended - (self.started or self.ended)
+        return EndedPilot(
+            self.cid, self.queue, self.submission, self.code, endpoint="pool", node="n1", lived=lived, at=self.ended
+        )
 
 
 class FakeWms:
-    """Jobs by wmsqueue. The published table is made anew every `period` seconds, unless it is frozen.
+    """Jobs by wmsqueue, or by wmsqueue and resource type (`Q:SCORE`).
 
-    It never claims to be younger than it is.
+    The published table is made anew every `period` seconds, unless it is frozen. It never claims to be younger
+    than it is.
     """
 
     Options: ClassVar[type[Options]] = Options
@@ -90,6 +114,10 @@ class FakeWms:
         self.period = period
         self.activated: dict[str, int] = {}
         self.status = "online"
+        self.downtimes: tuple[Downtime, ...] = ()
+        self.kind = ("", "")
+        """Resource type and label of all jobs."""
+        self.statuses: dict[str, str] = {}
         self.frozen = self.down = self.typo = False
         self._table: dict[str, int] = {}
         self._made = float("-inf")
@@ -99,7 +127,9 @@ class FakeWms:
         if not self.frozen and self._clock.now() >= self._made + self.period:
             self._table, self._made = dict(self.activated), self._clock.now()
 
-    def take(self, wmsqueue: str) -> bool:
+    def take(self, wmsqueue: str, resource_type: str) -> bool:
+        if any(name.startswith(f"{wmsqueue}:") for name in self.activated):
+            wmsqueue = f"{wmsqueue}:{resource_type}"
         if not self.activated.get(wmsqueue):
             return False
         self.activated[wmsqueue] -= 1
@@ -111,12 +141,18 @@ class FakeWms:
         speaks_of = min(now - self.lag, self._made)
         if now - speaks_of > WMS_MAX_AGE:
             raise SourceError("wms panda", "the figures are too old")
-        cells = (JobCount("", "", {"activated": self._table.get(wmsqueue, 0)}),)
+        places = {name: name.partition(":")[::2] for name in self._table}
+        typed = [name for name, (queue, kind) in places.items() if kind and queue == wmsqueue]
+        cells = tuple(JobCount(places[name][1], "", {"activated": self._table[name]}) for name in typed) or (
+            JobCount(*self.kind, {"activated": self._table.get(wmsqueue, 0)}),
+        )
         return Snapshot(cells, "wms panda", now, speaks_of)
 
     def site(self, wmsqueue: str) -> Snapshot[Site]:
         self._may_fail(wmsqueue)
-        return Snapshot(Site(self.status), "wms panda", self._clock.now(), self._clock.now())
+        status = self.statuses.get(wmsqueue, self.status)
+        site = Site(status, downtimes=self.downtimes)
+        return Snapshot(site, "wms panda", self._clock.now(), self._clock.now())
 
     def close(self) -> None:
         pass
@@ -136,6 +172,7 @@ class Pool:
     wms: FakeWms
     start_after: float | None = 30.0
     run_for: float = 600.0
+    code: int = 0
     hold: bool = False
     down: bool = False
     hidden: bool = False
@@ -144,6 +181,7 @@ class Pool:
     visible_after: float = 0.0
     answer: str = "ok"
     slots: int = 1_000_000
+    troubles: dict[str, Trouble] = field(default_factory=dict)
     pilots: dict[str, Pilot] = field(default_factory=dict)
     gone: dict[str, Pilot] = field(default_factory=dict)
     submissions: Counter[str] = field(default_factory=Counter)
@@ -156,12 +194,12 @@ class Pool:
         running = sum(pilot.state is PilotState.RUNNING for pilot in self.pilots.values())
         for pilot in list(self.pilots.values()):
             if pilot.state is PilotState.PENDING and self.hold:
-                pilot.state = PilotState.HELD
+                pilot.state, pilot.since = PilotState.HELD, now
             elif pilot.state is PilotState.PENDING and self._may_start(pilot, now) and running < self.slots:
                 running += 1
                 self._start(pilot, now)
             elif pilot.state is PilotState.RUNNING and now >= pilot.started + self.run_for:
-                self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
+                self._end(pilot, now, self.code)
 
     def accept(self, order: Order, host: str, count: int) -> tuple[str, ...]:
         queue = order.queue
@@ -171,7 +209,8 @@ class Pool:
         now = self.clock.now()
         for cid in cids:
             wmsqueue = queue.options.wmsqueue
-            self.pilots[cid] = Pilot(cid, order.id, queue.name, wmsqueue, host, now, now + self.visible_after)
+            shown = now + self.visible_after
+            self.pilots[cid] = Pilot(cid, order.id, queue.name, wmsqueue, host, now, shown, order.shape.tag())
         self.submissions[order.id] += count
         self.tick()
         return cids
@@ -181,6 +220,19 @@ class Pool:
         self.hold = False
         for cid in [cid for cid, pilot in self.pilots.items() if pilot.state is PilotState.HELD]:
             self.gone[cid] = self.pilots.pop(cid)
+
+    def remove(self, cid: str) -> bool:
+        if cid not in self.pilots:
+            return False
+        self.gone[cid] = self.pilots.pop(cid)
+        return True
+
+    def release(self, cid: str) -> bool:
+        pilot = self.pilots.get(cid)
+        if pilot is None or pilot.state is not PilotState.HELD:
+            return False
+        pilot.state, pilot.since = PilotState.PENDING, self.clock.now()
+        return True
 
     def shown(self) -> list[Pilot]:
         if self.hidden:
@@ -204,14 +256,18 @@ class Pool:
         return self.start_after is not None and now >= pilot.born + self.start_after
 
     def _start(self, pilot: Pilot, now: float) -> None:
-        if self.wms.take(pilot.wmsqueue):
+        if any(self.wms.take(name, tagged_type(pilot.shape)) for name in pilot.wmsqueue.split(", ")):
             self.served += 1
-            pilot.state, pilot.started = PilotState.RUNNING, now
+            pilot.state, pilot.started, pilot.since = PilotState.RUNNING, now, now
             if not self.run_for:
-                self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
+                self._end(pilot, now, self.code)
         else:
             self.idle += 1
-            self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
+            self._end(pilot, now, 0)
+
+    def _end(self, pilot: Pilot, now: float, code: int) -> None:
+        pilot.ended, pilot.code = now, code
+        self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
 
 
 class PoolBatch:
@@ -237,12 +293,13 @@ class PoolBatch:
         self.polls += 1
         self._may_fail()
         self.heard = self.pool.clock.now()
-        groups = Counter((p.submission, p.queue, p.state, p.host) for p in self.pool.shown())
+        groups = Counter((p.submission, p.queue, p.state, p.host, p.shape) for p in self.pool.shown())
         news = [pilot for cid, pilot in self.pool.gone.items() if cid not in self._told]
         self._told.update(pilot.cid for pilot in news)
         return PilotReport(
-            tuple(PilotGroup(*key[:3], count, key[3]) for key, count in groups.items()),
-            tuple(EndedPilot(pilot.cid, pilot.queue, pilot.submission, 0) for pilot in news),
+            tuple(PilotGroup(*key[:3], count, key[3], shape=key[4]) for key, count in groups.items()),
+            tuple(pilot.told() for pilot in news),
+            dict(self.pool.troubles),
         )
 
     def submit(self, order: Order) -> Submitted:
@@ -277,8 +334,21 @@ class PoolBatch:
         past = {pilot.submission for pilot in self.pool.gone.values()}
         return frozenset(name for name in submissions if name in past - alive)
 
-    def remove(self, queue: str, states: frozenset[PilotState]) -> int:
-        return 0
+    def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Listed]:
+        self._may_fail()
+        return [
+            Listed(p.cid, p.queue, p.state, p.cid, p.submission, "pool", p.born, p.since or p.born)
+            for p in self.pool.shown()
+            if queue in {"", p.queue} and p.state in states
+        ]
+
+    def remove_pilots(self, pilots: Sequence[Listed]) -> int:
+        self._may_fail()
+        return sum(self.pool.remove(pilot.id) for pilot in pilots)
+
+    def release_pilots(self, pilots: Sequence[Listed]) -> int:
+        self._may_fail()
+        return sum(self.pool.release(pilot.id) for pilot in pilots)
 
     def close(self) -> None:
         pass
@@ -313,6 +383,7 @@ class World:
         self.queues = {queue.name: queue for queue in queues}
         self.maximum = maximum
         self.standstills: dict[str, Standstill] = {}
+        self.downtimes: dict[str, tuple[Downtime, ...]] = {}
         self.restart()
 
     def restart(self) -> None:
@@ -365,6 +436,7 @@ class World:
 
     def _connect(self) -> None:
         self.batch = PoolBatch("pool", self.pool, self.host)
+        self.outcomes = Outcomes(self.clock)
         self.source = PilotSource(
             "pool",
             self.batch,
@@ -374,10 +446,13 @@ class World:
             max_age=MAX_AGE,
             deadline=DEADLINE,
             host=self.host,
+            on_ended=self.outcomes.add,
         )
         self.board = Board(self.maximum, self.ledger.most_waiting)
 
     def _fill(self, memories: Mapping[str, Memory]) -> None:
+        self.ledger.adopt({old: name for name, queue in self.queues.items() for old in queue.options.formerly})
+        self.source.adopt({name: queue.options.formerly for name, queue in self.queues.items()})
         self.board.configure(self.queues, [self.source], self.maximum)
         self.cycles = {name: self._cycle(queue) for name, queue in self.queues.items()}
         for name, memory in memories.items():
@@ -392,11 +467,15 @@ class World:
             self.board,
             self.ledger,
             self.clock,
-            make_order=lambda name, count, at: order_of(queue, name, count, at),
+            make_order=order_of,
             standstill=self._standstill,
+            endpoint="pool",
+            downtimes=lambda: self.downtimes.get(queue.name, ()),
+            endings=lambda place: self.outcomes.endings(queue.name, place, queue.rules),
+            endpoints=queue.options.endpoints,
         )
 
     def _standstill(self, queue: str) -> Standstill | None:
         if self.source.twin:
-            return Standstill(self.source.twin)
+            return Standstill(self.source.twin, cause="twin")
         return self.standstills.get(queue)

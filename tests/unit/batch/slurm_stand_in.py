@@ -17,6 +17,8 @@ from autopyfactory.sched.options import RuleOptions
 
 DOWN = "Unable to contact slurm controller (connect failure)"
 
+COMMANDS = frozenset({"sbatch", "squeue", "scancel", "scontrol", "sacct", "grep"})
+
 
 class HandClock(Clock):
     """A clock that goes on when it is told to."""
@@ -53,7 +55,7 @@ class StandIn:
         if self.state == "hung":
             self.clock.time += deadline
             raise Silent(f"{argv[0]}: no answer within {deadline:g} s")
-        words = [word for word in argv if Path(word).name in {"sbatch", "squeue", "scancel", "sacct", "grep"}]
+        words = [word for word in argv if Path(word).name in COMMANDS]
         answer: Answer = getattr(self, f"_{Path(words[0]).name}")(list(argv), stdin)
         return answer
 
@@ -106,6 +108,10 @@ class StandIn:
         self.set("CANCELLED", ids=[int(word) for word in argv if word.isdigit()])
         return Answer(0)
 
+    def _scontrol(self, argv: list[str], _stdin: str) -> Answer:
+        self.set("PENDING", reason="Priority", ids=[int(word) for word in argv if word.isdigit()])
+        return Answer(1, "", f"{DOWN}\n") if self.state == "down" else Answer(0)
+
     def _sacct(self, _argv: list[str], _stdin: str) -> Answer:
         return Answer(1, "", "Slurm accounting storage is disabled\n")
 
@@ -131,9 +137,10 @@ class Bed:
         self.wrapper.write_text("#!/bin/sh\necho pilot\n")
         self.batch = self.restart()
 
-    def restart(self) -> Slurm:
-        """Do what a new factory over the same state does."""
-        self.batch = Slurm("local", self.options, Context(self.factory, self.clock, self.position), run=self.slurm)
+    def restart(self, *, looking: bool = False) -> Slurm:
+        """Do what a new factory over the same state does, or a command beside it."""
+        context = Context(self.factory, self.clock, self.position, looking)
+        self.batch = Slurm("local", self.options, context, run=self.slurm)
         return self.batch
 
     def order(

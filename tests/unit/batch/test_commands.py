@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autopyfactory.batch import remove
 from autopyfactory.batch.commands_options import file_system, judge
 from autopyfactory.batch.commands_pilots import VANISHED
 from autopyfactory.batch.commands_record import REMEMBER
@@ -100,7 +101,7 @@ def test_a_dead_system_is_no_information_and_comes_back(bed: Bed, state: str) ->
     with pytest.raises(Refused if state == "down" else Ambiguous):
         bed.batch.submit(bed.order(name="s2"))
     with pytest.raises(SourceError):
-        bed.batch.remove("Q", RUNNING)
+        remove(bed.batch, "Q", RUNNING)
     bed.slurm.state = "up"
     assert bed.counts() == {"pending": 2}
 
@@ -139,6 +140,25 @@ def test_a_vanished_pilot_counts_until_a_second_listing_lacks_it(bed: Bed) -> No
     assert report.groups == ()
     assert report.ended == tuple(EndedPilot(cid, "Q", "s1") for cid in cids)
     assert bed.batch.ended(frozenset({"s1"})) == {"s1"}
+
+
+def test_a_pilot_ran_since_a_listing_last_showed_it_waiting(bed: Bed) -> None:
+    bed.batch.submit(bed.order())
+    bed.poll(30.0)
+    waited = bed.clock.now()
+    bed.slurm.set("RUNNING")
+    bed.poll(30.0)
+    bed.slurm.set("FAILED")
+    end = bed.poll(30.0).ended[0]
+    assert (end.at, end.lived) == (bed.clock.now(), bed.clock.now() - waited)
+    assert (end.endpoint, end.node) == ("here", "n1")
+
+
+def test_a_pilot_that_was_removed_while_it_waited_never_ran(bed: Bed) -> None:
+    bed.batch.submit(bed.order())
+    bed.poll(30.0)
+    bed.slurm.set("CANCELLED")
+    assert bed.poll(30.0).ended[0].lived is None
 
 
 def test_a_pilot_that_was_never_shown_is_doubted_first(bed: Bed) -> None:
@@ -187,7 +207,7 @@ def test_pilots_of_others_are_not_counted(bed: Bed) -> None:
     for number, comment in enumerate(["", "hello", Tags("F2", "Q", "s9", "c").text(), "APF3:F1"], 100):
         bed.slurm.jobs[number] = {"job_id": number, "job_state": "RUNNING", "comment": comment, "user_name": "x"}
     assert bed.counts() == {"pending": 1}
-    assert bed.batch.remove("Q", frozenset(PilotState)) == 1
+    assert remove(bed.batch, "Q", frozenset(PilotState)).total() == 1
     assert bed.slurm.of("scancel")[0][1:] == ["1"]
 
 
@@ -216,22 +236,75 @@ def test_an_unknown_word_is_unknown_and_said_once(bed: Bed, caplog: pytest.LogCa
     assert "DREAMING" in caplog.text
 
 
-def test_held_pilots_are_told_with_their_reason(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
+def test_held_pilots_are_told_with_their_reason(bed: Bed) -> None:
     bed.batch.submit(bed.order(2))
     bed.slurm.set("PENDING", reason="PartitionTimeLimit")
-    for _ in range(2):
-        assert bed.counts() == {"held": 2}
-    assert [record.message for record in caplog.records] == [
-        "slurm local: held pilots: PENDING (PartitionTimeLimit), 2 of queue Q"
-    ]
+    assert bed.counts() == {"held": 2}
+    assert [pilot.hold_reason for pilot in bed.batch.pilots()] == ["PENDING (PartitionTimeLimit)"] * 2
 
 
 def test_remove_takes_the_states_that_are_asked_for(bed: Bed) -> None:
     bed.batch.submit(bed.order(3))
     bed.slurm.set("RUNNING", ids=[2])
-    assert bed.batch.remove("Q", RUNNING) == 1
-    assert bed.batch.remove("other", frozenset(PilotState)) == 0
+    assert remove(bed.batch, "Q", RUNNING).total() == 1
+    assert remove(bed.batch, "other", frozenset(PilotState)).total() == 0
     assert bed.counts() == {"pending": 2}
+
+
+def test_pilots_one_by_one(bed: Bed) -> None:
+    cids = bed.batch.submit(bed.order(2)).cids
+    bed.batch.submit(bed.order(1, name="s2", queue="OTHER"))
+    bed.slurm.set("PENDING", reason="JobHeldUser", ids=[2])
+    bed.clock.time += 100
+    first, held = bed.batch.pilots("Q")
+    assert (first.id, first.cid, first.queue, first.state) == ("1", cids[0], "Q", PilotState.PENDING)
+    assert (held.state, held.hold_reason, held.word) == (PilotState.HELD, *["PENDING (JobHeldUser)"] * 2)
+    assert first.submitted and first.since and 99 < first.since - first.submitted < 101
+    assert [pilot.id for pilot in bed.batch.pilots(states=RUNNING)] == []
+    assert len(bed.batch.pilots()) == 3
+    bed.slurm.state = "down"
+    with pytest.raises(SourceError):
+        bed.batch.pilots()
+
+
+def test_the_time_in_a_state_survives_a_restart(bed: Bed) -> None:
+    bed.batch.submit(bed.order(1))
+    bed.poll()
+    bed.slurm.set("RUNNING")
+    bed.poll()
+    (before,) = bed.batch.pilots()
+    for _ in range(2):
+        bed.restart()
+        bed.poll(1000)
+        (after,) = bed.batch.pilots()
+        assert after.since == before.since
+    bed.slurm.set("SUSPENDED")
+    (stopped,) = bed.batch.pilots()
+    assert stopped.since == pytest.approx(bed.clock.time, abs=1)
+
+
+def test_held_pilots_are_let_go(bed: Bed) -> None:
+    bed.batch.submit(bed.order(2, submit_user="pilot"))
+    bed.slurm.set("PENDING", reason="JobHeldUser")
+    held = bed.batch.pilots()
+    assert bed.batch.release_pilots(held) == 2
+    assert bed.counts() == {"pending": 2}
+    (argv,) = bed.slurm.of("scontrol")
+    assert argv[:4] == ["sudo", "-n", "-u", "pilot"]
+    assert argv[5:] == ["release", "1", "2"]
+    bed.slurm.state = "down"
+    with pytest.raises(SourceError, match=r"^slurm local: scontrol: Unable to contact"):
+        bed.batch.release_pilots(held)
+
+
+def test_who_removes_pilots_beside_the_daemon_writes_nothing(bed: Bed) -> None:
+    bed.batch.submit(bed.order(2))
+    path = bed.home / "state/slurm/local/pilots.jsonl"
+    before = path.read_text()
+    bed.restart(looking=True)
+    bed.slurm.set("RUNNING", ids=[1])
+    assert remove(bed.batch, "Q", RUNNING).total() == 1
+    assert path.read_text() == before
 
 
 def test_another_account_by_sudo(bed: Bed) -> None:
@@ -241,7 +314,7 @@ def test_another_account_by_sudo(bed: Bed) -> None:
     assert argv[4].endswith("sbatch")
     assert (bed.home / "logs").stat().st_mode & 0o7777 == 0o1777
     bed.restart()
-    assert bed.batch.remove("Q", frozenset(PilotState)) == 1
+    assert remove(bed.batch, "Q", frozenset(PilotState)).total() == 1
     assert bed.slurm.of("scancel")[0][:4] == ["sudo", "-n", "-u", "pilot"]
 
 
@@ -270,7 +343,7 @@ def test_the_lost_record_of_our_own_pilots_asks_no_sudo(bed: Bed) -> None:
     next((bed.home / "state/slurm/local").glob("*.jsonl")).unlink()
     bed.restart()
     bed.slurm.jobs[1]["user_name"] = "somebody"
-    assert bed.batch.remove("Q", frozenset(PilotState)) == 1
+    assert remove(bed.batch, "Q", frozenset(PilotState)).total() == 1
     assert "sudo" not in bed.slurm.of("scancel")[0]
 
 

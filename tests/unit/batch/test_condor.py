@@ -9,13 +9,13 @@ from typing import Any, cast
 import pytest
 from pydantic import ValidationError
 
-from autopyfactory.batch import condor_child
+from autopyfactory.batch import condor_child, remove
 from autopyfactory.batch.condor import CondorSchedd, ScheddOptions
 from autopyfactory.batch.condor_child import Accepted, Ad, ScheddSaid, Spooled, Survey, Target
 from autopyfactory.batch.condor_process import KillableChild, NoAnswer, NotRun
-from autopyfactory.batch.condor_states import STATES
+from autopyfactory.batch.condor_states import AT_ONCE, STATES
 from autopyfactory.errors import Ambiguous, Refused, SourceError
-from autopyfactory.model import EndedPilot, PilotGroup, PilotState, Trouble
+from autopyfactory.model import EndedPilot, Pilot, PilotGroup, PilotState, Trouble
 from tests.unit.batch.test_condor_rows import order as grid_order
 from tests.unit.batch.test_condor_submit import ORDER, context
 
@@ -317,25 +317,77 @@ def test_no_submission_asks_nothing() -> None:
     assert child.calls == []
 
 
-def test_remove_names_our_tags_and_states_only() -> None:
-    child = FakeChild(remove=5)
+OURS = 'APF_FACTORY == "fac-1" && SubmitterId =?= undefined && APF_FACTORY =?= "fac-1"'
+HELD = "(JobStatus == 5 && HoldReasonCode =!= 16)"
+IDLE = (
+    "((JobStatus == 1 && !(JobUniverse == 9 && JobStatus == 1 && GridJobId =?= undefined)) || "
+    "(JobStatus == 5 && HoldReasonCode =?= 16))"
+)
+
+
+def test_unsent_pilots_make_it_ask_for_limits_now_and_then() -> None:
+    idle = ad(1, 3, JobUniverse=9)
+    child = FakeChild(survey=Survey((idle,), unsent={"s-1": 3}), full={"ap1": 2})
     source = schedd(child)
-    assert source.remove("Q1", frozenset({PilotState.PENDING, PilotState.HELD})) == 5
-    assert child.calls == [
-        (
-            "remove",
-            (
-                Target(),
-                'APF_FACTORY == "fac-1" && SubmitterId =?= undefined && APF_QUEUE == "Q1" && '
-                "((JobStatus == 5 && HoldReasonCode =!= 16) || "
-                "((JobStatus == 1 && !(JobUniverse == 9 && JobStatus == 1 && GridJobId =?= undefined)) || "
-                "(JobStatus == 5 && HoldReasonCode =?= 16)))",
-            ),
-        )
-    ]
-    assert source.remove("Q1", frozenset({PilotState.FINISHING})) == 0
-    assert source.remove("Q1", frozenset()) == 0
-    assert child.asked("remove") == 1
+    source.poll()
+    assert source.poll().full == {"ap1": 2}
+    assert child.asked("full") == 1
+    child.answers["survey"] = Survey((idle,))
+    assert source.poll().full == {}
+    failing = schedd(FakeChild(survey=Survey((idle,), unsent={"s-1": 3}), full=NoAnswer("no")))
+    failing.poll()
+    assert failing.poll().full == {}
+
+
+def test_pilots_are_listed_by_our_tags_and_states() -> None:
+    child = FakeChild(pilots=())
+    source = schedd(child)
+    source.pilots("Q1", frozenset({PilotState.PENDING, PilotState.HELD}))
+    source.pilots()
+    asked = [arguments[1] for _, arguments in child.calls]
+    assert asked == [f'{OURS} && APF_QUEUE =?= "Q1" && ({HELD} || {IDLE})', OURS]
+    child.answers["pilots"] = ScheddSaid("no")
+    with pytest.raises(SourceError, match=r"^schedd ap1: no$"):
+        source.pilots()
+
+
+def test_a_listed_job_is_a_pilot() -> None:
+    tags: Ad = {"APF_QUEUE": "Q", "APF_SUBMISSION": "s", "APF_ENDPOINT": "ce", "QDate": 5, "EnteredCurrentStatus": 7}
+    common: Ad = tags | {"ClusterId": 9, "JobUniverse": 9, "APF_RELEASES": 2}
+    ads = (
+        common | {"ProcId": 0, "JobStatus": 1},
+        common | {"ProcId": 1, "JobStatus": 1, "GridJobId": "condor x", "GridJobStatus": "IDLE"},
+        common | {"ProcId": 2, "JobStatus": 5, "HoldReasonCode": 13, "HoldReasonSubCode": 28, "HoldReason": "a\nb"},
+        common | {"ProcId": 3, "JobStatus": 5, "HoldReasonCode": 16},
+        common | {"ProcId": 4, "JobStatus": 99},
+    )
+    unsent, pending, held, coming, strange = schedd(FakeChild(pilots=ads), position=1).pilots()
+    assert unsent == Pilot("9.0", "Q", PilotState.UNSENT, "1-9.0", "s", "ce", 5.0, 7.0, releases=2)
+    assert (pending.state, pending.word) == (PilotState.PENDING, "IDLE")
+    assert (held.state, held.hold_code, held.hold_subcode) == (PilotState.HELD, 13, 28)
+    assert (held.hold_reason, held.releases) == ("a b", 2)
+    assert (coming.state, coming.hold_code) == (PilotState.PENDING, None)
+    assert strange.state is PilotState.UNKNOWN
+
+
+def test_pilots_are_removed_by_name_while_they_are_in_their_state() -> None:
+    child = FakeChild(remove=2, release=1)
+    source = schedd(child)
+    held = Pilot("9.1", "Q", PilotState.HELD)
+    waiting = [Pilot(f"9.{number}", "Q", PilotState.PENDING) for number in range(AT_ONCE + 1)]
+    assert source.remove_pilots([held, *waiting]) == 6
+    constraints = [arguments[1] for _, arguments in child.calls]
+    assert constraints[0] == f'{OURS} && ({HELD}) && member(strcat(ClusterId, ".", ProcId), {{"9.1"}})'
+    assert constraints[2] == f'{OURS} && ({IDLE}) && member(strcat(ClusterId, ".", ProcId), {{"9.{AT_ONCE}"}})'
+    assert source.release_pilots([held, *waiting]) == 1
+    assert child.asked("release") == 1
+    assert source.remove_pilots([]) == 0
+
+
+def test_no_state_at_all_chooses_no_pilot() -> None:
+    child = FakeChild(pilots=())
+    assert remove(schedd(child), "Q1", frozenset()).total() == 0
+    assert str(child.calls[0][1][1]).endswith("&& (False)")
 
 
 def test_close_closes_the_child_and_a_report_waits_for_nothing() -> None:

@@ -86,7 +86,6 @@ def rendered(made: Order) -> dict[str, str]:
                 "+maxWallTime": "2881",
                 "+remote_queue": '"long"',
                 "+TransferOutput": '""',
-                "+Nonessential": "True",
             },
         ),
         (
@@ -98,7 +97,6 @@ def rendered(made: Order) -> dict[str, str]:
                 "request_memory": "16001",
                 "periodic_remove": REMOVAL,
                 "+TransferOutput": '""',
-                "+Nonessential": "True",
                 "+remote_jobuniverse": "5",
                 "+remote_ShouldTransferFiles": '"YES"',
                 "+remote_WhenToTransferOutput": '"ON_EXIT"',
@@ -116,7 +114,6 @@ def rendered(made: Order) -> dict[str, str]:
                 "arc_resources": "<WallTime>172801</WallTime><NodeAccess>outbound</NodeAccess>",
                 "arc_rte": "ENV/PROXY, A B",
                 "batch_queue": "long",
-                "+Nonessential": "True",
             },
         ),
         (order("slurm"), {"universe": "grid", "grid_resource": "batch slurm"} | BATCH),

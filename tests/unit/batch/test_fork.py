@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from autopyfactory.batch import remove
 from autopyfactory.batch.fork import REMEMBER, ForkHost, ForkOptions, ForkQueueOptions
 from autopyfactory.batch.fork_files import alive
 from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
@@ -55,6 +56,11 @@ def test_exit_codes_and_signals_are_told_once(host: TestHost) -> None:
     assert host.ended[done.cids[0]] == EndedPilot(done.cids[0], "Q", "a", 0)
     assert host.ended[bad.cids[0]] == EndedPilot(bad.cids[0], "Q", "b", 7)
     assert host.ended[shot.cids[0]] == EndedPilot(shot.cids[0], "Q", "c", -9)
+    ended = host.ended[bad.cids[0]]
+    assert ended.lived is not None
+    assert 0 <= ended.lived < 60
+    assert (ended.node, ended.endpoint) == (host.host.endpoint, "here")
+    assert abs(ended.at - time.time()) < 60
     assert host.host.poll().ended == ()
     assert host.host.ended(frozenset({"a", "b", "never"})) == {"a", "b"}
 
@@ -186,7 +192,7 @@ def test_remove_right_after_the_start_and_a_restart_ends_them(host: TestHost) ->
             pass
         host.restart()
         host.host.poll()
-        host.host.remove("Q", ALL)
+        remove(host.host, "Q", ALL)
         assert all(pilot.exit_code != 0 for pilot in host.finish())
 
 
@@ -252,9 +258,9 @@ def test_remove_drops_waiting_pilots_and_ends_running_ones(host: TestHost) -> No
         wait_for_line(host, cid, "ready")
     # Now, with both slots taken: sooner it could get the second one, for a queue without pilots comes first.
     host.submit("sleep 60", queue="OTHER")
-    assert host.host.remove("Q", frozenset({PilotState.PENDING})) == 2
-    assert host.host.remove("Q", frozenset({PilotState.HELD})) == 0
-    assert host.host.remove("Q", frozenset({PilotState.RUNNING})) == 2
+    assert remove(host.host, "Q", frozenset({PilotState.PENDING})).total() == 2
+    assert remove(host.host, "Q", frozenset({PilotState.HELD})).total() == 0
+    assert remove(host.host, "Q", frozenset({PilotState.RUNNING})).total() == 2
     until(lambda: len(host.counts() and host.ended) == 4)
     for cid in cids[:2]:
         assert (host.ended[cid].exit_code, host.ended[cid].fault) == (3, "removed")
@@ -268,7 +274,7 @@ def test_a_pilot_that_ignores_term_is_killed_after_the_grace(tmp_path: Path) -> 
     with TestHost(tmp_path, grace=0.3) as host:
         cid = host.submit("trap '' TERM; echo ready; while :; do sleep 0.05; done").cids[0]
         wait_for_line(host, cid, "ready")
-        host.host.remove("Q", frozenset({PilotState.RUNNING}))
+        remove(host.host, "Q", frozenset({PilotState.RUNNING}))
         (pilot,) = host.finish()
         assert (pilot.exit_code, pilot.fault) == (-9, "removed")
 
@@ -346,7 +352,7 @@ def test_cids_fit_the_monitor_and_never_repeat(tmp_path: Path) -> None:
             assert not seen & set(cids)
             seen |= set(cids)
             host.clock.ahead -= 0.001  # a clock that stands still or goes back
-            host.host.remove("Q", frozenset({PilotState.PENDING}))
+            remove(host.host, "Q", frozenset({PilotState.PENDING}))
 
 
 def test_pilots_of_another_factory_id_are_not_counted(host: TestHost) -> None:

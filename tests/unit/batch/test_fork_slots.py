@@ -12,7 +12,7 @@ numbers = itertools.count()
 
 
 def pilot(queue: str, cores: int) -> Pilot:
-    record = Record("base", 1, "F", "here", "s", queue, "here", "", cores)
+    record = Record("base", 1, "F", "here", "s", queue, "here", "", cores, 0.0)
     return Pilot(f"base.{next(numbers)}", record)
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from autopyfactory.batch.order import credential_file, folder_name, make_order, shape_of
+from autopyfactory.batch.order import folder_name, make_order, shape_of
 from autopyfactory.batch.wrapper import wrapper_path
-from autopyfactory.config.models import Config, CredentialOptions, FactoryOptions
+from autopyfactory.config.models import Config, FactoryOptions
 from autopyfactory.model import Shape
 from tests.unit.world import START, make_queue
 
@@ -26,11 +26,44 @@ def config(**factory: Any) -> Config:
             {"cores": 8, "memory": "16GB", "walltime": "48h", "resource_types": "MCORE"},
             Shape(8, 16000, 172800, "MCORE"),
         ),
-        ({"resource_types": "SCORE, MCORE"}, Shape()),
+        ({"resource_types": "SCORE, MCORE", "labels": "user, managed"}, Shape()),
+        ({"labels": "user"}, Shape(label="user")),
     ],
 )
 def test_shape(options: dict[str, Any], shape: Shape) -> None:
     assert shape_of(make_queue("Q", **options)) == shape
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, ()),
+        ({"labels": "ptest"}, ("-i", "RC")),
+        ({"labels": "ptest, rc_test"}, ()),
+        ({"labels": "managed", "releases": "ptest:RC, *:PR"}, ("-i", "PR")),
+        ({"labels": "ptest", "releases": ""}, ()),
+        (
+            {"country": "uk", "group": "AP_Higgs", "allow_other_country": "yes"},
+            ("--country-group", "uk", "--working-group", "AP_Higgs", "--allow-other-country", "True"),
+        ),
+        (
+            {"country": "uk", "group": "AP_Higgs", "allow_other_country": "yes", "pilot_options": "classic"},
+            ("-o", "uk", "-v", "AP_Higgs", "-A", "True"),
+        ),
+    ],
+)
+def test_what_the_pilot_is_told(options: dict[str, Any], words: tuple[str, ...]) -> None:
+    order = make_order(config(), make_queue("Q", arguments="-q X", **options), "s1", 1, START, endpoint="ce")
+    assert order.arguments == ("-q", "X", *words)
+
+
+def test_pilots_of_a_type_ask_for_jobs_of_it() -> None:
+    by_type: dict[str, dict[str, object]] = {"SCORE": {"cores": 1}, "GPU": {"cores": 8}}
+    score, gpu = make_queue("Q", by_type=by_type).parts
+    orders = [make_order(config(), part, "s1", 1, START, endpoint="ce") for part in (score, gpu)]
+    assert [order.arguments for order in orders] == [("--resource-type", "SCORE"), ()]
+    classic = make_queue("Q", by_type=by_type, pilot_options="classic").parts[0]
+    assert make_order(config(), classic, "s1", 1, START, endpoint="ce").arguments == ()
 
 
 def test_folder_of_a_queue() -> None:
@@ -51,27 +84,11 @@ def test_the_folder_is_dated_in_utc() -> None:
 
 
 def test_an_order_that_names_all() -> None:
-    queue = make_queue(
-        "Q", executable="/opt/wrapper", arguments="-q X --note 'two words'", proxy="/tmp/x509", token="/tmp/token"
-    )
+    queue = make_queue("Q", executable="/opt/wrapper", arguments="-q X --note 'two words'")
     given = config(pilot_log_url="http://logs/")
     order = make_order(given, queue, "s1", 1, START, endpoint="ce", monitor_url="http://mon/api")
     assert order.log_url == "http://logs/2023-11-14/Q"
     assert order.executable == Path("/opt/wrapper")
     assert order.arguments == ("-q", "X", "--note", "two words")
     assert order.monitor_url == "http://mon/api"
-    assert (order.proxy, order.token) == (Path("/tmp/x509"), Path("/tmp/token"))
     assert replace(order, count=2).count == 2
-
-
-def test_the_first_proxy_that_is_there(tmp_path: Path) -> None:
-    there = tmp_path / "there"
-    there.touch()
-    credentials = {
-        "gone": CredentialOptions(file=tmp_path / "gone"),
-        "there": CredentialOptions(file=there),
-    }
-    assert credential_file(("gone", "there"), credentials) == there
-    assert credential_file((str(there), "gone"), credentials) == there
-    assert credential_file(("gone",), credentials) == tmp_path / "gone"
-    assert credential_file((), credentials) is None

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from autopyfactory.batch.source import DOUBT, REMEMBER, PilotSource, Tally, least_loaded, tally
+from autopyfactory.batch.source import DOUBT, REMEMBER, PilotSource, Tally, tally
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import KEEP, Ledger, Outcome
-from autopyfactory.model import EndedPilot, PilotCounts, PilotGroup, PilotState, Snapshot, Submitted, Trouble
+from autopyfactory.model import EndedPilot, PilotCounts, PilotGroup, PilotState, Snapshot, Submitted
 from tests.unit.world import DEADLINE, POLL, FakeWms, ManualClock, Pool, PoolBatch, make_queue, order_of
 
 PENDING, RUNNING = PilotState.PENDING, PilotState.RUNNING
@@ -95,21 +95,17 @@ def test_tally() -> None:
     assert tally([]) == Tally()
 
 
-def test_the_next_pilots_go_where_the_fewest_wait_and_it_works() -> None:
+def test_pilots_by_endpoint() -> None:
     answer = tally(
         [
             PilotGroup("s1", "Q", PENDING, 5, endpoint="a"),
-            PilotGroup("s2", "Q", PilotState.UNSENT, 2, endpoint="b"),
-            PilotGroup("s3", "Q", RUNNING, 9, endpoint="c"),
-            PilotGroup("s4", "R", PENDING, 9, endpoint="c"),
-        ],
-        {"c": Trouble("silent", 0.0)},
+            PilotGroup("s2", "Q", PilotState.UNSENT, 2, endpoint="a"),
+            PilotGroup("s3", "Q", PilotState.HELD, 3, endpoint="b"),
+            PilotGroup("s4", "R", RUNNING, 9, endpoint="c"),
+        ]
     )
-    assert least_loaded("abc", "Q", answer, {}) == "b"
-    assert least_loaded("abc", "Q", answer, {"b": 4}) == "a"
-    assert least_loaded("c", "Q", answer, {}) == "c"
-    assert least_loaded("cb", "R", answer, {}) == "b"
-    assert least_loaded("", "Q", answer, {}) == ""
+    assert answer.waiting_at == {("Q", "a"): 7}
+    assert answer.held_at == {("Q", "b"): 3}
 
 
 def test_what_was_submitted_after_the_poll_waits_unseen(bench: Bench) -> None:

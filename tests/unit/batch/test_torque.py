@@ -56,9 +56,9 @@ def block(**values: str) -> str:
 def test_recorded_jobs() -> None:
     text = "".join(answer.stdout for answer in FULL.values())
     assert listed(text) == [
-        Seen("8.localhost", None, PilotState.FINISHING, "E", "batchuser"),
-        Seen("9.localhost", None, PilotState.RUNNING, "R", "batchuser"),
-        Seen("10.localhost", None, End(-15, "removed"), "C", "batchuser"),
+        Seen("8.localhost", None, PilotState.FINISHING, "E", "batchuser", "vm"),
+        Seen("9.localhost", None, PilotState.RUNNING, "R", "batchuser", "vm"),
+        Seen("10.localhost", None, End(-15, "removed"), "C", "batchuser", "vm"),
     ]
 
 
@@ -82,8 +82,8 @@ def test_the_form_of_slurms_wrappers() -> None:
     for word, state in {**words, "U": PilotState.UNKNOWN}.items():
         text = OVER_SLURM.format(state=word)
         assert listed(text + text.replace("\t7", "\t8")) == [
-            Seen("7", None, state, word, "pilot"),
-            Seen("8", None, state, word, "pilot"),
+            Seen("7", None, state, word, "pilot", "vm"),
+            Seen("8", None, state, word, "pilot", "vm"),
         ]
 
 

@@ -5,6 +5,7 @@ from click.testing import CliRunner, Result
 
 from autopyfactory import __version__
 from autopyfactory.cli import COMMANDS, main
+from tests.testbed import papers
 
 MAIN = "[factory]\nid = test\n[wms panda]\nurl = http://panda.example.org\n"
 QUEUE = "wms = panda\nwmsqueue = Q\nbackend = condor\ntype = vanilla\n"
@@ -47,6 +48,22 @@ def test_queues_that_are_out(conf: Path) -> None:
         "queues.conf:11: [R] max_pendin: unknown option, did you mean 'max_pending'?",
         "2 queues: 1 served, 0 disabled, 1 out",
     ]
+
+
+def test_credentials_that_are_not_good_now(conf: Path) -> None:
+    with conf.open("a") as file:
+        file.write("[credential prod]\nkind = token\nfile = /nowhere/token\n")
+    proxy = papers.write(conf.parent / "proxy", papers.proxy(0, 3600))
+    unused = "backend = fork\nsubmit_user = nobody\nrules = fixed\nfixed = 1\ntoken = /nowhere/else\n"
+    code, lines = check(conf, f"[Q]\n{QUEUE}token = prod\nproxy = {proxy}\n[R]\n{unused}")
+    assert code == 1, "R is out for its account"
+    assert lines[1] == (
+        "autopyfactory.conf:7: [credential prod] file: warning: /nowhere/token does not exist, "
+        "make it or correct the path"
+    )
+    assert lines[2].startswith("queues.conf:7: [Q] proxy: warning: proxy expired ")
+    assert lines[2].endswith(" days ago, renew it")
+    assert len(lines) == 4
 
 
 def test_a_problem_of_many_queues_is_one_line(conf: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import Field, SecretStr, TypeAdapter
 
 from autopyfactory.config import fields
-from autopyfactory.config.models import FactoryOptions, QueueOptions
+from autopyfactory.config.models import FactoryOptions
 
 
 class Everything(fields.Options):
@@ -149,7 +149,7 @@ def test_what_is_written_is_read_back(seconds: int, size: int, number: Fraction)
 
 
 def test_kinds() -> None:
-    assert fields.kind(QueueOptions.model_fields["cores"]).name == "whole number"
+    assert fields.kind(FactoryOptions.model_fields["max_per_factory"]).name == "whole number"
     assert fields.kind(FactoryOptions.model_fields["environment_script"]).name == "absolute path"
     assert fields.kind(Everything.model_fields["odd"]).name == "text"
 

@@ -131,14 +131,14 @@ wmsqueue = K
         "queues.conf:10: [UNIT] interval: '5' is no duration, write for example 90s, 10m, 1h30m or 2d",
         "queues.conf:13: [REFERENCE] proxy: no section [credential prd] in the main file (name one or an absolute "
         "path), there is prod, did you mean 'prod'?",
-        "queues.conf:16: [RULE] rules: 'redy' is no rule, did you mean 'ready'? (known: ready, fixed, "
-        "scale, min_per_cycle)",
+        "queues.conf:16: [RULE] rules: 'redy' is no rule, did you mean 'ready'? (known: ready, weighted, "
+        "fixed, scale, fill, min_per_cycle, min_pending, keep_running, keep_pending, probe)",
         "queues.conf:19: [PERCENT] arguments: a lone % (here or in an option it names), write %% or %(option)s",
         "queues.conf:22: [PLUS] +Attribute: an attribute is written 'submit.+Attribute = ...'",
         "queues.conf:26: [TWICE] cores: stands twice, first at queues.conf:25, take one away",
         "queues.conf:29: [NO_VALUE]: this line is no 'option = value', write one or begin the line with #",
         "queues.conf:32: [BACKEND] backend: 'condr' is no backend, did you mean 'condor'? (known: batch, "
-        "condor, fork, strict)",
+        "condor, fork, globus, strict)",
         "queues.conf:35: [EXECUTABLE] executable: there is no file none, install it or correct the path",
     ]
     assert list(files.load().queues) == ["GOOD"]

@@ -94,6 +94,64 @@ def test_only_what_a_queue_counts() -> None:
     assert part(cells, Claim("Q", labels=frozenset({"test"}))).gross == 0
 
 
+@pytest.mark.parametrize(
+    ("jobs_per_pilot", "cores", "cells", "gross"),
+    [
+        ("4", 1, [cell(40)], 10),
+        ("4", 1, [cell(41)], 11),
+        ("3/2", 1, [cell(4)], 3),
+        ("2", 8, [cell(17, "SCORE"), cell(1, "MCORE")], 2),
+        ("4", 1, [cell(1, label=str(k)) for k in range(9)], 3),
+    ],
+)
+def test_pilots_that_run_several_jobs(jobs_per_pilot: str, cores: int, cells: list[JobCount], gross: int) -> None:
+    mine = Claim("Q", cores=cores, jobs_per_pilot=Fraction(jobs_per_pilot))
+    assert part(cells, mine, cores_of={"MCORE": 8}).gross == gross
+
+
+def test_siblings_whose_pilots_run_different_numbers_of_jobs() -> None:
+    one, four = Claim("a"), Claim("b", jobs_per_pilot=Fraction(4))
+    assert (part([cell(40)], one, [four]).gross, part([cell(40)], four, [one]).gross) == (20, 5)
+    # Its pilots beyond its own part of 20 answer four jobs each.
+    assert ask([cell(40)], one, [replace(four, waiting=8)]) == 8
+
+
+@pytest.mark.parametrize(
+    ("labels", "counted"),
+    [
+        ("", 1),
+        ("managed", 1),
+        ("user, managed", 1),
+        ("ptest", 100),
+        ("managed, ptest", 101),
+        ("test", 1),
+        ("install", 0),
+    ],
+)
+def test_a_site_in_test_gives_by_label(labels: str, counted: int) -> None:
+    cells = [cell(1, label="test"), cell(10, label="managed"), cell(100, label="ptest")]
+    cells = [replace(one, testing=True) for one in cells]
+    claim = Claim("Q", labels=frozenset(filter(None, labels.split(", "))), test_labels=frozenset({"test"}))
+    demand = part(cells, claim)
+    assert (demand.activated, demand.testing) == (counted, ("test",))
+    assert part([replace(cell(5), testing=True)], claim).activated == 5, "a WMS that tells no labels"
+
+
+def test_several_wmsqueues() -> None:
+    cells = [replace(cell(40), wmsqueue="A"), replace(cell(8), wmsqueue="B"), replace(cell(100), wmsqueue="C")]
+    both, one = Claim("both", wmsqueues=frozenset("AB")), Claim("one", wmsqueues=frozenset("B"))
+    assert part(cells, both).gross == 48
+    assert (part(cells, both, [one]).gross, part(cells, one, [both]).gross) == (44, 4)
+    assert ask(cells, one, [replace(both, waiting=48)]) == 0
+
+
+def test_only_the_global_shares_of_a_queue() -> None:
+    cells = [replace(cell(3), share="Express"), replace(cell(40), share="Upgrade")]
+    assert part(cells, Claim("Q", shares=frozenset({"Express"}))).activated == 3
+    assert part(cells, Claim("Q")).activated == 43
+    assert part([cell(5)], Claim("Q", shares=frozenset({"Express"}))).activated == 5, "a WMS that tells no shares"
+
+
 def test_siblings_share_by_weight() -> None:
     claims = [Claim("a", Fraction(3)), Claim("b"), Claim("c", Fraction(0))]
     parts = [part([cell(40)], mine, [other for other in claims if other is not mine]).gross for mine in claims]

@@ -1,0 +1,348 @@
+"""GRAM gatekeepers, by globusrun: `backend = globus`, types gt2 and gt5, which speak the same protocol.
+
+GRAM lists no jobs and knows no tags: what the factory remembers of its pilots, below `state_dir`, is all there is. A
+request runs only when it has been confirmed (two-phase commit), so one that got no answer becomes no pilot.
+"""
+
+import logging
+import re
+import shlex
+import shutil
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import ClassVar
+from urllib.parse import quote
+
+from autopyfactory.batch import ALL_STATES, Context, Order
+from autopyfactory.batch.cids import Cids
+from autopyfactory.batch.commands_options import absent
+from autopyfactory.batch.commands_pilots import Pilots
+from autopyfactory.batch.commands_record import Record, RecordView
+from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
+from autopyfactory.batch.commands_words import Answer, End, Seen, Tags
+from autopyfactory.batch.globus_options import GlobusOptions, problems
+from autopyfactory.batch.globus_rsl import GlobusQueueOptions, request
+from autopyfactory.batch.globus_slips import KEEP, Slip, Slips
+from autopyfactory.batch.globus_turns import Turns
+from autopyfactory.batch.globus_words import accepted, cancelled, complaint, unreachable
+from autopyfactory.batch.script import pilot_script, read_wrapper
+from autopyfactory.config.fields import Options
+from autopyfactory.config.models import CredentialOptions, FactoryOptions
+from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
+from autopyfactory.errors import Ambiguous, Refused, SourceError
+from autopyfactory.model import Pilot, PilotReport, PilotState, Submitted, Trouble
+
+log = logging.getLogger(__name__)
+
+RETRY = 120.0
+"""Seconds after which an endpoint that did not take pilots is tried again like any other."""
+
+REMOVED = "removed"
+
+# The contact comes at once and into a file, so that neither a deadline nor our own death loses it.
+_NOTED = ("sh", "-c", 'out=$1; shift; exec stdbuf -oL "$@" >>"$out"', "sh")
+
+
+class Globus:
+    """The gatekeepers of some queues. Safe from many threads; the lock is never held while a command runs."""
+
+    source_kind: ClassVar[str] = "globus"
+    SourceOptions: ClassVar[type[Options]] = GlobusOptions
+    QueueOptions: ClassVar[type[Options]] = GlobusQueueOptions
+
+    @classmethod
+    def check(
+        cls,
+        options: QueueOptionsOfAll,
+        backend: Options,
+        factory: FactoryOptions,
+        credentials: Mapping[str, CredentialOptions],
+    ) -> list[str]:
+        """Return what a queue lacks for GRAM, and what would hide its pilots."""
+        return list(problems(options, backend))
+
+    @classmethod
+    def carries(cls, _type: str, _subtype: str) -> tuple[str, ...]:
+        """Return the kinds of credentials that pilots are given."""
+        return ("proxy",)
+
+    @classmethod
+    def lacking(cls, _type: str, _subtype: str, sources: Sequence[Options] = ()) -> str:
+        """Say which of the commands this host has not."""
+        return "; ".join(filter(None, (absent(("globusrun",), sources), absent(("stdbuf",)))))
+
+    def __init__(self, name: str, options: GlobusOptions, context: Context, *, run: Run | None = None) -> None:
+        self._source = f"{self.source_kind} {name}"
+        self._options = options
+        self._context = context
+        self._clock = context.clock
+        self._run = run or Runner()
+        folder = context.factory.state_dir.absolute() / self.source_kind / quote(name, safe="")
+        self._looking = context.looking
+        self._pilots = Pilots(context.factory.id, RecordView(folder) if context.looking else Record(folder))
+        self._slips = Slips(folder / "slips")
+        self._turns = Turns(
+            self._globusrun, context.clock, options.at_once, folder / "contacts.json", looking=context.looking
+        )
+        self._cids = Cids(context.position)
+        self._lock = threading.Lock()
+        self._loaded = False
+        self._under_way: set[str] = set()
+        self._settled: set[str] = set()
+        self._silent: dict[str, float] = {}
+        self._refusing: dict[str, float] = {}
+        self._removed: set[str] = set()
+        self._said: dict[str, str] = {}
+
+    @property
+    def endpoint(self) -> str:
+        """Return this host's name; every queue of GRAM names an endpoint of its own."""
+        return self._context.factory.host
+
+    def describe(self, order: Order) -> str:
+        """Return the command line of the order's first pilot, its RSL, and the script inside. Raises Refused."""
+        cid = f"{self._cids.base(self._clock.now())}.0"
+        script = self._script(order, cid, read_wrapper(order.executable))
+        line = shlex.join(self._argv(str(order.proxy or ""), self._submission(order, f"{cid}.rsl")))
+        return f"{line}\n\n# {cid}.rsl\n{request(order, script, cid)}\n\n# the script inside\n{script}"
+
+    def poll(self) -> PilotReport:
+        """Ask for the pilots whose turn it is and report all. Raises SourceError while some were never asked for."""
+        with self._round() as book:
+            alive = book.alive()
+            self._tell(self._turns.failures(alive))
+            troubles = self._troubles(self._turns.unreachable(alive), self._clock.now())
+            if waiting := self._turns.waiting(alive):
+                reason = f"{waiting} of {len(alive)} pilots wait for their turn to be asked for, GRAM has no list"
+                raise SourceError(self._source, reason)
+            return PilotReport(tuple(book.groups()), book.news(), troubles, self._turns.oldest(alive))
+
+    def submit(self, order: Order) -> Submitted:
+        """Submit the pilots of the order one by one, as many as half the deadline allows to begin.
+
+        Raises Refused, with the cids accepted before, or Ambiguous.
+        """
+        began = self._clock.now()
+        wrapper = read_wrapper(order.executable)
+        self._make_folder(order)
+        base = self._cids.base(began)
+        cids: list[str] = []
+        for number in range(order.count):
+            spent = self._clock.now() - began
+            if cids and spent > self._options.deadline / 2:
+                self._once("slow", f"took {len(cids)} of {order.count} pilots in {spent:.0f} s, the rest comes later")
+                break
+            cid = f"{base}.{number}"
+            try:
+                self._submit_one(order, cid, wrapper, self._options.deadline - spent)
+            except Refused as refusal:
+                raise Refused(f"{self._source}: {refusal.reason}", cids=cids) from None
+            except Ambiguous as unclear:
+                self._refusing.setdefault(order.endpoint, self._clock.now())
+                raise Ambiguous(f"{self._source}: {unclear.reason}") from None
+            self._refusing.pop(order.endpoint, None)
+            cids.append(cid)
+        return Submitted(order.id, tuple(cids))
+
+    def ended(self, submissions: frozenset[str]) -> frozenset[str]:
+        """Return those whose pilots have all ended. Raises SourceError."""
+        with self._book() as pilots:
+            return pilots.over(submissions)
+
+    def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Pilot]:
+        """List our pilots in these states, of one queue or of all, after a round of questions. Raises SourceError."""
+        with self._round() as book:
+            return list(book.listed(queue, states))
+
+    def remove_pilots(self, pilots: Sequence[Pilot]) -> int:
+        """Cancel pilots, as many as the deadline allows to begin in its first half. Raises SourceError."""
+        with self._book() as book:
+            proxies = book.accounts(pilot.id for pilot in pilots)
+        chosen = [(proxy, id_) for proxy, ids in proxies.items() for id_ in ids]
+        last = self._clock.now() + self._options.deadline / 2
+        with self._stopping(), ThreadPoolExecutor(self._options.at_once, thread_name_prefix="globus") as pool:
+            results = list(pool.map(lambda pair: self._cancel(pair[0], pair[1], last), chosen))
+        failures = [reason for reason in results if reason]
+        if failures and len(failures) == len(chosen):
+            raise SourceError(self._source, failures[0])
+        self._once("remove", f"{len(failures)} of {len(chosen)} not removed: {failures[0]}" if failures else "")
+        return len(chosen) - len(failures)
+
+    def release_pilots(self, pilots: Sequence[Pilot]) -> int:
+        """Release nothing: GRAM has no held jobs."""
+        return 0
+
+    def close(self) -> None:
+        """Kill the commands under way; who waits gets SourceError(stopped), a submission Ambiguous."""
+        self._run.close()
+
+    @contextmanager
+    def _book(self) -> Iterator[Pilots]:
+        """Hold the pilots' record, read at its first use, with what came meanwhile of slips that nobody waits for."""
+        with self._lock:
+            try:
+                if not self._loaded:
+                    self._pilots.load(self._clock.now())
+                    self._loaded = True
+                for slip in self._slips.left():
+                    if slip.tags.cid not in self._under_way:
+                        self._settle(slip)
+                yield self._pilots
+            except OSError as error:
+                raise SourceError(self._source, f"cannot keep the record of its pilots: {error}") from error
+
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        try:
+            yield
+        except (NotStarted, Silent) as error:
+            raise SourceError(self._source, error.reason, stopped=error.stopped) from None
+
+    @contextmanager
+    def _round(self) -> Iterator[Pilots]:
+        """Ask for pilots whose turn it is, and hold the record with what is known of all of them then."""
+        with self._book() as book:
+            asked = list(book.alive())
+        with self._stopping():
+            told = {one.id: self._judged(one) for one in self._turns.ask(asked, self._options.deadline)}
+        strange = sorted({one.word for one in told.values() if one.state is PilotState.UNKNOWN})
+        self._once("state", f"states that we do not know, counted as unknown: {', '.join(strange)}" if strange else "")
+        with self._book() as book:
+            now, alive = self._clock.now(), book.alive()
+            kept = {pilot.id: Seen(pilot.id, None, pilot.state, pilot.word) for pilot in alive if pilot.state}
+            lost = {one.id: one for one in self._turns.lost_sight_of(alive, now - self._options.max_age)}
+            book.shown((kept | told | lost).values(), now)
+            yield book
+
+    def _judged(self, one: Seen) -> Seen:
+        """Call removed what we removed."""
+        if not isinstance(one.state, End) or one.id not in self._removed:
+            return one
+        self._removed.discard(one.id)
+        return replace(one, state=End(fault=REMOVED))
+
+    def _tell(self, failures: Mapping[str, str]) -> None:
+        """Say on change where pilots cannot be asked for."""
+        for endpoint, reason in failures.items():
+            self._once(endpoint, f"{endpoint} does not answer for its pilots: {reason}" if reason else "")
+
+    def _troubles(self, silent: Iterable[str], now: float) -> dict[str, Trouble]:
+        """Return the endpoints that do not answer, or could not be reached for a submission of late."""
+        self._silent = {name: self._silent.get(name, now) for name in silent}
+        self._refusing = {name: since for name, since in self._refusing.items() if since > now - RETRY}
+        return {name: Trouble("unreachable", since) for name, since in (self._refusing | self._silent).items()}
+
+    def _submit_one(self, order: Order, cid: str, wrapper: str, deadline: float) -> None:
+        rsl = request(order, self._script(order, cid, wrapper), cid)
+        factory = self._context.factory
+        tags = Tags(factory.id, order.queue.name, order.id, cid, factory.host, order.endpoint, order.shape.tag())
+        if order.proxy is None or not order.proxy.is_file():
+            raise Refused(f"there is no proxy {order.proxy}, make one or correct the option proxy")
+        self._under_way.add(cid)
+        try:
+            slip = self._slips.write(tags, str(order.proxy), self._clock.now(), rsl)
+            self._exchange(order, slip, deadline)
+        except OSError as error:
+            raise Refused(f"cannot write down a submission, nothing was submitted: {error}") from None
+        finally:
+            self._under_way.discard(cid)
+
+    def _exchange(self, order: Order, slip: Slip, deadline: float) -> None:
+        """Run globusrun and find out what became of the request. Raises Refused or Ambiguous."""
+        argv = self._argv(slip.proxy, self._submission(order, str(slip.rsl)))
+        unclear = ""
+        try:
+            answer = self._run([*_NOTED, str(slip.answer), *argv], deadline)
+        except NotStarted as error:
+            slip.drop()
+            raise Refused(f"{error.reason}, nothing was submitted") from None
+        except Silent as error:
+            unclear, answer = _named(error).reason, Answer(0)
+        if slip.contact():
+            self._accept(slip)
+        elif accepted(answer) is False:
+            slip.drop()
+            if unreachable(answer):
+                self._refusing.setdefault(order.endpoint, self._clock.now())
+            raise Refused(complaint(answer))
+        else:
+            raise Ambiguous(unclear or complaint(answer))
+
+    def _accept(self, slip: Slip) -> None:
+        try:
+            with self._book():
+                self._settle(slip)
+        except SourceError as error:
+            # The slip stays, and with it the contact.
+            self._once("record", error.reason)
+
+    def _settle(self, slip: Slip) -> None:
+        """Take the pilot of a slip into the record, or throw the slip away when no contact will come any more."""
+        contact, now = slip.contact(), self._clock.now()
+        if contact and contact not in self._settled:
+            self._pilots.accepted(contact, slip.tags, slip.proxy, slip.at)
+            self._pilots.shown([Seen(contact, None, PilotState.PENDING)], now)
+            self._turns.heard_of(contact)
+        if self._looking:
+            self._settled.add(contact)
+        elif contact or now > slip.at + KEEP:
+            slip.drop()
+
+    def _cancel(self, proxy: str, id_: str, last: float) -> str:
+        """Cancel a job; return why it could not be done, or ""."""
+        if self._clock.now() > last:
+            return "there was no time, ask again"
+        try:
+            answer = self._globusrun(proxy, ["-k", self._turns.contact(id_)], self._options.deadline)
+        except (NotStarted, Silent) as error:
+            if error.stopped:
+                raise
+            return error.reason
+        if not cancelled(answer):
+            return complaint(answer)
+        self._removed.add(id_)
+        return ""
+
+    def _script(self, order: Order, cid: str, wrapper: str) -> str:
+        """Return the script of a pilot: GRAM brings a proxy of its own, and output comes only where it can."""
+        backend = order.queue.backend
+        kept = isinstance(backend, GlobusQueueOptions) and bool(backend.output_url)
+        plain = replace(order, proxy=None, log_url=order.log_url if kept else "")
+        return pilot_script(self._context, plain, cid, wrapper)
+
+    def _submission(self, order: Order, file: str) -> list[str]:
+        backend = order.queue.backend
+        more = shlex.split(backend.extra_arguments) if isinstance(backend, GlobusQueueOptions) else []
+        return ["-F", "-q", *more, "-r", order.endpoint, "-f", file]
+
+    def _globusrun(self, proxy: str, words: Sequence[str], deadline: float) -> Answer:
+        try:
+            return self._run(self._argv(proxy, words), deadline)
+        except Silent as error:
+            raise _named(error) from None
+
+    def _argv(self, proxy: str, words: Sequence[str]) -> list[str]:
+        folder = self._options.bin_dir
+        path = (shutil.which("globusrun", path=folder) if folder else None) or shutil.which("globusrun") or "globusrun"
+        return ["env", f"X509_USER_PROXY={proxy}", path, *words]
+
+    @staticmethod
+    def _make_folder(order: Order) -> None:
+        try:
+            order.log_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Refused(f"cannot make the log folder {order.log_dir}: {error.strerror}") from None
+
+    def _once(self, topic: str, text: str) -> None:
+        """Log a text when it is another one than the last on the topic."""
+        if text and self._said.get(topic) != text:
+            log.warning("%s: %s", self._source, text)
+        self._said[topic] = text
+
+
+def _named(error: Silent) -> Silent:
+    """Name globusrun, where the one that ran was the shell or env before it."""
+    return Silent(re.sub(r"^\S+: ", "globusrun: ", error.reason), stopped=error.stopped)

@@ -1,0 +1,175 @@
+"""`autopyfactory kill`: remove a queue's pilots, beside a running factory or without one."""
+
+import os
+import pwd
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from autopyfactory import environment
+from autopyfactory.batch import Batch, Context, remove
+from autopyfactory.cli.options import conf_option
+from autopyfactory.clock import Clock
+from autopyfactory.config import load
+from autopyfactory.config.catalogue import Catalogue, source_options
+from autopyfactory.config.glance import glance
+from autopyfactory.config.models import Config, Section
+from autopyfactory.config.problems import suggest
+from autopyfactory.errors import FactoryError, SourceError
+from autopyfactory.host import Account, StartError
+from autopyfactory.ledger import sources_of
+from autopyfactory.model import PilotState
+from autopyfactory.operate import Operator
+
+STATES = tuple(state for state in PilotState if state is not PilotState.FINISHING)
+"""What can be removed."""
+
+
+class Place(NamedTuple):
+    """A source to ask, with its place among the configured ones."""
+
+    section: Section
+    position: int
+
+    def __str__(self) -> str:
+        return f"{self.section.kind} {self.section.name}"
+
+
+@click.command(short_help="Remove pilots of a queue.")
+@conf_option
+@click.option("--queue", required=True, metavar="QUEUE", help="Its pilots; it need not be configured any more.")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([state.value for state in STATES]),
+    help="Only those in this state, may be given several times; default: all.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, remove nothing.")
+def kill(conf: Path, queue: str, states: tuple[str, ...], dry_run: bool) -> None:
+    """Remove the pilots of a queue, of this factory only, whether it runs or not.
+
+    It asks the batch systems themselves, as the account that owns state_dir; root becomes that account. Exit code:
+    0 done, also when there was none; 1 a batch system did not answer or refused; 2 a wrong command line or
+    configuration.
+    """
+    try:
+        _become_owner(glance(conf).state_dir)
+        config = load(conf)
+        if config.factory.environment_script is not None:
+            environment.source(config.factory.environment_script)
+        done = _Deed(queue, [PilotState(state) for state in states] or list(STATES), dry_run)
+        failures = list(done.at_all(config))
+    except StartError as error:
+        raise click.ClickException(str(error)) from None
+    _say(config, done, complete=not failures)
+    for failure in failures:
+        click.echo(f"not done: {failure}", err=True)
+    if failures:
+        raise SystemExit(1)
+
+
+def _become_owner(state_dir: Path) -> None:
+    """Be the account whose pilots they are: no batch system takes orders for another's. Raises StartError."""
+    try:
+        owner = state_dir.stat().st_uid
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        raise StartError(f"{state_dir} belongs to an account that this host does not know, chown it") from None
+    except OSError as error:
+        raise StartError(f"cannot tell whose the pilots are, no access to {state_dir}: {error.strerror}") from None
+    if owner == os.geteuid():
+        return
+    if os.geteuid() != 0:
+        raise StartError(f"the pilots are those of '{name}', who owns {state_dir}: run this as '{name}' or as root")
+    account = Account.of(name)
+    account.announce()
+    account.become()
+
+
+class _Deed:
+    """What was found and removed of one queue; `removed` in a dry run is what would be."""
+
+    def __init__(self, queue: str, states: Sequence[PilotState], dry_run: bool) -> None:
+        self.queue = queue
+        self.states = states
+        self.dry_run = dry_run
+        self.removed: Counter[PilotState] = Counter()
+
+    def at_all(self, config: Config) -> Iterator[str]:
+        """Deal with every source that may have pilots of the queue; return what went wrong."""
+        found, lost = places(config, self.queue)
+        for source in lost:
+            yield f"{source} took pilots of {self.queue} and has no section any more: write it again to remove them"
+        for place in found:
+            try:
+                self._at(place, config)
+            except (FactoryError, LookupError, ImportError) as error:
+                reason = error.reason if isinstance(error, SourceError) else str(error)
+                yield f"{place}: {reason}"
+
+    def _at(self, place: Place, config: Config) -> None:
+        with closing(_batch(place, config)) as batch:
+            states = frozenset(self.states)
+            if self.dry_run:
+                self.removed.update(pilot.state for pilot in batch.pilots(self.queue, states))
+            else:
+                self.removed.update(remove(batch, self.queue, states))
+
+
+def _batch(place: Place, config: Config) -> Batch:
+    section = place.section
+    kind = Catalogue().usable[section.plugin]
+    batch: Batch = kind(section.name, section.options, Context(config.factory, Clock(), place.position, looking=True))
+    return batch
+
+
+def places(config: Config, queue: str) -> tuple[list[Place], list[str]]:
+    """Return the sources that may have pilots of a queue, and the names of those that nobody can ask any more.
+
+    Of a configured queue that is its own, of another one every configured one; and those that the record names.
+    """
+    known = config.queues.get(queue) or config.disabled.get(queue)
+    recorded = sources_of(config.factory.state_dir / "submissions.jsonl", queue)
+    configured = [Place(section, number) for number, section in enumerate(config.sources.values())]
+    own = config.sources.get(known.options.source) if known else None
+    found = [place for place in configured if own in {None, place.section} or str(place) in recorded]
+    lost = []
+    for source in sorted(recorded - {str(place) for place in configured}):
+        section = _default(source)
+        if section is None:
+            lost.append(source)
+        else:
+            found.append(Place(section, len(configured)))
+    return found, lost
+
+
+def _default(source: str) -> Section | None:
+    """Return the section of a local source that needs none in the file."""
+    kind, _, name = source.partition(" ")
+    catalogue = Catalogue()
+    plugin = catalogue.source_kinds.get(kind)
+    if name != "local" or plugin is None:
+        return None
+    return Section(kind, name, source_options(catalogue.usable[plugin])(), plugin)
+
+
+def _say(config: Config, done: _Deed, *, complete: bool) -> None:
+    parts = [f"{state} {count}" for state in done.states if (count := done.removed[state])]
+    total, queue = sum(done.removed.values()), done.queue
+    verb = "would remove" if done.dry_run else "removed"
+    known = {*config.queues, *config.disabled, *config.out}
+    if parts:
+        click.echo(f"{verb} {total} pilot{'' if total == 1 else 's'} of {queue}: {', '.join(parts)}")
+        paused = Operator(config.factory.state_dir).state(queue, Clock().now()) is not None
+        if queue in config.queues and not paused and not done.dry_run:
+            click.echo(f"{queue} may submit new ones: 'autopyfactory pause {queue} --why ...' stops that", err=True)
+    elif complete:
+        click.echo(f"{verb} nothing: no pilot of {queue} is there in these states")
+        if queue not in known:
+            hint = suggest(queue, known)
+            click.echo(f"no queue '{queue}' is configured either{hint}", err=True)

@@ -1,0 +1,104 @@
+"""A trace: the demand of many wmsqueues over time, as JSON lines.
+
+One line says what holds for one wmsqueue from a time on, until its next line:
+
+    {"at": 1790000000, "wmsqueue": "BNL_PROD", "cells": [{"resource_type": "MCORE", "label": "managed",
+     "activated": 40, "running": 310}]}
+
+`at` are seconds since the epoch (a made-up trace may begin at 0), never less than in the line before. A cell is one
+resource type and label of the WMS's statistics, both "" where the WMS tells none; what else it holds are numbers of
+jobs by their status, of which `activated` always stands there. `cells` is empty when there are no jobs, and null
+when nobody knows. Each wmsqueue's last line is the end of what is known of it.
+"""
+
+import heapq
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+
+from autopyfactory.errors import FactoryError
+from autopyfactory.model import JobCount
+
+STATUSES = ("activated", "starting", "running", "transferring")
+"""What a trace keeps of the job statistics: what rules read."""
+
+
+class TraceError(FactoryError):
+    """A trace cannot be read; the message names file, line and what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one wmsqueue's jobs are from a time on. `cells` None: unknown."""
+
+    at: float
+    wmsqueue: str
+    cells: tuple[JobCount, ...] | None
+
+
+class _Cell(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, NonNegativeInt]
+
+    resource_type: str = ""
+    label: str = ""
+    activated: NonNegativeInt
+
+
+class _Line(BaseModel):
+    at: float = Field(allow_inf_nan=False)
+    wmsqueue: str = Field(min_length=1)
+    cells: list[_Cell] | None
+
+
+def line_of(demand: Demand) -> str:
+    """Return the line, with its end."""
+    cells = None if demand.cells is None else [_paper(cell) for cell in demand.cells]
+    return json.dumps({"at": round(demand.at, 1), "wmsqueue": demand.wmsqueue, "cells": cells}) + "\n"
+
+
+def read(path: Path) -> Iterator[Demand]:
+    """Return the lines in their order; empty ones and those that begin with `#` are left out. Raises TraceError."""
+    last = float("-inf")
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, text in enumerate(file, 1):
+                if not text.strip() or text.startswith("#"):
+                    continue
+                demand = _demand(text, f"{path}:{number}")
+                if demand.at < last:
+                    raise TraceError(f"{path}:{number}: at {demand.at:.0f} comes after a later line, sort them by time")
+                last = demand.at
+                yield demand
+    except (OSError, UnicodeDecodeError) as error:
+        raise TraceError(f"{path}: cannot read the trace: {error}") from None
+
+
+def merged(traces: Iterable[Iterable[Demand]]) -> Iterator[Demand]:
+    """Return several traces, each sorted by time, as one."""
+    return heapq.merge(*traces, key=lambda demand: demand.at)
+
+
+def _demand(text: str, where: str) -> Demand:
+    try:
+        line = _Line.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise TraceError(f"{where}: {f'{place}: ' if place else ''}{first['msg'].lower()}") from None
+    return Demand(line.at, line.wmsqueue, None if line.cells is None else tuple(map(_cell, line.cells)))
+
+
+def _cell(cell: _Cell) -> JobCount:
+    extra = cell.__pydantic_extra__
+    return JobCount(cell.resource_type, cell.label, {"activated": cell.activated, **extra})
+
+
+def _paper(cell: JobCount) -> dict[str, Any]:
+    counts = {status: cell.by_status.get(status, 0) for status in STATUSES}
+    kept = {status: count for status, count in counts.items() if count or status == "activated"}
+    return {"resource_type": cell.resource_type, "label": cell.label, **kept}

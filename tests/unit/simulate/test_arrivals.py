@@ -1,0 +1,63 @@
+"""Jobs that arrive: what a trace lets us know of them, and an invented demand."""
+
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autopyfactory.model import JobCount
+from autopyfactory.simulate.arrivals import DAY, Arrival, made_up, replayed
+from autopyfactory.simulate.trace import Demand
+
+COUNTS = st.lists(st.none() | st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=1, max_size=8)
+
+
+def trace(*counts: tuple[int, int] | None, step: float = 600.0) -> list[Demand]:
+    """Return a trace of one wmsqueue from (activated, running), None meaning unknown."""
+    cells = [count and (JobCount("M", "l", {"activated": count[0], "running": count[1]}),) for count in counts]
+    return [Demand(1000 + k * step, "Q", cell) for k, cell in enumerate(cells)]
+
+
+def total(arrivals: list[Arrival]) -> int:
+    return sum(arrival.count for arrival in arrivals)
+
+
+def test_growth_and_what_started() -> None:
+    assert total(list(replayed(trace((10, 0), (30, 0)), 3600))) == 30
+    assert total(list(replayed(trace((10, 0), (4, 6)), 3600))) == 10
+    # Sixty run for an hour each: within ten minutes ten of them ended and ten others took their place.
+    assert total(list(replayed(trace((10, 60), (10, 60)), 3600))) == 20
+
+
+def test_an_unknown_stretch() -> None:
+    found = list(replayed(trace((5, 0), None, None, (7, 0)), 3600))
+    assert [(arrival.at, arrival.known) for arrival in found if not arrival.count] == [
+        (0.0, True),
+        (600.0, False),
+        (1800.0, True),
+    ]
+    assert total(found) == 12
+
+
+def test_a_short_trace_begins_again() -> None:
+    found = list(replayed(trace((0, 0), (12, 0), step=DAY / 4), 3600, days=1.0))
+    assert total(found) == 48
+    assert all(a.at <= b.at for a, b in pairwise(found))
+
+
+@given(COUNTS)
+@settings(max_examples=30, deadline=None)
+def test_never_negative_and_in_order(counts: list[tuple[int, int] | None]) -> None:
+    found = list(replayed(trace(*counts), 3600))
+    assert all(arrival.count >= 0 for arrival in found)
+    assert all(a.at <= b.at for a, b in pairwise(found))
+    assert total(found) >= (counts[-1] or (0, 0))[0] - max((count[0] for count in counts[:-1] if count), default=0)
+
+
+def test_invented_demand_is_the_same_each_time() -> None:
+    names = [("A", "MCORE"), ("B", "")]
+    found = list(made_up(names, 1.0, 60.0, seed=1))
+    assert found == list(made_up(names, 1.0, 60.0, seed=1))
+    assert {arrival.wmsqueue for arrival in found} == {"A", "B"}
+    assert 500 < total(found) < 20_000
+    assert all(a.at <= b.at for a, b in pairwise(found))

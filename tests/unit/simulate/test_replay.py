@@ -1,0 +1,135 @@
+"""A replay runs the real cycles: caps hold, pilots meet jobs, an unknown stretch blocks."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from autopyfactory.cli import main
+from autopyfactory.config import load
+from autopyfactory.simulate.arrivals import Arrival, made_up
+from autopyfactory.simulate.model import SiteOptions
+from autopyfactory.simulate.picture import svg
+from autopyfactory.simulate.replay import Course, Replay
+
+DEFAULT = "[DEFAULT]\nwms = panda\nbackend = condor\ntype = vanilla\ninterval = 6m\nrules = ready\n"
+
+
+def conf(folder: Path, queues: str, name: str = "autopyfactory.conf") -> Path:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("[factory]\nid = sim\n[wms panda]\nurl = http://panda.example.org\n")
+    (path.parent / "queues.conf").write_text(DEFAULT + queues)
+    return path
+
+
+def ran(folder: Path, queues: str, arrivals: list[Arrival], days: float = 0.5, **site: Any) -> Mapping[str, Course]:
+    options = SiteOptions(failures=0, **site)
+    replay = Replay(load(conf(folder, queues)), lambda queue: options, lag=120.0)
+    return replay.run(iter(arrivals), days)
+
+
+def test_every_job_has_its_pilot(tmp_path: Path) -> None:
+    arrivals = [Arrival(0.0, "Q", count=0), Arrival(3600.0, "Q", count=40)]
+    course = ran(tmp_path, "[Q]\nwmsqueue = Q\nmax_pending = 25\n", arrivals)["Q"]
+    assert (course.jobs, course.finished, course.wasted, course.submitted) == (40, 40, 0, 40)
+    assert max(course.pending) <= 25
+    assert course.demand[-1] == course.running[-1] == course.pending[-1] == 0
+    assert 0 < course.first_pilot[0] < 360 + 120 + 30 + 450 + 1
+
+
+def test_caps_and_room(tmp_path: Path) -> None:
+    arrivals = [Arrival(0.0, "Q", count=500)]
+    course = ran(tmp_path, "[Q]\nwmsqueue = Q\nmax_pilots = 30\n", arrivals)["Q"]
+    assert max(a + b for a, b in zip(course.pending, course.running, strict=True)) == 30
+    course = ran(tmp_path, "[Q]\nwmsqueue = Q\n", arrivals, capacity=7)["Q"]
+    assert max(course.running) == 7
+    assert course.submitted == 500
+
+
+def test_siblings_ask_once(tmp_path: Path) -> None:
+    courses = ran(tmp_path, "[A]\nwmsqueue = Q\n[B]\nwmsqueue = Q\n", [Arrival(0.0, "Q", count=60)])
+    assert sum(course.submitted for course in courses.values()) == 60
+    assert min(course.submitted for course in courses.values()) > 20
+
+
+def test_pilots_of_a_type_and_several_jobs_in_one(tmp_path: Path) -> None:
+    queues = "[Q]\nwmsqueue = Q\ncores = SCORE:1, MCORE:8\nresource_types = SCORE, MCORE\n"
+    arrivals = [Arrival(0.0, "Q", "SCORE", "managed", 6), Arrival(0.0, "Q", "MCORE", "managed", 4)]
+    course = ran(tmp_path, queues, arrivals)["Q"]
+    assert (course.submitted, course.jobs, course.wasted) == (10, 10, 0)
+    course = ran(tmp_path, "[Q]\nwmsqueue = Q\ncores = 8\n", [Arrival(0.0, "Q", "SCORE", "managed", 16)])["Q"]
+    assert (course.submitted, course.jobs) == (2, 16)
+
+
+def test_an_unknown_stretch_blocks_and_a_queue_without_wms_runs(tmp_path: Path) -> None:
+    queues = "[Q]\nwmsqueue = Q\n[F]\nwms =\nrules = fixed\nfixed = 2\nmax_pilots = 4\n"
+    courses = ran(tmp_path, queues, [Arrival(0.0, "Q", count=5), Arrival(7200.0, "Q", known=False)])
+    assert 0.5 < courses["Q"].blocked / courses["Q"].cycles < 1
+    assert max(courses["F"].running) == 4
+    assert courses["F"].finished > 10
+
+
+def test_failures_cost_pilots_and_no_jobs(tmp_path: Path) -> None:
+    site = SiteOptions(failures=1)
+    replay = Replay(load(conf(tmp_path, "[Q]\nwmsqueue = Q\n")), lambda queue: site, lag=120.0)
+    course = replay.run(iter([Arrival(0.0, "Q", count=5)]), 0.2)["Q"]
+    assert course.failed > 5
+    assert course.demand[-1] == 5
+
+
+def test_the_same_dice_the_same_run(tmp_path: Path) -> None:
+    names = [("A", ""), ("B", "")]
+    runs = [ran(tmp_path, "[A]\nwmsqueue = A\n[B]\nwmsqueue = B\n", list(made_up(names, 0.5, 30, 3))) for _ in "12"]
+    assert runs[0] == runs[1]
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(main, ["simulate", *words])
+
+
+def test_the_command(tmp_path: Path) -> None:
+    first = str(conf(tmp_path / "one", "[Q]\nwmsqueue = Q\n"))
+    other = str(conf(tmp_path / "two", "[Q]\nwmsqueue = Q\nmax_pilots = 5\n"))
+    sites = tmp_path / "sites.conf"
+    sites.write_text("[DEFAULT]\nstart_delay = 1m\n[Q*]\ncapacity = 50\n")
+    trace = tmp_path / "trace"
+    line = '{{"at": {}, "wmsqueue": "Q", "cells": [{{"resource_type": "", "label": "", "activated": {}}}]}}\n'
+    trace.write_text(line.format(0, 10) + line.format(7200, 60))
+    folder = tmp_path / "pictures"
+    done = run(
+        "--conf", first, "--trace", str(trace), "--sites", str(sites), "--against", other, "--pictures", str(folder)
+    )
+    assert done.exit_code == 0, done.output
+    rows = [row.split() for row in done.output.splitlines()[3:5]]
+    assert [(row[0], row[-1]) for row in rows] == [("Q", "A"), ("Q", "B")]
+    assert (folder / "Q.svg").read_text().count("stroke-dasharray") == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("capacity = many\n[Q]\n", "sites.conf:2: [DEFAULT] capacity: 'many' is no whole number"),
+        ("capacty = 3\n", "capacty"),
+    ],
+)
+def test_mistakes_in_sites(tmp_path: Path, text: str, said: str) -> None:
+    sites = tmp_path / "sites.conf"
+    sites.write_text(f"[DEFAULT]\n{text}")
+    done = run("--conf", str(conf(tmp_path, "[Q]\nwmsqueue = Q\n")), "--sites", str(sites))
+    assert done.exit_code == 2
+    assert said in done.output
+
+
+def test_other_mistakes(tmp_path: Path) -> None:
+    path = conf(tmp_path, "[Q]\nwmsqueue = Q\n")
+    assert run("--conf", str(path), "--trace", str(tmp_path / "none")).exit_code == 1
+    assert "'5' is no duration" in run("--conf", str(path), "--lag", "5").output
+    (tmp_path / "queues.conf").write_text("")
+    assert "no queue can be served" in run("--conf", str(path)).output
+
+
+def test_a_picture_of_nothing() -> None:
+    assert "<svg" in svg("a<b", {"": Course()})
