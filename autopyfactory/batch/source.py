@@ -62,6 +62,7 @@ class Tally:
     held_at: Mapping[tuple[str, str], int] = field(default_factory=dict)
     paused: Mapping[tuple[str, str], Trouble] = field(default_factory=dict)
     held: Mapping[str, str] = field(default_factory=dict)
+    full: Mapping[str, int] = field(default_factory=dict)
 
     def trouble(self, queue: str, endpoint: str) -> Trouble | None:
         """Return what is wrong with an endpoint, for all queues or for this one."""
@@ -264,7 +265,9 @@ class PilotSource:
         began = self._clock.now()
         report: PilotReport = self.batch.poll()
         self._ended += report.ended
-        found = replace(tally(report.groups, report.troubles), paused=self.tender.paused, held=self.tender.held)
+        found = replace(
+            tally(report.groups, report.troubles), paused=self.tender.paused, held=self.tender.held, full=report.full
+        )
         speaks_of = began if report.speaks_of is None else min(began, report.speaks_of)
         return Snapshot(found, self.name, began, speaks_of)
 
