@@ -25,7 +25,7 @@ def _ready(ask: Ask, state: QueueState) -> Outcome:
         parts.append(f"{offset} left to others")
     parts.append(f"{waiting} waiting")
     if state.left:
-        parts.append(f"{state.left} started since the figures were made")
+        parts.append(f"{state.left} started or gone since the figures were made")
     if demand.surplus:
         parts.append(f"{demand.surplus} answered by siblings' pilots")
     inputs = {"activated": demand.activated, "offset": offset, "pending": waiting}
