@@ -24,15 +24,15 @@ def sentence(report: CycleReport) -> str:
 
     For example `submitted 12: activated=40 pending=20 running=310 ... | ready 20 > max_per_cycle 12`.
     """
-    held = f" | {report.held}" if report.held else ""
+    note = f" | {report.note}" if report.note else ""
     if report.blocked is not None:
-        return f"blocked: {figures(report)} | {report.blocked.reason}{held}"
+        return f"blocked: {figures(report)} | {report.blocked.reason}{note}"
     steps = report.decision.steps if report.decision else ()
     count = report.decision.count if report.decision else 0
     head = f"would submit {count}" if report.dry_run else f"submitted {report.submitted_count}"
-    head += _by_type(report)
+    head += _by_type(report) + (f", retired {report.retired}" if report.retired else "")
     tail = f" | {report.error}" if report.error else ""
-    return f"{head}: {figures(report)} | {reasons(steps)}{tail}{held}"
+    return f"{head}: {figures(report)} | {reasons(steps)}{tail}{note}"
 
 
 def reasons(steps: tuple[Step, ...]) -> str:

@@ -30,7 +30,7 @@ from urllib.parse import quote
 
 from autopyfactory.batch import ALL_STATES, Context, Order
 from autopyfactory.batch.cids import Cids
-from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions, judge, own_account
+from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions, absent, judge, own_account
 from autopyfactory.batch.commands_pilots import Pilots
 from autopyfactory.batch.commands_record import Record, RecordView
 from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
@@ -104,10 +104,9 @@ class CommandBatch(ABC):
         """Return what this system has to know; each system's class gives its own."""
 
     @classmethod
-    def lacking(cls, type: str, subtype: str) -> str:
-        """Say which of the system's commands this host has not on its PATH."""
-        absent = [program for program in cls.programs if shutil.which(program) is None]
-        return f"no {', '.join(absent)} on the PATH" if absent else ""
+    def lacking(cls, _type: str, _subtype: str, sources: Sequence[Options] = ()) -> str:
+        """Say which of the system's commands this host has not."""
+        return absent(cls.programs, sources)
 
     @classmethod
     def carries(cls, _type: str, _subtype: str) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ The bindings hold the interpreter's lock during network calls, so all of them ru
 import logging
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, ParamSpec, TypeVar
 
@@ -48,6 +50,9 @@ from autopyfactory.model import Pilot, PilotGroup, PilotReport, PilotState, Subm
 P = ParamSpec("P")
 R = TypeVar("R")
 log = logging.getLogger(__name__)
+
+LIMITS_AGE = 60.0
+"""Seconds between two questions for the limits of endpoints, while pilots are unsent."""
 
 AT_MOST = 50_000
 """Pilots in one listing."""
@@ -123,6 +128,8 @@ class CondorSchedd:
         self._lasting = Lasting()
         self._troubles: Mapping[str, Trouble] = {}
         self._version = ""
+        self._full: Mapping[str, int] = {}
+        self._next_look = float("-inf")
 
     @classmethod
     def check(
@@ -141,9 +148,9 @@ class CondorSchedd:
         return faults_of(submit)
 
     @classmethod
-    def lacking(cls, type: str, subtype: str) -> str:
-        """Return what this host has not that a row needs."""
-        return lacking(type, subtype)
+    def lacking(cls, type: str, subtype: str, sources: Sequence[Options] = ()) -> str:
+        """Return what this host has not that a row needs; a schedd elsewhere needs none here."""
+        return lacking(type, subtype, remote=any(getattr(options, "name", "") for options in sources))
 
     @classmethod
     def carries(cls, type: str, subtype: str) -> tuple[str, ...]:
@@ -184,7 +191,8 @@ class CondorSchedd:
         silent = self._watch.look(began, there)
         found = self._lasting.look(began, troubles(unreachable(survey.groups), silent), there)
         self._tell_of_endpoints(found)
-        return PilotReport(groups, self._ends.take(), found)
+        self._look_for_limits(groups, began)
+        return PilotReport(groups, self._ends.take(), found, full=self._full)
 
     def submit(self, order: Order) -> Submitted:
         """Submit all pilots of the order as one cluster. Raises Refused or Ambiguous."""
@@ -263,6 +271,20 @@ class CondorSchedd:
             strange = sorted({str(ad.get("JobStatus")) for ad in survey.groups if ad.get("JobStatus") not in STATES})
             self._once("status", f"it knows a JobStatus {', '.join(strange)} that we do not, counted as unknown")
         return groups
+
+    def _look_for_limits(self, groups: Iterable[PilotGroup], now: float) -> None:
+        """Ask now and then what limits the pilots that stay unsent; nobody waits for the answer."""
+        if not any(group.state is PilotState.UNSENT for group in groups):
+            self._full = {}
+        elif now >= self._next_look:
+            self._next_look = now + LIMITS_AGE
+            with suppress(NotRun):
+                future = self._child.post(self._options.deadline, condor_child.full, self._target, self._factory)
+                future.add_done_callback(self._take_limits)
+
+    def _take_limits(self, future: "Future[dict[str, int]]") -> None:
+        # Without an answer nothing is said: the pilots are counted all the same.
+        self._full = {} if future.exception() else future.result()
 
     def _tell_of_endpoints(self, found: Mapping[str, Trouble]) -> None:
         """Log what has changed."""

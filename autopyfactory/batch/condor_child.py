@@ -23,7 +23,8 @@ Ad = dict[str, str | int | float | bool]
 
 TAGS = ("APF_FACTORY", "APF_HOST", "APF_QUEUE", "APF_ENDPOINT", "APF_SHAPE", "APF_SUBMISSION")
 GROUP_KEYS = (*TAGS, "JobStatus", "HoldReasonCode", "JobUniverse", "GridResourceUnavailableTime", "SubmitterId")
-ENDED_KEYS = ("ClusterId", "ProcId", "ExitCode", "ExitBySignal", "ExitSignal", "StageInFinish", *TAGS)
+LIFE_KEYS = ("QDate", "JobStartDate", "CompletionDate", "EnteredCurrentStatus", "RemoteWallClockTime", "LastRemoteHost")
+ENDED_KEYS = ("ClusterId", "ProcId", "ExitCode", "ExitBySignal", "ExitSignal", "StageInFinish", *LIFE_KEYS, *TAGS)
 RELEASES = "APF_RELEASES"
 """How often we have released a job; written into it, so that a restart of the factory does not forget it."""
 
@@ -212,6 +213,24 @@ def _unsent(schedd: Any, factory: str) -> Mapping[str, int]:
     """Count by submission; a group key GridJobId would make a group of every job."""
     constraint = f"{of_factory(factory)} && {UNSENT}"
     return dict(Counter(str(job["APF_SUBMISSION"]) for job in schedd.query(constraint, ["APF_SUBMISSION"])))
+
+
+@plain
+def full(target: Target, factory: str) -> dict[str, int]:
+    """Return the gridmanager's limit of each endpoint that has no room for our unsent pilots.
+
+    The collector tells it, by the Grid ads of the schedd's gridmanagers, each named like the jobs' GridResource. An
+    ad is made anew every five minutes, so it counts all jobs there, and not who of them waits.
+    """
+    constraint = f"{of_factory(factory)} && {UNSENT}"
+    jobs = _ask(target, lambda schedd: schedd.query(constraint, ["APF_ENDPOINT", "GridResource"]))
+    waiting = {str(job["GridResource"]): str(job["APF_ENDPOINT"]) for job in jobs}
+    if not waiting:
+        return {}
+    bindings = _bindings()
+    collector = bindings.Collector(target.collector) if target.collector else bindings.Collector()
+    ads = collector.query(bindings.AdType.Grid, "NumJobs > JobLimit", ["Name", "JobLimit"])
+    return {waiting[name]: int(ad["JobLimit"]) for ad in ads if (name := str(ad["Name"])) in waiting}
 
 
 def _version(text: str) -> str:

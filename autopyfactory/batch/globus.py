@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from autopyfactory.batch import ALL_STATES, Context, Order
 from autopyfactory.batch.cids import Cids
+from autopyfactory.batch.commands_options import absent
 from autopyfactory.batch.commands_pilots import Pilots
 from autopyfactory.batch.commands_record import Record, RecordView
 from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
@@ -69,10 +70,9 @@ class Globus:
         return ("proxy",)
 
     @classmethod
-    def lacking(cls, type: str, subtype: str) -> str:
-        """Say which of the commands this host has not on its PATH."""
-        absent = [program for program in ("globusrun", "stdbuf") if shutil.which(program) is None]
-        return f"no {', '.join(absent)} on the PATH" if absent else ""
+    def lacking(cls, _type: str, _subtype: str, sources: Sequence[Options] = ()) -> str:
+        """Say which of the commands this host has not."""
+        return "; ".join(filter(None, (absent(("globusrun",), sources), absent(("stdbuf",)))))
 
     def __init__(self, name: str, options: GlobusOptions, context: Context, *, run: Run | None = None) -> None:
         self._source = f"{self.source_kind} {name}"

@@ -35,6 +35,7 @@ from autopyfactory.config.fields import (
     words,
 )
 from autopyfactory.config.problems import Problem
+from autopyfactory.cric.options import CricOptions
 from autopyfactory.sched.options import RuleOptions
 
 
@@ -173,6 +174,7 @@ class QueueOptions(Options):
     )
     proxy: Words = Field((), description="X.509 proxy for the pilot: credential sections in order, or a path")
     token: Words = Field((), description="token that authenticates us to a CE: credential sections, or a path")
+    formerly: Words = Field((), description="names this queue had before: pilots submitted under them are its own")
     max_pending_age: Duration | None = Field(
         None, gt=0, description="pilots that wait longer are removed, a few per cycle; unset: none"
     )
@@ -268,3 +270,4 @@ class Config:
     disabled: Mapping[str, QueueConfig | None] = field(default_factory=dict)
     origins: Mapping[tuple[str, str], str] = field(default_factory=dict)
     held: Mapping[str, HeldOptions] = field(default_factory=dict)
+    catalogues: Mapping[str, CricOptions] = field(default_factory=dict)

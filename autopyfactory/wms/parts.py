@@ -29,6 +29,11 @@ def with_parts(names: Iterable[str], sections: Mapping[str, Section]) -> list[st
     return list(found)
 
 
+def made_of(sections: Mapping[str, Section], name: str) -> list[Section | None]:
+    """Return a section with all that it is made of: where one of them changes, it is another source."""
+    return [sections.get(part) for part in with_parts([name], sections)]
+
+
 def strange_parts(sections: Mapping[str, Section], known: Iterable[str]) -> dict[str, str]:
     """Return what is wrong with the parts of sections, by section: a part that is not there, or a circle."""
     there = sorted(set(known))

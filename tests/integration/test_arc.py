@@ -122,8 +122,9 @@ def test_a_refused_proxy_is_told_and_removed_pilots_end_at_the_batch_system(
         factory.start()
         until(lambda: states(world, "PROXY") == ["5"], 60, "the pilot with a proxy is held")
         until(lambda: states(world, "LONG") == ["2", "2"], 60, "the others run")
-        assert jobs_of(world.pool, "PROXY", "HoldReasonCode", "HoldReason") == [["0", "HTTP", "response", "500"]]
+        factory.wait_for(r" WARNING .*'HTTP response 500'.* with a proxy authenticate by token", 30)
+        factory.wait_for(r" PROXY submitted 0: .* held=1 .*\| 1 held: 1 x 'HTTP response 500'", 30)
         factory.stop(within=9)
-        world.pool.run(["condor_rm", "-constraint", 'APF_QUEUE == "LONG"'])
+        assert factory.run("kill", "--queue", "LONG").stdout == "removed 2 pilots of LONG: running 2\n"
         until(lambda: {job["job_state"] for job in ce.slurm.jobs()} == {"CANCELLED"}, 60, "cancelled")
         factory.assert_nothing_left()

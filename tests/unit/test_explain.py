@@ -55,8 +55,8 @@ def test_rare_states_are_told_only_when_they_are_there() -> None:
 
 def test_why_pilots_are_held_is_told_last() -> None:
     held = "12 held: 9 x 'no space'"
-    assert sentence(report(blocked=Blocked("no"), held=held)).endswith(f" | no | {held}")
-    assert sentence(report(decision=Decision(0), error="refused: x", held=held)).endswith(f" | refused: x | {held}")
+    assert sentence(report(blocked=Blocked("no"), note=held)).endswith(f" | no | {held}")
+    assert sentence(report(decision=Decision(0), error="refused: x", note=held)).endswith(f" | refused: x | {held}")
 
 
 def test_the_step_that_made_it_zero_says_why() -> None:

@@ -325,6 +325,20 @@ IDLE = (
 )
 
 
+def test_unsent_pilots_make_it_ask_for_limits_now_and_then() -> None:
+    idle = ad(1, 3, JobUniverse=9)
+    child = FakeChild(survey=Survey((idle,), unsent={"s-1": 3}), full={"ap1": 2})
+    source = schedd(child)
+    source.poll()
+    assert source.poll().full == {"ap1": 2}
+    assert child.asked("full") == 1
+    child.answers["survey"] = Survey((idle,))
+    assert source.poll().full == {}
+    failing = schedd(FakeChild(survey=Survey((idle,), unsent={"s-1": 3}), full=NoAnswer("no")))
+    failing.poll()
+    assert failing.poll().full == {}
+
+
 def test_pilots_are_listed_by_our_tags_and_states() -> None:
     child = FakeChild(pilots=())
     source = schedd(child)

@@ -77,11 +77,15 @@ class FakeSchedd:
 @pytest.fixture
 def schedd(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSchedd]:
     fake = FakeSchedd()
-    collector = SimpleNamespace(locate=lambda kind, name: fake if name == "ap1" else None)
+    grid = [{"Name": "condor ce1 ce1:9619", "JobLimit": 1000}, {"Name": "arc https://other", "JobLimit": 5}]
+    collector = SimpleNamespace(
+        locate=lambda kind, name: fake if name == "ap1" else None, query=lambda *words: list(grid)
+    )
     bindings = SimpleNamespace(
         Schedd=lambda location=fake: location,
         Collector=lambda pool=None: collector,
         DaemonType=SimpleNamespace(Schedd=1),
+        AdType=SimpleNamespace(Grid=3),
         QueryOpt=SimpleNamespace(GroupBy=2),
         JobAction=SimpleNamespace(Remove="remove", Release="release"),
         Submit=dict,
@@ -216,6 +220,12 @@ def test_the_history_is_read_to_the_last_record_wanted_and_no_further(schedd: Fa
 def test_remove_tells_how_many(schedd: FakeSchedd) -> None:
     assert condor_child.remove(TARGET, "JobStatus == 1") == 4
     assert schedd.done == [("remove", "JobStatus == 1")]
+
+
+def test_endpoints_without_room_for_our_unsent_pilots(schedd: FakeSchedd) -> None:
+    assert condor_child.full(TARGET, "fac-1") == {}
+    schedd.jobs = [{"APF_ENDPOINT": "ce1", "GridResource": "condor ce1 ce1:9619"}]
+    assert condor_child.full(TARGET, "fac-1") == {"ce1": 1000}
 
 
 def test_a_release_is_counted_in_the_job(schedd: FakeSchedd) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -16,8 +17,22 @@ from autopyfactory.explain import likeness, sentence
 from autopyfactory.ledger import Ledger
 from autopyfactory.model import CycleReport, EndedPilot
 from autopyfactory.sched.options import RuleOptions
-from tests.unit.batch.fault_sites import SITES, Site
+from tests.unit.batch.faulty import Site
+from tests.unit.batch.faulty.commands import LsfSite, SgeSite, SlurmSite, TorqueSite
+from tests.unit.batch.faulty.condor import CeSite, CondorSite
+from tests.unit.batch.faulty.others import ForkSite, GlobusSite
 from tests.unit.world import ManualClock
+
+SITES: Mapping[str, type[Site]] = {
+    "condor vanilla": CondorSite,
+    "condor grid": CeSite,
+    "fork": ForkSite,
+    "slurm": SlurmSite,
+    "torque": TorqueSite,
+    "lsf": LsfSite,
+    "sge": SgeSite,
+    "globus": GlobusSite,
+}
 
 MOST = 6
 CYCLE = 60.0

@@ -305,7 +305,7 @@ def test_what_check_says(options: dict[str, object], backend: dict[str, str], sa
 
 def test_what_this_host_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nosuch")
-    assert Globus.lacking("gt2", "") == "no globusrun, stdbuf on the PATH"
+    assert Globus.lacking("gt2", "") == "no globusrun on the PATH; no stdbuf on the PATH"
 
 
 EVENTS = st.lists(

@@ -86,6 +86,8 @@ def held(code: int | None, reason: str = "", **more: object) -> Pilot:
         (0, "Failed to start GAHP: Missing remote command", "no-gahp", "pause"),
         (0, "ARC job has no credentials", "no-credential", "pause"),
         (0, "proxy delegation failed: HTTP response 500", "no-delegation", "pause"),
+        (0, "HTTP response 500", "arc-refuses", "pause"),
+        (0, "curl_easy_perform() failed (7): 'Could not connect to server'.", "arc-unreachable", "release"),
         (0, "The job's proxy has expired", "credential-of-grid", "release"),
         (21, "Job exceeded something here", "by-site", "remove"),
         (34, "memory usage exceeded request_memory", "resources", "remove"),
