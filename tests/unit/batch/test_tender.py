@@ -198,6 +198,25 @@ def test_nothing_is_done_without_an_answer_and_it_is_told_on_change(caplog: pyte
     assert len(caplog.records) == 2
 
 
+@pytest.mark.parametrize("takes", [0.0, 20.0])
+def test_what_cannot_be_done_for_some_is_done_for_others(caplog: pytest.LogCaptureFixture, takes: float) -> None:
+    rows = {name: HeldOptions(match=name, action=act) for name, act in {"no": "release", "go": "remove"}.items()}  # type: ignore[arg-type]
+    bed = Bed(rows, ages={"Q": Ages(None, 60.0, 60.0)})
+    bed.batch.add(1, hold_reason="no")
+    bed.batch.add(1, hold_reason="go")
+    bed.batch.add(1, PilotState.RUNNING)
+
+    def refuse(pilots: Sequence[Pilot]) -> int:
+        bed.clock.at += takes
+        raise SourceError("schedd x", "no such job")
+
+    bed.batch.release_pilots = refuse  # type: ignore[method-assign]
+    bed.tend(3600)
+    bed.tend(3600)
+    assert bed.batch.removed == ([] if takes else ["1.0", "2.0"]), "a source that hangs is asked no more in this round"
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
 def test_who_may_not_act_only_looks() -> None:
     bed = Bed(ages={"Q": Ages(60.0, 60.0, 60.0)})
     bed.acts = False
