@@ -200,7 +200,7 @@ def test_nothing_is_done_without_an_answer_and_it_is_told_on_change(caplog: pyte
 
 @pytest.mark.parametrize("takes", [0.0, 20.0])
 def test_what_cannot_be_done_for_some_is_done_for_others(caplog: pytest.LogCaptureFixture, takes: float) -> None:
-    rows = {name: HeldOptions(match=name, action=act) for name, act in {"no": "release", "go": "remove"}.items()}  # type: ignore[arg-type]
+    rows = {"no": HeldOptions(match="no", action="release"), "go": HeldOptions(match="go", action="remove")}
     bed = Bed(rows, ages={"Q": Ages(None, 60.0, 60.0)})
     bed.batch.add(1, hold_reason="no")
     bed.batch.add(1, hold_reason="go")
