@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autopyfactory.batch import Batch
 from autopyfactory.batch.held import Rows, row_of, summary
@@ -61,7 +61,7 @@ class _Allowance:
 
 
 class Tender:
-    """Look after the pilots of one source. Safe from many threads; `tend` runs in one.
+    """Look after the pilots of one source, those of former names as their heirs'. `tend` runs in one thread.
 
     It does nothing before it is configured. `may_act` tells whether pilots may be touched now. `paused` are queues
     at endpoints that get probes only, `held` says by queue why pilots are held; both are replaced whole.
@@ -77,6 +77,7 @@ class Tender:
         self._rows: Rows = {}
         self._acts = False
         self._ages: Mapping[str, Ages] = {}
+        self._heirs: Mapping[str, str] = {}
         self._changed = threading.Condition()
         self._wanted: frozenset[PilotState] = frozenset()
         self._thread: threading.Thread | None = None
@@ -90,10 +91,12 @@ class Tender:
 
     def configure(self, rows: Rows, queues: Iterable[QueueConfig], *, act: bool = True) -> None:
         """Take over the table, in the order in which it is asked, and the queues' ages; not `act`: only look."""
+        served = list(queues)
         self._rows, self._acts = rows, act
+        self._heirs = {old: queue.name for queue in served for old in queue.options.formerly}
         self._ages = {
             queue.name: Ages(queue.options.max_pending_age, queue.options.max_running_age, queue.options.interval)
-            for queue in queues
+            for queue in served
         }
 
     def notice(self, counts: Mapping[str, PilotCounts]) -> None:
@@ -116,7 +119,7 @@ class Tender:
         if not self._rows:
             return frozenset()
         for queue, one in counts.items():
-            ages = self._ages.get(queue)
+            ages = self._ages.get(self._heirs.get(queue, queue))
             if one.held:
                 states.add(PilotState.HELD)
             if ages and ages.pending is not None and one.unsent + one.pending:
@@ -148,7 +151,10 @@ class Tender:
         self._troubles, self._began = (self._troubles[1], frozenset()), self._clock.now()
         try:
             with self._trying():
-                pilots = self._batch.pilots("", states)
+                pilots = [
+                    replace(pilot, queue=self._heirs.get(pilot.queue, pilot.queue))
+                    for pilot in self._batch.pilots("", states)
+                ]
                 self._tend_held([pilot for pilot in pilots if pilot.state is PilotState.HELD])
                 self._tend_old([pilot for pilot in pilots if pilot.state is not PilotState.HELD])
         except SourceError:

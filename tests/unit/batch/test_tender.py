@@ -246,6 +246,19 @@ def test_old_waiting_pilots_go_unsent_first_and_few_at_a_time(caplog: pytest.Log
     assert caplog.records[0].getMessage() == "schedd x: removed 2 pilots waiting for more than 1 h (1 unsent)"
 
 
+def test_pilots_under_a_former_name_are_their_heirs() -> None:
+    bed = Bed()
+    heir = make_queue("Q", formerly="OLD", max_running_age=60.0)
+    bed.tender.configure(table({"full": HeldOptions(match="no space", action="pause")}), [heir])
+    bed.batch.add(1, PilotState.RUNNING, queue="OLD")
+    bed.batch.add(2, queue="OLD", hold_reason="no space")
+    assert bed.tender.wanted({"OLD": PilotCounts(running=1)}) == {PilotState.RUNNING, PilotState.SUSPENDED}
+    bed.tend(3600)
+    assert bed.batch.removed == ["0.0"]
+    assert bed.tender.held["Q"].startswith("2 held")
+    assert bed.tender.paused.keys() == {("Q", "ce"), ("Q", "")}
+
+
 def test_pilots_that_run_too_long_go() -> None:
     bed = Bed(ages={"Q": Ages(None, 3600.0, 300.0)})
     bed.batch.add(2, PilotState.RUNNING)
