@@ -70,10 +70,12 @@ def state_of(
 ) -> QueueState:
     """Turn what was observed into what the rules of a queue, or of a part of it, read."""
     site = observed.site.value if isinstance(observed.site, Snapshot) else None
-    demand = None
+    demand = transferring = None
     if isinstance(observed.jobs, Snapshot):
+        transferring = sum(cell.by_status.get("transferring", 0) for cell in observed.jobs.value if mine.counts(cell))
         demand = demand_of(queue, observed.jobs.value, site, mine, siblings)
-    return QueueState(queue.name, queue.rules, pilots, demand, left, site)
+    walltime = queue.options.walltime
+    return QueueState(queue.name, queue.rules, pilots, demand, left, site, transferring=transferring, walltime=walltime)
 
 
 def together(parts: Sequence[QueueState], pilots: PilotCounts) -> QueueState:
@@ -88,7 +90,9 @@ def together(parts: Sequence[QueueState], pilots: PilotCounts) -> QueueState:
         next((demand.testing for demand in demands), ()),
     )
     left = sum(part.left for part in parts)
-    return replace(parts[0], pilots=pilots, demand=demand if demands else None, left=left)
+    transferring = sum(part.transferring or 0 for part in parts) if demands else None
+    known = demand if demands else None
+    return replace(parts[0], pilots=pilots, demand=known, left=left, transferring=transferring)
 
 
 def demand_of(

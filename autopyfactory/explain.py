@@ -30,7 +30,7 @@ def sentence(report: CycleReport) -> str:
     steps = report.decision.steps if report.decision else ()
     count = report.decision.count if report.decision else 0
     head = f"would submit {count}" if report.dry_run else f"submitted {report.submitted_count}"
-    head += _by_type(report)
+    head += _by_type(report) + (f", retired {report.retired}" if report.retired else "")
     tail = f" | {report.error}" if report.error else ""
     return f"{head}: {figures(report)} | {reasons(steps)}{tail}{note}"
 

@@ -21,6 +21,7 @@ from autopyfactory.config import difference
 from autopyfactory.config.models import Config, QueueConfig, Section
 from autopyfactory.credentials import carried
 from autopyfactory.credentials.wallet import Wallet
+from autopyfactory.cric.refresh import Refresher
 from autopyfactory.cycle import Cycle
 from autopyfactory.errors import SourceError
 from autopyfactory.former import Former
@@ -29,6 +30,7 @@ from autopyfactory.model import Blocked, CycleReport, EndedPilot, PilotState
 from autopyfactory.monitor import Monitor
 from autopyfactory.monitor.reporter import Reporter
 from autopyfactory.operate import Operator
+from autopyfactory.outcomes import Outcomes
 from autopyfactory.record import FILE
 from autopyfactory.record.keeper import Keeper
 from autopyfactory.runner import Runner
@@ -54,8 +56,9 @@ FRESH = 600.0
 class Factory:
     """One running factory.
 
-    `on_report` is told of every cycle, `on_ended` of pilots that ended; both from the queues' threads. One that is
-    `looking` may be made beside the daemon: it writes nothing and is never started, it has `look` only.
+    `on_report` is told of every cycle, `on_ended` of pilots that ended; both from the queues' threads.
+    `on_catalogue` is told when a site catalogue has a new document: the configuration has to be read again. One
+    that is `looking` may be made beside the daemon: it writes nothing and is never started, it has `look` only.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Factory:
         cycles: int | None = None,
         on_report: Callable[[CycleReport], None] = lambda report: None,
         on_ended: Callable[[Sequence[EndedPilot]], None] = lambda ended: None,
+        on_catalogue: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
         self._clock = clock
@@ -81,6 +85,7 @@ class Factory:
         self._ledger = (LedgerView if looking else Ledger)(config.factory.state_dir / "submissions.jsonl", clock)
         self._keeper = Keeper(config.factory.state_dir / FILE, clock, config.factory.record_keep)
         self._disk = FreeSpace(clock)
+        self._outcomes = Outcomes(clock)
         self._wallet = Wallet(config.credentials, clock)
         self._board = Board(config.factory.max_per_factory, self._ledger.most_waiting, self._fresh)
         self._former = Former(self._ledger, clock)
@@ -89,12 +94,14 @@ class Factory:
         self._monitors: dict[str, Monitor] = {}
         self._runners: dict[str, Runner] = {}
         self._reporter: Reporter | None = None
+        self._refresher = Refresher(clock, on_catalogue)
 
     def start(self) -> None:
         """Build sources and start one thread per queue; a source that is down does not stop a start."""
         self._reporter = Reporter({}, self._clock)
         self._connect(self.config)
         self._serve(self.config.queues.values())
+        self._refresher.serve(self.config.catalogues, self.config.factory.state_dir)
         self._former.start()
         count = len(self._runners)
         log.info("%s serves %d queue%s", self.config.factory.id, count, "" if count == 1 else "s")
@@ -140,6 +147,7 @@ class Factory:
         self._keeper.keep(config.factory.record_keep)
         self._connect(config)
         self._serve((queue for name, queue in config.queues.items() if name not in self._runners), memories)
+        self._refresher.serve(config.catalogues, config.factory.state_dir)
         return str(changes)
 
     def wait(self, timeout: float) -> bool:
@@ -149,6 +157,7 @@ class Factory:
 
     def stop(self) -> None:
         """Stop all queues, give up what is under way after the grace, and close everything."""
+        self._refresher.stop()
         self._end(self._runners.values(), GRACE)
         self._former.stop()
         parts: list[PilotSource | Wms] = [*self._sources.values(), *self._former.idle.values(), *self._wms.values()]
@@ -227,6 +236,7 @@ class Factory:
         for source in () if self._looking else self._all_sources():
             source.tender.configure(table(config.held), config.queues.values(), act=not self._dry_run)
         self._board.configure(config.queues, self._all_sources(), config.factory.max_per_factory)
+        self._outcomes.keep(config.queues)
 
     def _all_sources(self) -> list[PilotSource]:
         return [*self._sources.values(), *self._former.idle.values()]
@@ -323,6 +333,8 @@ class Factory:
             dry_run=self._dry_run,
             endpoint=endpoint,
             endpoints=endpoints,
+            downtimes=partial(self._operator.downtimes.of, queue.name),
+            endings=lambda place: self._outcomes.endings(queue.name, place, queue.rules),
         )
 
     def _fresh(self, queue: str, resource_type: str) -> int:
@@ -332,6 +344,8 @@ class Factory:
         state = self._operator.state(queue, self._clock.now())
         if state is not None:
             return Standstill(str(state), draining=state.action == "drain", wanted=True, cause=state.action)
+        if damage := self._operator.downtimes.damage():
+            return Standstill(damage, cause="downtime")
         twins = [source.twin for source in self._all_sources() if source.twin]
         if twins:
             return Standstill(f"{twins[0]}; stop one of the two factories, then restart the other", cause="twin")
@@ -347,6 +361,7 @@ class Factory:
             self._reporter.put(report, queue.options.monitor)
 
     def _pilots_ended(self, ended: Sequence[EndedPilot]) -> None:
+        self._outcomes.add(ended)
         self._on_ended(ended)
         if self._reporter is not None:
             self._reporter.ended(ended)

@@ -6,6 +6,7 @@ Times are seconds since the epoch on the factory's `Clock`; ages and intervals a
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -95,7 +96,9 @@ class Pilot:
 class EndedPilot:
     """A pilot that has ended. `exit_code` None: the batch system does not tell; negative: a signal.
 
-    `fault` is the reason when the pilot did not end by itself (removed, lost, could not start).
+    `fault` is the reason when the pilot did not end by itself (removed, lost, could not start). `lived` are the
+    seconds it ran, or at most ran, None: nobody tells; `at` is when it ended, or was first seen to have. What
+    is told of these may differ from one telling of the same end to the next.
     """
 
     cid: str
@@ -103,6 +106,10 @@ class EndedPilot:
     submission: str
     exit_code: int | None = None
     fault: str = ""
+    endpoint: str = field(default="", compare=False)
+    node: str = field(default="", compare=False)
+    lived: float | None = field(default=None, compare=False)
+    at: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,15 +194,31 @@ class JobCount:
 
 
 @dataclass(frozen=True, slots=True)
+class Downtime:
+    """A time in which nothing runs at a site or CE: why, and who said so."""
+
+    start: float
+    end: float
+    why: str
+    who: str = ""
+
+    def __str__(self) -> str:
+        period = " to ".join(f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}" for at in (self.start, self.end))
+        return f"down from {period} UTC{self.who and f', by {self.who}'}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """What the WMS's site table says of one wmsqueue; `cores` None: the table does not tell.
 
-    `statuses` tells each one's where a queue and its siblings have several wmsqueues.
+    `statuses` tells each one's where a queue and its siblings have several wmsqueues; `downtimes` are those that the
+    table announces, where a WMS has any.
     """
 
     status: str
     cores: int | None = None
     statuses: Mapping[str, str] = field(default_factory=dict)
+    downtimes: tuple[Downtime, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +324,7 @@ class CycleReport:
     `note` says why pilots are held, and what keeps them unsent.
     `wmsqueue`, `batchqueue` and `endpoint` are the queue's own, by which monitors group it; "" when it has none.
     `inputs` are those that gave an answer; `jobs` and `site` None: not asked for or unknown. `siblings` are the
-    queues that divide the jobs with this one now.
+    queues that divide the jobs with this one now. `retired` pilots were removed, for no job is there for them.
     """
 
     queue: str
@@ -318,6 +341,7 @@ class CycleReport:
     batchqueue: str = ""
     endpoint: str = ""
     interval: float = 0.0
+    retired: int = 0
     inputs: tuple[Input, ...] = ()
     jobs: tuple[JobCount, ...] | None = None
     site: Site | None = None

@@ -23,7 +23,8 @@ Ad = dict[str, str | int | float | bool]
 
 TAGS = ("APF_FACTORY", "APF_HOST", "APF_QUEUE", "APF_ENDPOINT", "APF_SHAPE", "APF_SUBMISSION")
 GROUP_KEYS = (*TAGS, "JobStatus", "HoldReasonCode", "JobUniverse", "GridResourceUnavailableTime", "SubmitterId")
-ENDED_KEYS = ("ClusterId", "ProcId", "ExitCode", "ExitBySignal", "ExitSignal", "StageInFinish", *TAGS)
+LIFE_KEYS = ("QDate", "JobStartDate", "CompletionDate", "EnteredCurrentStatus", "RemoteWallClockTime", "LastRemoteHost")
+ENDED_KEYS = ("ClusterId", "ProcId", "ExitCode", "ExitBySignal", "ExitSignal", "StageInFinish", *LIFE_KEYS, *TAGS)
 RELEASES = "APF_RELEASES"
 """How often we have released a job; written into it, so that a restart of the factory does not forget it."""
 

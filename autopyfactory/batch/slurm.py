@@ -258,7 +258,8 @@ def _seen(job: Mapping[str, Any]) -> Seen:
     refused = end == "FAILED" and reason in HOLDING
     word = "+".join(map(str, words)) + (f" ({reason})" if reason not in {"", "None"} else "")
     tags = None if refused else Tags.read(text)
-    return Seen(str(int(job["job_id"])), tags, state, word, str(job.get("user_name") or ""))
+    node = str(job.get("nodes") or "")
+    return Seen(str(int(job["job_id"])), tags, state, word, str(job.get("user_name") or ""), node)
 
 
 def _end(state: str, code: int | None) -> End:

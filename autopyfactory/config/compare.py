@@ -75,6 +75,7 @@ def sections(config: Config) -> dict[str, Options]:
     found: dict[str, Options] = {"factory": config.factory}
     parts: list[Section] = [*config.sources.values(), *config.wms.values(), *config.monitors.values()]
     found |= {f"{part.kind} {part.name}": part.options for part in parts}
+    found |= {f"cric {name}": options for name, options in config.catalogues.items()}
     found |= {f"credential {name}": options for name, options in config.credentials.items()}
     return found | {f"held {name}": options for name, options in config.held.items()}
 

@@ -127,6 +127,15 @@ def cores(text: Any) -> dict[str, int]:
     return result
 
 
+def exit_codes(text: Any) -> tuple[int, ...]:
+    """Read `0, 20, 82`; a signal is negative."""
+    found = words(text)
+    for word in found:
+        if not re.fullmatch("-?[0-9]{1,9}", str(word)):
+            raise ValueError(f"'{word}' is no exit code, write for example 0, 20, 82")
+    return tuple(map(int, found))
+
+
 REST = "*"
 """Stands in a table for everything that it does not name."""
 
@@ -205,6 +214,10 @@ def _write_words(value: tuple[object, ...]) -> str:
     return ", ".join(_write_text(word) for word in value)
 
 
+def _write_numbers(value: tuple[int, ...]) -> str:
+    return ", ".join(map(str, value))
+
+
 def _write_table(value: dict[str, object]) -> str:
     return ", ".join(f"{name}:{number}" for name, number in value.items())
 
@@ -221,6 +234,7 @@ Duration = Annotated[float, BeforeValidator(duration), Kind("duration (s m h d w
 Size = Annotated[int, BeforeValidator(size), Kind("size (MB GB GiB ...)", _write_size)]
 Rate = Annotated[float, BeforeValidator(rate), Kind("rate (20/s, 100/m)", _write_rate)]
 Words = Annotated[tuple[str, ...], BeforeValidator(words), Kind("list, by commas", _write_words)]
+ExitCodes = Annotated[tuple[int, ...], BeforeValidator(exit_codes), Kind("exit codes, by commas", _write_numbers)]
 Boolean = Annotated[bool, BeforeValidator(boolean), Kind("yes or no", lambda value: "yes" if value else "no")]
 CoresByType = Annotated[dict[str, int], BeforeValidator(cores), Kind("TYPE:CORES list, by commas", _write_table)]
 Releases = Annotated[dict[str, str], BeforeValidator(releases), Kind("LABEL:RELEASE list, by commas", _write_table)]

@@ -35,6 +35,7 @@ from autopyfactory.config.fields import (
     words,
 )
 from autopyfactory.config.problems import Problem
+from autopyfactory.cric.options import CricOptions
 from autopyfactory.sched.options import RuleOptions
 
 
@@ -269,3 +270,4 @@ class Config:
     disabled: Mapping[str, QueueConfig | None] = field(default_factory=dict)
     origins: Mapping[tuple[str, str], str] = field(default_factory=dict)
     held: Mapping[str, HeldOptions] = field(default_factory=dict)
+    catalogues: Mapping[str, CricOptions] = field(default_factory=dict)

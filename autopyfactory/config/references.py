@@ -13,7 +13,7 @@ from autopyfactory.config.models import QueueOptions
 from autopyfactory.config.problems import Fault, suggest
 from autopyfactory.config.sections import Main
 from autopyfactory.config.sentences import declared
-from autopyfactory.sched import RULES, chain, needs
+from autopyfactory.sched import RULES, chain
 from autopyfactory.sched.options import RuleOptions
 from autopyfactory.sched.rule import Kind, Need
 
@@ -132,10 +132,11 @@ def demand(options: QueueOptions, values: RuleOptions, main: Main) -> Iterator[F
         absent = "wmsqueue" if options.wms else "wms"
         text = f"is missing, the rule '{needing[0].name}' needs demand: set {absent}, or other rules such as fixed"
         yield Fault(absent, text, missing=True)
-    elif not (options.wms and options.wmsqueue) and Need.SITE in needs(chain(makers, values)):
+    elif not (options.wms and options.wmsqueue):
         for rule in chain(makers, values):
-            if Need.SITE in rule.needs:
-                text = f"needs the status of a site: set wms and wmsqueue, or write '{rule.option} = none' here"
+            if rule.needs:
+                what = "the status of a site" if Need.SITE in rule.needs else "the figures of a WMS"
+                text = f"needs {what}: set wms and wmsqueue, or write '{rule.option} = none' here"
                 yield Fault(rule.option, text)
 
 

@@ -5,14 +5,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autopyfactory.config.catalogue import BATCH, CLASSIC, MONITOR, WMS, Broken, Catalogue, source_options
-from autopyfactory.config.fields import words
+from autopyfactory.config.fields import Options, words
 from autopyfactory.config.ini import Block, IniFile, expand, references
 from autopyfactory.config.models import CredentialOptions, FactoryOptions, HeldOptions, Section
 from autopyfactory.config.problems import Fault, Problem, suggest
 from autopyfactory.config.sentences import build, declared
+from autopyfactory.cric.options import CricOptions
 from autopyfactory.wms.parts import strange_parts
 
 _PLUGIN_GROUPS = {"wms": WMS, "monitor": MONITOR}
+
+_NAMED: dict[str, tuple[type[Options], str]] = {
+    "credential": (CredentialOptions, "credentials"),
+    "held": (HeldOptions, "held"),
+    "cric": (CricOptions, "catalogues"),
+}
+"""Sections that are no plug-in's: their options, and the field of `Main` that keeps them."""
 
 
 @dataclass(slots=True)
@@ -28,6 +36,7 @@ class Main:
     wms: dict[str, Section] = field(default_factory=dict)
     monitors: dict[str, Section] = field(default_factory=dict)
     credentials: dict[str, CredentialOptions] = field(default_factory=dict)
+    catalogues: dict[str, CricOptions] = field(default_factory=dict)
     held: dict[str, HeldOptions] = field(default_factory=dict)
     heads: dict[tuple[str, str], str] = field(default_factory=dict)
     broken: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -109,12 +118,10 @@ class _Reader:
             self.main.factory = self._build(FactoryOptions, block)
             if "queues" in block.entries:
                 self.main.queue_files = words(block.entries["queues"].text)
-        elif kind == "credential" and name:
-            if credential := self._build(CredentialOptions, block):
-                self.main.credentials[name] = credential
-        elif kind == "held" and name:
-            if row := self._build(HeldOptions, block):
-                self.main.held[name] = row
+        elif kind in _NAMED and name:
+            model, place = _NAMED[kind]
+            if options := self._build(model, block):
+                getattr(self.main, place)[name] = options
         elif kind in _PLUGIN_GROUPS and name:
             self._plugin(block, kind, name)
         elif kind in self._catalogue.source_kinds and name:
@@ -152,7 +159,7 @@ class _Reader:
         return None
 
     def _strange(self, block: Block, kind: str, name: str) -> None:
-        kinds = ["factory", "credential", "held", *_PLUGIN_GROUPS, *self._catalogue.source_kinds]
+        kinds = ["factory", *_NAMED, *_PLUGIN_GROUPS, *self._catalogue.source_kinds]
         broken = [f"{word}: {at.reason}" for word, at in self._catalogue.backends.items() if isinstance(at, Broken)]
         maybe = bool(broken and name and kind not in kinds)
         if kind == "factory":

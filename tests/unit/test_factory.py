@@ -346,6 +346,18 @@ def test_a_full_disk_blocks(tmp_path: Path, start: Callable[..., Factory], watch
     assert not journal.submitted
 
 
+def test_downtimes_that_nobody_can_read_block(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal
+) -> None:
+    (tmp_path / "downtimes.json").write_text("{")
+    start(config(tmp_path, queue("Q0")))
+    watch.cycles("Q0")
+    blocked = watch.last("Q0").blocked
+    assert blocked is not None
+    assert "downtimes.json is damaged" in blocked.reason
+    assert not journal.submitted
+
+
 def test_a_twin_at_one_source_blocks_all(
     tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal
 ) -> None:

@@ -19,11 +19,13 @@ from autopyfactory.board import Board
 from autopyfactory.clock import Clock
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import QueueConfig, QueueOptions
-from autopyfactory.cycle import Cycle, Memory
+from autopyfactory.cycle import Cycle
 from autopyfactory.errors import Ambiguous, Refused, SourceError, UnknownWmsqueue
 from autopyfactory.ledger import Ledger
+from autopyfactory.memory import Memory
 from autopyfactory.model import (
     CycleReport,
+    Downtime,
     EndedPilot,
     JobCount,
     PilotGroup,
@@ -36,6 +38,7 @@ from autopyfactory.model import (
     tagged_type,
 )
 from autopyfactory.model import Pilot as Listed
+from autopyfactory.outcomes import Outcomes
 from autopyfactory.sched.options import RuleOptions
 
 START = 1_700_000_000.0
@@ -86,6 +89,14 @@ class Pilot:
     state: PilotState = PilotState.PENDING
     started: float = 0.0
     since: float = 0.0
+    ended: float = 0.0
+    code: int = 0
+
+    def told(self) -> EndedPilot:
+        lived = self.ended - (self.started or self.ended)
+        return EndedPilot(
+            self.cid, self.queue, self.submission, self.code, endpoint="pool", node="n1", lived=lived, at=self.ended
+        )
 
 
 class FakeWms:
@@ -103,6 +114,7 @@ class FakeWms:
         self.period = period
         self.activated: dict[str, int] = {}
         self.status = "online"
+        self.downtimes: tuple[Downtime, ...] = ()
         self.kind = ("", "")
         """Resource type and label of all jobs."""
         self.statuses: dict[str, str] = {}
@@ -139,7 +151,8 @@ class FakeWms:
     def site(self, wmsqueue: str) -> Snapshot[Site]:
         self._may_fail(wmsqueue)
         status = self.statuses.get(wmsqueue, self.status)
-        return Snapshot(Site(status), "wms panda", self._clock.now(), self._clock.now())
+        site = Site(status, downtimes=self.downtimes)
+        return Snapshot(site, "wms panda", self._clock.now(), self._clock.now())
 
     def close(self) -> None:
         pass
@@ -159,6 +172,7 @@ class Pool:
     wms: FakeWms
     start_after: float | None = 30.0
     run_for: float = 600.0
+    code: int = 0
     hold: bool = False
     down: bool = False
     hidden: bool = False
@@ -185,7 +199,7 @@ class Pool:
                 running += 1
                 self._start(pilot, now)
             elif pilot.state is PilotState.RUNNING and now >= pilot.started + self.run_for:
-                self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
+                self._end(pilot, now, self.code)
 
     def accept(self, order: Order, host: str, count: int) -> tuple[str, ...]:
         queue = order.queue
@@ -246,10 +260,14 @@ class Pool:
             self.served += 1
             pilot.state, pilot.started, pilot.since = PilotState.RUNNING, now, now
             if not self.run_for:
-                self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
+                self._end(pilot, now, self.code)
         else:
             self.idle += 1
-            self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
+            self._end(pilot, now, 0)
+
+    def _end(self, pilot: Pilot, now: float, code: int) -> None:
+        pilot.ended, pilot.code = now, code
+        self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
 
 
 class PoolBatch:
@@ -280,7 +298,7 @@ class PoolBatch:
         self._told.update(pilot.cid for pilot in news)
         return PilotReport(
             tuple(PilotGroup(*key[:3], count, key[3], shape=key[4]) for key, count in groups.items()),
-            tuple(EndedPilot(pilot.cid, pilot.queue, pilot.submission, 0) for pilot in news),
+            tuple(pilot.told() for pilot in news),
             dict(self.pool.troubles),
         )
 
@@ -365,6 +383,7 @@ class World:
         self.queues = {queue.name: queue for queue in queues}
         self.maximum = maximum
         self.standstills: dict[str, Standstill] = {}
+        self.downtimes: dict[str, tuple[Downtime, ...]] = {}
         self.restart()
 
     def restart(self) -> None:
@@ -417,6 +436,7 @@ class World:
 
     def _connect(self) -> None:
         self.batch = PoolBatch("pool", self.pool, self.host)
+        self.outcomes = Outcomes(self.clock)
         self.source = PilotSource(
             "pool",
             self.batch,
@@ -426,6 +446,7 @@ class World:
             max_age=MAX_AGE,
             deadline=DEADLINE,
             host=self.host,
+            on_ended=self.outcomes.add,
         )
         self.board = Board(self.maximum, self.ledger.most_waiting)
 
@@ -448,6 +469,9 @@ class World:
             self.clock,
             make_order=order_of,
             standstill=self._standstill,
+            endpoint="pool",
+            downtimes=lambda: self.downtimes.get(queue.name, ()),
+            endings=lambda place: self.outcomes.endings(queue.name, place, queue.rules),
             endpoints=queue.options.endpoints,
         )
 
