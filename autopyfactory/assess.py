@@ -70,10 +70,12 @@ def state_of(
 ) -> QueueState:
     """Turn what was observed into what the rules of a queue, or of a part of it, read."""
     site = observed.site.value if isinstance(observed.site, Snapshot) else None
-    demand = None
+    demand = transferring = None
     if isinstance(observed.jobs, Snapshot):
+        transferring = sum(cell.by_status.get("transferring", 0) for cell in observed.jobs.value if mine.counts(cell))
         demand = demand_of(queue, observed.jobs.value, site, mine, siblings)
-    return QueueState(queue.name, queue.rules, pilots, demand, left, site)
+    walltime = queue.options.walltime
+    return QueueState(queue.name, queue.rules, pilots, demand, left, site, transferring=transferring, walltime=walltime)
 
 
 def together(parts: Sequence[QueueState], pilots: PilotCounts) -> QueueState:
@@ -88,7 +90,9 @@ def together(parts: Sequence[QueueState], pilots: PilotCounts) -> QueueState:
         next((demand.testing for demand in demands), ()),
     )
     left = sum(part.left for part in parts)
-    return replace(parts[0], pilots=pilots, demand=demand if demands else None, left=left)
+    transferring = sum(part.transferring or 0 for part in parts) if demands else None
+    known = demand if demands else None
+    return replace(parts[0], pilots=pilots, demand=known, left=left, transferring=transferring)
 
 
 def demand_of(
@@ -122,6 +126,21 @@ def activated(observed: Observed, queue: QueueConfig) -> int | None:
     return sum(cell.activated for cell in cells if any(claim.counts(cell) for claim in claims))
 
 
+def note_on(pilots: PilotCounts | None, observed: Observed, queue: str) -> str:
+    """Return why pilots of a queue are held, and what keeps them unsent."""
+    if pilots is None or isinstance(observed.pilots, FactoryError):
+        return ""
+    found = observed.pilots.value
+    # The reasons are of the listing before this count, which may have shown the last held pilots.
+    held = [found.held[queue]] if pilots.held and queue in found.held else []
+    full = [
+        f"{endpoint} takes no more than {limit} pilots from this schedd, the rest stays unsent"
+        for endpoint, limit in found.full.items()
+        if pilots.unsent and (queue, endpoint) in found.waiting_at
+    ]
+    return "; ".join([*held, *full])
+
+
 def witnessed(report: CycleReport, observed: Observed, queue: QueueConfig, siblings: Sequence[str]) -> CycleReport:
     """Add to a report what was observed, for the record and for `plan`; of several wmsqueues the queue's own."""
     answers: dict[str, object] = {"pilots": observed.pilots, "demand": observed.jobs, "site": observed.site}
@@ -132,6 +151,7 @@ def witnessed(report: CycleReport, observed: Observed, queue: QueueConfig, sibli
     return replace(
         report,
         interval=queue.options.interval,
+        note=note_on(report.pilots, observed, queue.name),
         inputs=tuple(Input(what, answer.source, answer.age(report.at)) for what, answer in heard.items()),
         jobs=jobs,
         site=observed.site.value if isinstance(observed.site, Snapshot) else None,

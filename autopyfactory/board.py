@@ -54,6 +54,7 @@ def claim_of(queue: QueueConfig, waiting: int = 0, *, active: bool = True) -> Cl
         jobs_per_pilot=options.jobs_per_pilot,
         wmsqueues=frozenset(options.wmsqueues),
         test_labels=frozenset(options.test_labels),
+        shares=frozenset(options.global_shares),
     )
 
 
@@ -145,6 +146,11 @@ class Board:
         standing = self._standings.get(claim)
         if standing is not None and standing.by_drain:
             self._standings[claim] = replace(standing, started=started)
+
+    def related(self, queues: Iterable[str]) -> frozenset[str]:
+        """Return these queues with all their siblings."""
+        groups = [one.group for one in self._standings.values() if one.queue in set(queues)]
+        return frozenset(self._standings[name].queue for group in groups for name in group.claims)
 
     def names_of(self, claims: Iterable[Claim], but: str) -> tuple[str, ...]:
         """Return the queues behind those of the claims that can submit now, one excepted."""

@@ -5,7 +5,7 @@ resource type alone consists of one part per type; any other is its own only par
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from threading import Event
 
 from autopyfactory.assess import (
@@ -25,27 +25,29 @@ from autopyfactory.board import Board, claim_of
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import QueueConfig
 from autopyfactory.credentials import Chosen
-from autopyfactory.endpoints import Endpoints
-from autopyfactory.errors import Ambiguous, FactoryError, Refused
+from autopyfactory.endpoints import Choice
+from autopyfactory.errors import Ambiguous, FactoryError, Refused, SourceError
 from autopyfactory.ledger import Ledger, Outcome
-from autopyfactory.model import Blocked, CycleReport, Decision, PilotCounts, Snapshot, Step, Submitted
+from autopyfactory.memory import Memory
+from autopyfactory.model import (
+    Blocked,
+    CycleReport,
+    Decision,
+    Downtime,
+    PilotCounts,
+    Snapshot,
+    Step,
+    Submitted,
+    Wanted,
+)
 from autopyfactory.observe import answer, ask_jobs, ask_site
-from autopyfactory.sched import asked, chain, decide, needs
+from autopyfactory.retire import retire
+from autopyfactory.sched import asked, chain, decide, needs, slowed
+from autopyfactory.sched.endings import Endings
+from autopyfactory.sched.gates import downtime_of
 from autopyfactory.sched.rule import Need, QueueState
 from autopyfactory.sched.types import decide_by_type
 from autopyfactory.wms import Wms
-
-RAMP_END = 1024
-"""A ramp that has doubled beyond this limits nothing any more."""
-
-
-@dataclass(slots=True)
-class Memory:
-    """What a queue remembers from one cycle to the next."""
-
-    ramp: int | None = None
-    last_submission: float = field(default=float("-inf"))
-    endpoints: Endpoints = field(default_factory=Endpoints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Cycle:
     `standstill` tells what stands against any submission (an operator, a full disk). `make_order` turns
     (queue or its part, submission id, count, time) into an order. `endpoints` are those that the queue names;
     each submission goes to one of them. `credentials` chooses what the queue's submissions take now.
+    `downtimes` returns those announced to us, `endings` tells how the queue's last pilots at an endpoint ended.
     """
 
     def __init__(
@@ -80,6 +83,8 @@ class Cycle:
         dry_run: bool = False,
         endpoint: str = "",
         endpoints: Sequence[str] = (),
+        downtimes: Callable[[], tuple[Downtime, ...]] = tuple,
+        endings: Callable[[str], Endings] = lambda endpoint: Endings(),
     ) -> None:
         self.queue = queue
         self._source = source
@@ -93,6 +98,8 @@ class Cycle:
         self._dry_run = dry_run
         self._endpoint = endpoint
         self._endpoints = tuple(endpoints)
+        self._downtimes = downtimes
+        self._endings = endings
         self._chain = chain(queue.options.rules, queue.rules)
         self._needs = needs(self._chain)
         self._parts = queue.parts
@@ -106,13 +113,25 @@ class Cycle:
                 report, plan = self._decide(observed)
                 claims = [claim for part in self._parts for claim in self._board.siblings(part.claim)]
                 report = witnessed(report, observed, self.queue, self._board.names_of(claims, self.queue.name))
-            return self._submit_all(plan, report, observed.credentials, stopping)
+            return self._submit_all(plan, self._retire(report), observed.credentials, stopping)
         except Exception:
             # A bug: the siblings must not wait for what this queue cannot submit.
             with self._board.turn:
                 for part in self._parts:
                     self._board.blocked(part.claim)
             raise
+
+    def _retire(self, report: CycleReport) -> CycleReport:
+        """Remove what the rule `retire` tells; what cannot be removed now stays for the next cycle."""
+        steps = report.decision.steps if report.decision else ()
+        surplus = next((int(step.inputs["retire"]) for step in steps if step.rule == "retire"), 0)
+        if not surplus or self._dry_run or self.queue.by_type:
+            return report
+        try:
+            after = self.queue.rules.retire_after
+            return replace(report, retired=retire(self._source.batch, self.queue.name, surplus, report.at, after))
+        except SourceError as error:
+            return replace(report, error=f"cannot retire pilots: {error}")
 
     def _observe(self) -> Observed:
         own, wms = self.queue.options.wmsqueues, self._wms
@@ -129,6 +148,7 @@ class Cycle:
     def _decide(self, observed: Observed) -> tuple[CycleReport, list[Planned]]:
         """Return the report so far and the submissions to make."""
         queue, now = self.queue, self._clock.now()
+        self.memory.cycle += 1
         state = self._assess(observed, now)
         if isinstance(state, Blocked):
             return self._blocked(state, observed, now), []
@@ -136,9 +156,11 @@ class Cycle:
         split = bool(queue.by_type)
         decision = decide_by_type(self._chain, whole, state.parts) if split else decide(self._chain, whole)
         self._note(decision, state)
-        self._climb(decision)
+        self.memory.climb(decision, slowed=slowed(whole))
         report = self._report(now, whole.pilots, whole.demand.activated if whole.demand else None)
-        report = replace(report, decision=decision)
+        demand = whole.demand
+        wanted = Wanted(demand.gross, whole.left, demand.surplus) if demand else None
+        report = replace(report, decision=decision, wanted=wanted)
         if not decision.count or self._dry_run:
             return report, []
         try:
@@ -168,7 +190,8 @@ class Cycle:
         wish = next((step.before - step.after for step in decision.steps if step.rule == "max_per_factory"), 0)
         for part in self._parts:
             mine, count = state.parts[part.resource_type], decision.of(part.resource_type)
-            able = Need.DEMAND in self._needs and (count > 0 or asked(decision, part.resource_type) == 0)
+            able = count > 0 or (asked(decision, part.resource_type) == 0 and downtime_of(mine) is None)
+            able = able and Need.DEMAND in self._needs
             self._board.decided(part.claim, mine.pilots.waiting + mine.left + count, wish, able=able)
 
     def _open(self, decision: Decision, state: Assessed) -> list[Planned]:
@@ -217,21 +240,22 @@ class Cycle:
             return hindrance
         states = {part.resource_type: self._state(part, observed, observed.pilots) for part in self._parts}
         whole = together(list(states.values()), self._counts(observed.pilots))
-        choice = self.memory.endpoints.choose(
-            self._endpoints, name, observed.pilots, now, max_held=self.queue.rules.max_held
-        )
-        quiet = now - self.memory.last_submission >= self.queue.rules.max_held_probe
+        choice = self._choose_endpoint(observed.pilots, now)
         whole = replace(
             whole,
             ramp=self.memory.ramp,
-            probe_due=whole.pilots.waiting == 0 and quiet,
+            quiet=now - self.memory.last_submission,
+            cycle=self.memory.cycle,
+            now=now,
+            downtimes=(*self._downtimes(), *(whole.site.downtimes if whole.site else ())),
             budget=self._board.budget(name),
             trouble=choice.trouble,
             trial=choice.trial,
             held=choice.held,
+            endings=self._endings(choice.endpoint or self._endpoint),
         )
         parts = {
-            kind: replace(whole, pilots=part.pilots, demand=part.demand, left=part.left)
+            kind: replace(whole, pilots=part.pilots, demand=part.demand, left=part.left, walltime=part.walltime)
             for kind, part in states.items()
         }
         return Assessed(whole, parts)
@@ -247,6 +271,12 @@ class Cycle:
         mine = replace(mine, weight=self._board.weight(mine))
         return state_of(part, observed, mine, self._board.siblings(part.claim), pilots=pilots, left=left)
 
+    def _choose_endpoint(self, pilots: Snapshot[Tally], now: float) -> Choice:
+        rules, names = self.queue.rules, self._source.names(self.queue.name)
+        holes = frozenset(place for place in self._endpoints if self._endings(place).hole(rules))
+        self.memory.beware(holes)
+        return self.memory.endpoints.choose(self._endpoints, names, pilots, now, max_held=rules.max_held, avoid=holes)
+
     def _left(self, observed: Observed, pilots: PilotCounts, part: QueueConfig) -> int:
         if not isinstance(observed.jobs, Snapshot):
             return 0
@@ -256,17 +286,6 @@ class Cycle:
         """Return the pilots of the whole queue, or those that answer the demand of a part."""
         counts = self._source.counts(self.queue.name, snapshot, part.resource_type if part else "")
         return replace(counts, elsewhere=self._board.elsewhere(self.queue.name, self._source))
-
-    def _climb(self, decision: Decision) -> None:
-        """Double the ramp after what it let through; it is over when it lowered nothing, or has grown enough."""
-        if self.memory.ramp is None:
-            return
-        step = next((step for step in decision.steps if step.rule == "ramp"), None)
-        free = step is not None and 0 < step.before == step.after
-        if free or self.memory.ramp >= RAMP_END:
-            self.memory.ramp = None
-        elif decision.count:
-            self.memory.ramp *= 2
 
     def _submit_all(self, plan: Sequence[Planned], report: CycleReport, chosen: Chosen, stopping: Event) -> CycleReport:
         """Make the submissions one after the other; after a failure the rest is left to the next cycle."""

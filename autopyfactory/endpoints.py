@@ -46,7 +46,7 @@ class Endpoints:
     def choose(
         self,
         names: Sequence[str],
-        queue: str,
+        queues: Sequence[str],
         snapshot: Snapshot[Tally],
         now: float,
         *,
@@ -57,13 +57,13 @@ class Endpoints:
 
         One that refused gets a single pilot when its pause is over, as long as others take the rest. Where all
         refuse it is hardly their fault: they are tried in turn, at the pace of the ramp. Those in `avoid` are in
-        trouble by another rule.
+        trouble by another rule. `queues` are the queue's name and its former ones.
         """
         self._names, answer = tuple(names), snapshot.value
         self._sent = [sent for sent in self._sent if sent[0] >= snapshot.began]
         self._refusals = {name: refusal for name, refusal in self._refusals.items() if name in names}
-        held = {name: answer.held_at.get((queue, name), 0) for name in names}
-        bad = {name for name in names if name in answer.troubles or name in avoid or held[name] > max_held}
+        held = {name: sum(answer.held_at.get((queue, name), 0) for queue in queues) for name in names}
+        bad = {name for name in names if _trouble(answer, queues, name) or name in avoid or held[name] > max_held}
         due = [
             name for name, refusal in self._refusals.items() if name not in bad and now >= refusal.at + refusal.pause
         ]
@@ -75,11 +75,13 @@ class Endpoints:
                 f"{self.chosen} refused pilots at {utc(self._refusals[self.chosen].at):%H:%M:%S}, one tries it again"
             )
         elif free:
-            load = self._load(queue, answer)
+            load = self._load(queues, answer)
             self.chosen = min(free, key=lambda name: (name in bad, load[name] + held[name]))
         else:
             self.chosen = min(names, key=lambda name: (name in bad, self._refusals[name].at), default="")
-        return Choice(self.chosen, _trouble(answer, self.chosen), trial, held[self.chosen] if len(names) > 1 else None)
+        return Choice(
+            self.chosen, _trouble(answer, queues, self.chosen), trial, held[self.chosen] if len(names) > 1 else None
+        )
 
     def sent(self, at: float, count: int) -> None:
         """Note that so many pilots went to the chosen endpoint, or may have."""
@@ -101,14 +103,14 @@ class Endpoints:
         self._refusals[self.chosen] = Refusal(at, longer)
         return any(name not in self._refusals for name in self._names)
 
-    def _load(self, queue: str, answer: Tally) -> Counter[str]:
+    def _load(self, queues: Sequence[str], answer: Tally) -> Counter[str]:
         """Count the pilots that wait at each endpoint, with those that the answer cannot show yet."""
-        load = Counter({name: answer.waiting_at.get((queue, name), 0) for name in self._names})
+        load = Counter({name: sum(answer.waiting_at.get((queue, name), 0) for queue in queues) for name in self._names})
         for _, name, count in self._sent:
             load[name] += count
         return load
 
 
-def _trouble(answer: Tally, name: str) -> str:
-    trouble = answer.troubles.get(name)
-    return f"{name} is {trouble.word} since {utc(trouble.since):%H:%M:%S}" if trouble else ""
+def _trouble(answer: Tally, queues: Sequence[str], name: str) -> str:
+    trouble = next(filter(None, (answer.trouble(queue, name) for queue in queues)), None)
+    return f"{name or 'its source'} is {trouble.word} since {utc(trouble.since):%H:%M:%S}" if trouble else ""

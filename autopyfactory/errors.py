@@ -57,6 +57,10 @@ class CredentialError(FactoryError):
     """A credential file cannot be used; the message goes on from its path and carries nothing of its content."""
 
 
+class OperateError(FactoryError):
+    """What an operator asked for cannot be written down, or read; the message says why and what to do."""
+
+
 class SubmitError(FactoryError):
     """A submission did not go through whole; `reason` is one line for the admin."""
 

@@ -1,10 +1,10 @@
-"""A cycle in one line: what was done and why, in the words of the log, the page and the monitor."""
+"""A cycle in one line: what was done and why, in the words of the log, the page and the monitor; and in full."""
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from autopyfactory.model import CycleReport, PilotCounts, Step
+from autopyfactory.model import CycleReport, Input, PilotCounts, Step
 
 
 def figures(report: CycleReport) -> str:
@@ -24,14 +24,15 @@ def sentence(report: CycleReport) -> str:
 
     For example `submitted 12: activated=40 pending=20 running=310 ... | ready 20 > max_per_cycle 12`.
     """
+    note = f" | {report.note}" if report.note else ""
     if report.blocked is not None:
-        return f"blocked: {figures(report)} | {report.blocked.reason}"
+        return f"blocked: {figures(report)} | {report.blocked.reason}{note}"
     steps = report.decision.steps if report.decision else ()
     count = report.decision.count if report.decision else 0
     head = f"would submit {count}" if report.dry_run else f"submitted {report.submitted_count}"
-    head += _by_type(report)
+    head += _by_type(report) + (f", retired {report.retired}" if report.retired else "")
     tail = f" | {report.error}" if report.error else ""
-    return f"{head}: {figures(report)} | {reasons(steps)}{tail}"
+    return f"{head}: {figures(report)} | {reasons(steps)}{tail}{note}"
 
 
 def reasons(steps: tuple[Step, ...]) -> str:
@@ -47,6 +48,21 @@ def reasons(steps: tuple[Step, ...]) -> str:
     rest = [step for step in steps if not step.resource_type and (not kinds or step.after != step.before)]
     links = [", ".join(ways)] if ways else []
     return " > ".join([*links, _way(rest)] if rest else links)
+
+
+def details(report: CycleReport) -> Iterator[str]:
+    """Return the inputs of a cycle with age and origin, and each rule's step, a line each."""
+    for one in report.inputs:
+        yield f"  {one.what:<7} {_told(report, one)} ({one.age:.0f} s old, from {one.source})"
+    steps = report.decision.steps if report.decision else ()
+    width = max((len(step.rule) for step in steps), default=0)
+    for step in steps:
+        yield f"  {step.rule:<{width}} {step.before:>5} -> {step.after:<5} {spoken_why(step)}"
+
+
+def spoken_why(step: Step) -> str:
+    """Return a step's reason, with the resource type where it spoke of one alone."""
+    return f"{step.resource_type}: {step.why}" if step.resource_type else step.why
 
 
 def _way(steps: Sequence[Step]) -> str:
@@ -74,3 +90,17 @@ def likeness(report: CycleReport) -> str:
 def _rare(pilots: PilotCounts) -> str:
     rare = ("unsent", "suspended", "finishing", "unknown", "ambiguous", "unseen", "elsewhere")
     return "".join(f" {name}={getattr(pilots, name)}" for name in rare if getattr(pilots, name))
+
+
+def _told(report: CycleReport, one: Input) -> str:
+    if one.what == "pilots":
+        return figures(report).partition(" ")[2] if report.pilots else "not counted"
+    if one.what == "site":
+        return report.site.status if report.site else ""
+    cells = [f"{cell.activated} {_named(cell.resource_type, cell.label)}".rstrip() for cell in report.jobs or ()]
+    of = f" activated of {report.wmsqueue}" if report.wmsqueue else " activated"
+    return (" + ".join(cells) or "0") + of
+
+
+def _named(*words: str) -> str:
+    return "/".join(word for word in words if word)

@@ -12,6 +12,7 @@ from typing import Any
 from autopyfactory import plugins
 from autopyfactory.assess import Standstill
 from autopyfactory.batch import Batch, Context, remove
+from autopyfactory.batch.held import table
 from autopyfactory.batch.order import make_order
 from autopyfactory.batch.source import PilotSource
 from autopyfactory.board import Board
@@ -20,18 +21,22 @@ from autopyfactory.config import difference
 from autopyfactory.config.models import Config, QueueConfig, Section
 from autopyfactory.credentials import carried
 from autopyfactory.credentials.wallet import Wallet
+from autopyfactory.cric.refresh import Refresher
 from autopyfactory.cycle import Cycle
 from autopyfactory.errors import SourceError
+from autopyfactory.former import Former
 from autopyfactory.ledger import Ledger, LedgerView
 from autopyfactory.model import Blocked, CycleReport, EndedPilot, PilotState
 from autopyfactory.monitor import Monitor
 from autopyfactory.monitor.reporter import Reporter
 from autopyfactory.operate import Operator
+from autopyfactory.outcomes import Outcomes
 from autopyfactory.record import FILE
 from autopyfactory.record.keeper import Keeper
 from autopyfactory.runner import Runner
 from autopyfactory.space import FreeSpace
 from autopyfactory.wms import Wms
+from autopyfactory.wms.parts import made_of, parts_of, with_parts
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +56,9 @@ FRESH = 600.0
 class Factory:
     """One running factory.
 
-    `on_report` is told of every cycle, `on_ended` of pilots that ended; both from the queues' threads. One that is
-    `looking` may be made beside the daemon: it writes nothing and is never started, it has `look` only.
+    `on_report` is told of every cycle, `on_ended` of pilots that ended; both from the queues' threads.
+    `on_catalogue` is told when a site catalogue has a new document: the configuration has to be read again. One
+    that is `looking` may be made beside the daemon: it writes nothing and is never started, it has `look` only.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Factory:
         cycles: int | None = None,
         on_report: Callable[[CycleReport], None] = lambda report: None,
         on_ended: Callable[[Sequence[EndedPilot]], None] = lambda ended: None,
+        on_catalogue: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
         self._clock = clock
@@ -78,19 +85,24 @@ class Factory:
         self._ledger = (LedgerView if looking else Ledger)(config.factory.state_dir / "submissions.jsonl", clock)
         self._keeper = Keeper(config.factory.state_dir / FILE, clock, config.factory.record_keep)
         self._disk = FreeSpace(clock)
+        self._outcomes = Outcomes(clock)
         self._wallet = Wallet(config.credentials, clock)
         self._board = Board(config.factory.max_per_factory, self._ledger.most_waiting, self._fresh)
+        self._former = Former(self._ledger, clock)
         self._sources: dict[str, PilotSource] = {}
         self._wms: dict[str, Wms] = {}
         self._monitors: dict[str, Monitor] = {}
         self._runners: dict[str, Runner] = {}
         self._reporter: Reporter | None = None
+        self._refresher = Refresher(clock, on_catalogue)
 
     def start(self) -> None:
         """Build sources and start one thread per queue; a source that is down does not stop a start."""
         self._reporter = Reporter({}, self._clock)
         self._connect(self.config)
         self._serve(self.config.queues.values())
+        self._refresher.serve(self.config.catalogues, self.config.factory.state_dir)
+        self._former.start()
         count = len(self._runners)
         log.info("%s serves %d queue%s", self.config.factory.id, count, "" if count == 1 else "s")
 
@@ -101,6 +113,7 @@ class Factory:
         """
         names = list(queues)
         self._connect(self.config)
+        self._former.look()
         first = self._involved(names)
         with ThreadPoolExecutor(min(16, len(first) or 1)) as pool:
             list(pool.map(self._one_cycle, first))
@@ -110,8 +123,8 @@ class Factory:
         served = self.config.queues
         if self.config.factory.max_per_factory is not None:
             return list(served)
-        wanted = {(served[name].options.wms, served[name].options.wmsqueue) for name in names}
-        return [name for name, one in served.items() if (one.options.wms, one.options.wmsqueue) in wanted]
+        wanted = self._board.related(names)
+        return [name for name in served if name in wanted]
 
     def _one_cycle(self, name: str) -> CycleReport:
         cycle = self._cycle_or_reason(self.config.queues[name])
@@ -134,6 +147,7 @@ class Factory:
         self._keeper.keep(config.factory.record_keep)
         self._connect(config)
         self._serve((queue for name, queue in config.queues.items() if name not in self._runners), memories)
+        self._refresher.serve(config.catalogues, config.factory.state_dir)
         return str(changes)
 
     def wait(self, timeout: float) -> bool:
@@ -143,8 +157,10 @@ class Factory:
 
     def stop(self) -> None:
         """Stop all queues, give up what is under way after the grace, and close everything."""
+        self._refresher.stop()
         self._end(self._runners.values(), GRACE)
-        parts: list[PilotSource | Wms] = [*self._sources.values(), *self._wms.values()]
+        self._former.stop()
+        parts: list[PilotSource | Wms] = [*self._sources.values(), *self._former.idle.values(), *self._wms.values()]
         for part in parts:
             _close(part)
         if self._reporter is not None:
@@ -177,7 +193,7 @@ class Factory:
         options = config.queues[name].options
         return (
             _placed(config, source_name(config.queues[name])),
-            config.wms.get(options.wms),
+            made_of(config.wms, options.wms),
             tuple(config.monitors.get(monitor) for monitor in options.monitor),
         )
 
@@ -185,16 +201,19 @@ class Factory:
         whole = self.config.factory != config.factory
         used = {source_name(queue) for queue in config.queues.values()}
         for name in list(self._sources):
-            # One that no queue asks any more would hold its last count against the budget for ever.
-            if whole or name not in used or _placed(self.config, name) != _placed(config, name):
+            if name not in used:
+                self._former.idle[name] = self._sources.pop(name)
+            elif whole or _placed(self.config, name) != _placed(config, name):
                 _close(self._sources.pop(name))
+        for name in used & self._former.idle.keys():
+            _close(self._former.idle.pop(name))
         pairs: tuple[tuple[dict[str, Any], Mapping[str, Section], Mapping[str, Section]], ...] = (
             (self._wms, self.config.wms, config.wms),
             (self._monitors, self.config.monitors, config.monitors),
         )
         for built, before, now in pairs:
             for name in list(built):
-                if whole or before.get(name) != now.get(name):
+                if whole or made_of(before, name) != made_of(now, name):
                     part = built.pop(name)
                     if built is not self._monitors:
                         _close(part)
@@ -204,15 +223,36 @@ class Factory:
         used = [queue.options for queue in config.queues.values()]
         for name in {monitor for options in used for monitor in options.monitor}:
             _build(self._monitors, name, partial(self._monitor, config, name))
-        for name in {options.wms for options in used if options.wms}:
+        for name in with_parts({options.wms: None for options in used if options.wms}, config.wms):
             _build(self._wms, name, partial(self._demand, config, name))
         for name in {source_name(queue) for queue in config.queues.values()}:
             _build(self._sources, name, partial(self._source, config, name))
+        self._adopt(config)
         if self._reporter is not None:
-            self._reporter.update(
-                self._monitors, {name: queue.options.monitor for name, queue in config.queues.items()}
-            )
-        self._board.configure(config.queues, self._sources.values(), config.factory.max_per_factory)
+            named = {name: queue for queue in config.queues.values() for name in (*queue.options.formerly, queue.name)}
+            self._reporter.update(self._monitors, {name: queue.options.monitor for name, queue in named.items()})
+        for source in () if self._looking else self._all_sources():
+            source.tender.configure(table(config.held), config.queues.values(), act=not self._dry_run)
+        self._board.configure(config.queues, self._all_sources(), config.factory.max_per_factory)
+        self._outcomes.keep(config.queues)
+
+    def _all_sources(self) -> list[PilotSource]:
+        return [*self._sources.values(), *self._former.idle.values()]
+
+    def _adopt(self, config: Config) -> None:
+        """Give former queues' pilots to their heirs, and look after sources on record that no queue uses."""
+        used = {source_name(queue) for queue in config.queues.values()}
+        recorded, named = self._ledger.sources(), {f"{at.kind} {at.name}": key for key, at in config.sources.items()}
+        for name in recorded & named.keys():
+            if named[name] not in used:
+                _build(self._former.idle, named[name], partial(self._source, config, named[name]))
+        for name in recorded - named.keys() - {source.name for source in self._former.idle.values()}:
+            log.warning("%s has no section any more: pilots that may still be there are not counted", name)
+            self._ledger.leave(name)
+        self._ledger.adopt({old: name for name, queue in config.queues.items() for old in queue.options.formerly})
+        for source in self._all_sources():
+            source.adopt({name: queue.options.formerly for name, queue in config.queues.items()})
+        self._former.configure(config, self._sources.values())
 
     def _monitor(self, config: Config, name: str) -> Monitor:
         section = config.monitors[name]
@@ -222,7 +262,10 @@ class Factory:
 
     def _demand(self, config: Config, name: str) -> Wms:
         section = config.wms[name]
-        wms: Wms = plugins.load("autopyfactory.wms", section.plugin)(name, section.options, self._clock)
+        kind = plugins.load("autopyfactory.wms", section.plugin)
+        parts = parts_of(section)
+        more = {"parts": {part: self._wms[part] for part in parts}} if parts else {}
+        wms: Wms = kind(name, section.options, self._clock, **more)
         return wms
 
     def _source(self, config: Config, name: str) -> PilotSource:
@@ -287,6 +330,8 @@ class Factory:
             dry_run=self._dry_run,
             endpoint=endpoint,
             endpoints=endpoints,
+            downtimes=partial(self._operator.downtimes.of, queue.name),
+            endings=lambda place: self._outcomes.endings(queue.name, place, queue.rules),
         )
 
     def _fresh(self, queue: str, resource_type: str) -> int:
@@ -296,7 +341,9 @@ class Factory:
         state = self._operator.state(queue, self._clock.now())
         if state is not None:
             return Standstill(str(state), draining=state.action == "drain", wanted=True, cause=state.action)
-        twins = [source.twin for source in self._sources.values() if source.twin]
+        if damage := self._operator.downtimes.damage():
+            return Standstill(damage, cause="downtime")
+        twins = [source.twin for source in self._all_sources() if source.twin]
         if twins:
             return Standstill(f"{twins[0]}; stop one of the two factories, then restart the other", cause="twin")
         factory = self.config.factory
@@ -311,6 +358,7 @@ class Factory:
             self._reporter.put(report, queue.options.monitor)
 
     def _pilots_ended(self, ended: Sequence[EndedPilot]) -> None:
+        self._outcomes.add(ended)
         self._on_ended(ended)
         if self._reporter is not None:
             self._reporter.ended(ended)

@@ -155,6 +155,23 @@ class Lock:
         os.close(self.fd)
 
 
+def holder(path: Path) -> int | None:
+    """Return the process that holds a lock file, None when there is none; the kernel tells, nothing is locked for it.
+
+    Raises OSError when it cannot be told.
+    """
+    try:
+        inode = path.stat().st_ino
+    except FileNotFoundError:
+        return None
+    for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+        # 1: FLOCK  ADVISORY  WRITE 4711 fe:01:393303 0 EOF
+        words = line.split()
+        if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode):
+            return int(words[4])
+    return None
+
+
 class Name:
     """A name that one process of a host can have, whatever folders it uses: an abstract socket (unix(7)).
 

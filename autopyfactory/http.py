@@ -62,16 +62,25 @@ class Answer:
 class Http:
     """Exchanges of `name`, from any thread, each on a connection of its own.
 
-    `ca` is a file or folder of trusted certificates for https; without it the usual ones serve. An answer
-    beyond `max_bytes` is refused, or with `cut` its beginning serves.
+    `ca` is a file or folder of trusted certificates for https; without it the usual ones serve. `client` are
+    the files of our own certificate and its key. An answer beyond `max_bytes` is refused, or with `cut` its
+    beginning serves.
     """
 
     def __init__(
-        self, name: str, *, proxy: str = "", ca: Path | None = None, max_bytes: int = 64_000_000, cut: bool = False
+        self,
+        name: str,
+        *,
+        proxy: str = "",
+        ca: Path | None = None,
+        client: tuple[Path, Path] | None = None,
+        max_bytes: int = 64_000_000,
+        cut: bool = False,
     ) -> None:
         self._name = name
         self._proxy = proxy
         self._ca = ca
+        self._client = client
         self._max_bytes = max_bytes
         self._cut = cut
         self._lock = threading.Lock()
@@ -131,6 +140,7 @@ class Http:
             session.headers["Connection"] = "close"
             session.proxies = {"http": self._proxy, "https": self._proxy} if self._proxy else {}
             session.verify = str(self._ca) if self._ca else True
+            session.cert = (str(self._client[0]), str(self._client[1])) if self._client else None
             for scheme in ("http://", "https://"):
                 session.mount(scheme, _Adapter(exchange.hold))
             # The caller's deadline comes first; this one ends a thread that waits for a connection.

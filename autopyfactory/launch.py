@@ -20,9 +20,10 @@ from autopyfactory import __version__, environment, logs
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import Config
 from autopyfactory.daemon import Daemon, Runnable, Signals
+from autopyfactory.downtimes import ALL
 from autopyfactory.errors import FactoryError
 from autopyfactory.host import Account, Lock, Name, PidFile, StartError, claim, ensure, make_for
-from autopyfactory.operate import ALL, Operator, OperatorState
+from autopyfactory.operate import Operator, OperatorState
 
 log = logging.getLogger(__name__)
 

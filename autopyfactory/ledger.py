@@ -10,7 +10,7 @@ import json
 import logging
 import secrets
 import threading
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -104,6 +104,7 @@ class Ledger:
         self._entries: dict[str, Entry] = {}
         self._by_queue: dict[str, dict[str, Entry]] = {}
         self._unsettled: dict[str, Entry] = {}
+        self._heirs: Mapping[str, str] = {}
         self._lines = 0
         self._torn = False
         try:
@@ -170,11 +171,37 @@ class Ledger:
         """Return how many pilots of a queue were submitted after a time."""
         return sum(entry.count for entry in self.of_queue(queue, resource_type) if entry.ended > at)
 
-    def bound(self, source: str) -> int:
-        """Return the most pilots that may be in flight through a source, by each queue's last submission."""
+    def bound(self, source: str, queue: str = "") -> int:
+        """Return the most pilots, of one queue or all, that may be in flight at a source, by the last submissions."""
         with self._lock:
-            last = [list(queue.values())[-1] for queue in self._by_queue.values() if queue]
-        return sum(entry.in_flight + entry.count for entry in last if entry.source == source)
+            last = {entry.queue: entry for entry in self._entries.values() if entry.source == source}
+        return sum(entry.in_flight + entry.count for name, entry in last.items() if queue in ("", name))
+
+    def adopt(self, heirs: Mapping[str, str]) -> None:
+        """Take the submissions of former queues for those of their heirs, by former name."""
+        with self._lock:
+            self._heirs = dict(heirs)
+            entries, self._by_queue = sorted(self._entries.values(), key=lambda entry: entry.began), {}
+            for entry in entries:
+                self._keep(entry)
+
+    def sources(self) -> frozenset[str]:
+        """Return the sources of all remembered submissions."""
+        with self._lock:
+            return frozenset(entry.source for entry in self._entries.values())
+
+    def leave(self, source: str) -> bool:
+        """Drop the old settled submissions through a source that has none of our pilots; tell whether any stays."""
+        limit = self._clock.now() - KEEP
+        with self._lock:
+            mine = [entry for entry in self._entries.values() if entry.source == source]
+            past = [entry for entry in mine if self._is_past(entry, limit)]
+            for entry in past:
+                del self._entries[entry.id]
+                del self._by_queue[entry.queue][entry.id]
+            if past:
+                self._compact()
+        return len(past) < len(mine)
 
     def forget(self, source: str, shown: Container[str]) -> None:
         """Drop a source's settled submissions that are old and no longer shown; keep each queue's last of a type."""
@@ -203,6 +230,8 @@ class Ledger:
             log.error("%s: cannot write, after a restart %s counts as ambiguous: %s", self._path, entry.id, error)
 
     def _keep(self, entry: Entry) -> None:
+        if entry.queue in self._heirs:
+            entry = replace(entry, queue=self._heirs[entry.queue])
         self._entries[entry.id] = entry
         self._by_queue.setdefault(entry.queue, {})[entry.id] = entry
         if entry.outcome is Outcome.SETTLED:
@@ -236,9 +265,12 @@ class Ledger:
                 continue
             found[entry.id] = entry
         now = self._clock.now()
-        newest = {(entry.queue, entry.resource_type): entry.id for entry in found.values()}
+        # Of each source, for a queue that has moved may still have pilots where it was.
+        newest = {(entry.queue, entry.resource_type, entry.source): entry.id for entry in found.values()}
         for entry in found.values():
-            if entry.id == newest[entry.queue, entry.resource_type] or not self._is_past(entry, now - KEEP):
+            if entry.id == newest[entry.queue, entry.resource_type, entry.source] or not self._is_past(
+                entry, now - KEEP
+            ):
                 self._keep(self._reopened(entry, now))
         self._write()
 

@@ -6,6 +6,7 @@ Times are seconds since the epoch on the factory's `Clock`; ages and intervals a
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -95,7 +96,9 @@ class Pilot:
 class EndedPilot:
     """A pilot that has ended. `exit_code` None: the batch system does not tell; negative: a signal.
 
-    `fault` is the reason when the pilot did not end by itself (removed, lost, could not start).
+    `fault` is the reason when the pilot did not end by itself (removed, lost, could not start). `lived` are the
+    seconds it ran, or at most ran, None: nobody tells; `at` is when it ended, or was first seen to have. What
+    is told of these may differ from one telling of the same end to the next.
     """
 
     cid: str
@@ -103,6 +106,10 @@ class EndedPilot:
     submission: str
     exit_code: int | None = None
     fault: str = ""
+    endpoint: str = field(default="", compare=False)
+    node: str = field(default="", compare=False)
+    lived: float | None = field(default=None, compare=False)
+    at: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +127,14 @@ class PilotReport:
     `ended` holds pilots that were first seen as ended by this poll, each once in the life of the process;
     `troubles` the endpoints behind the source that do not work, as the tag APF_ENDPOINT names them. `speaks_of`
     is the time of the oldest state in it, where a poll does not ask for all of them; None: its own beginning.
+    `full` is the limit of each endpoint that has no room for pilots which are unsent.
     """
 
     groups: tuple[PilotGroup, ...] = ()
     ended: tuple[EndedPilot, ...] = ()
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
     speaks_of: float | None = None
+    full: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +175,8 @@ class PilotCounts:
 class JobCount:
     """Jobs of one wmsqueue in one cell of the WMS statistics, by WMS status (`activated`, `running`, ...).
 
-    `wmsqueue` is set where cells of several stand together, `testing` where the site is in test.
+    `wmsqueue` is set where cells of several stand together, `testing` where the site is in test, `cores` of one
+    job and its global `share` where the WMS tells them.
     """
 
     resource_type: str
@@ -174,6 +184,8 @@ class JobCount:
     by_status: Mapping[str, int]
     wmsqueue: str = ""
     testing: bool = False
+    cores: int = 0
+    share: str = ""
 
     @property
     def activated(self) -> int:
@@ -182,15 +194,31 @@ class JobCount:
 
 
 @dataclass(frozen=True, slots=True)
+class Downtime:
+    """A time in which nothing runs at a site or CE: why, and who said so."""
+
+    start: float
+    end: float
+    why: str
+    who: str = ""
+
+    def __str__(self) -> str:
+        period = " to ".join(f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}" for at in (self.start, self.end))
+        return f"down from {period} UTC{self.who and f', by {self.who}'}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """What the WMS's site table says of one wmsqueue; `cores` None: the table does not tell.
 
-    `statuses` tells each one's where a queue and its siblings have several wmsqueues.
+    `statuses` tells each one's where a queue and its siblings have several wmsqueues; `downtimes` are those that the
+    table announces, where a WMS has any.
     """
 
     status: str
     cores: int | None = None
     statuses: Mapping[str, str] = field(default_factory=dict)
+    downtimes: tuple[Downtime, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,13 +307,24 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the demand comes to for one queue: its part in pilots, how much of it pilots that left pending have taken
+    since the figures were made, and how much siblings' pilots that wait will take."""
+
+    part: int
+    left: int = 0
+    surplus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CycleReport:
     """All that one cycle of one queue saw, decided and did; what the reporter hands to the monitors.
 
     Exactly one of `decision` and `blocked` is set. `activated` None: demand was not asked for or unknown.
+    `note` says why pilots are held, and what keeps them unsent.
     `wmsqueue`, `batchqueue` and `endpoint` are the queue's own, by which monitors group it; "" when it has none.
     `inputs` are those that gave an answer; `jobs` and `site` None: not asked for or unknown. `siblings` are the
-    queues that divide the jobs with this one now.
+    queues that divide the jobs with this one now. `retired` pilots were removed, for no job is there for them.
     """
 
     queue: str
@@ -296,15 +335,18 @@ class CycleReport:
     activated: int | None = None
     submitted: tuple[Submitted, ...] = ()
     error: str = ""
+    note: str = ""
     dry_run: bool = False
     wmsqueue: str = ""
     batchqueue: str = ""
     endpoint: str = ""
     interval: float = 0.0
+    retired: int = 0
     inputs: tuple[Input, ...] = ()
     jobs: tuple[JobCount, ...] | None = None
     site: Site | None = None
     siblings: tuple[str, ...] = ()
+    wanted: Wanted | None = None
 
     @property
     def submitted_count(self) -> int:

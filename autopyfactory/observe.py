@@ -62,7 +62,7 @@ def ask_site(wms: Wms, own: Sequence[str], reach: Iterable[str]) -> Snapshot[Sit
     best = min(mine, key=lambda site: _RANK.get(site.status, -1))
     cores = next((site.cores for site in mine if site.status == best.status and site.cores), None)
     statuses = {name: found.value.status for name, found in heard.items()}
-    return _joined(Site(best.status, cores, statuses), [heard[name] for name in own])
+    return _joined(Site(best.status, cores, statuses, best.downtimes), [heard[name] for name in own])
 
 
 def served(cells: Iterable[JobCount], site: Site | None) -> list[JobCount]:

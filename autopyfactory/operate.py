@@ -1,13 +1,11 @@
-"""What an operator did at run time: pauses and drains, kept beside the state, so that they survive the daemon."""
+"""What an operator did at run time: pauses and drains, kept beside the state, so that they survive the daemon.
 
-import fcntl
+Announced downtimes are kept by `downtimes`, in a file of their own.
+"""
+
 import logging
-import os
-import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,17 +13,13 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from autopyfactory.errors import FactoryError
+from autopyfactory.downtimes import ALL, Downtimes
+from autopyfactory.errors import OperateError
+from autopyfactory.statefile import Stamp, StateFile
 
 log = logging.getLogger(__name__)
 
-ALL = "*"
-_LOCK_WAIT_S = 5.0
 Action = Literal["pause", "drain", "run"]
-
-
-class OperateError(FactoryError):
-    """What the operator asked for cannot be written down; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +59,12 @@ class Operator:
     """
 
     def __init__(self, state_dir: Path) -> None:
-        self._dir = state_dir
         self.path = state_dir / "operator.json"
+        self.downtimes = Downtimes(state_dir)
+        self._file = StateFile(self.path)
         self._lock = threading.Lock()
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: Stamp | None = None
+        self._read_once = False
         self._states: States = {}
         self._damage: OperatorState | None = None
 
@@ -119,20 +115,14 @@ class Operator:
         self._change(change, now, afresh=queue == ALL)
 
     def _refresh(self, now: float) -> None:
-        try:
-            stat = self.path.stat()
-            seen = (stat.st_ctime_ns, stat.st_ino, stat.st_size)
-        except FileNotFoundError:
-            seen = (0, 0, 0)
-        except OSError:
-            seen = (-1, -1, -1)
-        if seen == self._seen and seen[0] >= 0:
+        seen = self._file.stamp()
+        if seen is not None and seen == self._seen:
             return
         try:
             states = self._read()
-            if self._seen is not None:
+            if self._read_once:
                 _tell_resumed(self._states, states)
-            self._states, self._damage = states, None
+            self._states, self._damage, self._read_once = states, None, True
         except OperateError as error:
             if self._damage is None or self._damage.why != str(error):
                 log.warning("every queue is paused: %s", error)
@@ -141,16 +131,13 @@ class Operator:
 
     def _read(self) -> States:
         try:
-            return _FORMAT.validate_json(self.path.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise OperateError(f"cannot read {self.path}: {error.strerror}") from None
+            content = self._file.read()
+            return {} if content is None else _FORMAT.validate_json(content)
         except ValidationError:
             raise OperateError(f"{self.path} is damaged, mend it or start afresh with 'resume --all'") from None
 
     def _change(self, change: Callable[[States], None], now: float, *, afresh: bool) -> None:
-        with self._locked():
+        with self._file.locked():
             try:
                 states = self.states(now)
             except OperateError:
@@ -158,48 +145,7 @@ class Operator:
                     raise
                 states = {}
             change(states)
-            self._write(_FORMAT.dump_json(states, indent=1))
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        try:
-            folder = os.open(self._dir, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            hint = f"the factory makes it at its start ([factory] state_dir), {error.strerror}"
-            raise OperateError(f"cannot open {self._dir}: {hint}") from None
-        try:
-            self._lock_folder(folder)
-            yield
-        finally:
-            os.close(folder)
-
-    def _lock_folder(self, folder: int) -> None:
-        deadline = time.monotonic() + _LOCK_WAIT_S
-        while True:
-            try:
-                return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise OperateError(f"another command holds {self._dir}, nothing was changed") from None
-                time.sleep(0.05)
-
-    def _write(self, data: bytes) -> None:
-        owner = self._dir.stat()
-        temporary = ""
-        try:
-            handle, temporary = tempfile.mkstemp(dir=self._dir, prefix=".operator-")
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                os.fchmod(file.fileno(), 0o644)
-                if os.geteuid() == 0:
-                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            Path(temporary).replace(self.path)
-        except OSError as error:
-            with suppress(OSError):
-                Path(temporary).unlink()
-            raise OperateError(f"cannot write {self.path}: {error.strerror}, nothing was changed") from None
+            self._file.write(_FORMAT.dump_json(states, indent=1))
 
 
 def _tell_resumed(before: States, now: States) -> None:

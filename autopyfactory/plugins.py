@@ -16,8 +16,12 @@ ALIASES: dict[str, dict[str, str]] = {
         "torque": "autopyfactory.batch.torque:Torque",
     },
     "autopyfactory.wms": {
+        "condor": "autopyfactory.wms.condor:CondorJobs",
+        "json": "autopyfactory.wms.json:Json",
         "panda": "autopyfactory.wms.panda:Panda",
+        "slurm": "autopyfactory.wms.slurm:SlurmJobs",
         "static": "autopyfactory.wms.static:Static",
+        "sum": "autopyfactory.wms.sum:Sum",
     },
     "autopyfactory.monitor": {
         "apfmon": "autopyfactory.monitor.apfmon:Apfmon",

@@ -26,16 +26,20 @@ One more tells which credentials a row takes, of `proxy` and `token`; without it
 
 An expired one that its pilots do not carry then blocks no queue.
 
-And two for the command line, `autopyfactory backends` and `autopyfactory render`:
+And three for the command line, `autopyfactory backends`, `render` and `why`:
 
     @classmethod
-    def lacking(cls, type: str, subtype: str) -> str: ...
+    def lacking(cls, type: str, subtype: str, sources: Sequence[Options] = ()) -> str: ...
 
     def describe(self, order: Order) -> str: ...
 
-`lacking` says what this host has not that the row needs, "" when it can be used now. `describe` returns what
+    def shows(self, queue: str) -> list[str]: ...
+
+`lacking` says what this host has not that the row needs, "" when it can be used now; `sources` are the options
+of the class's sections in the main file, of which one that can be used is enough. `describe` returns what
 `submit` would hand to the batch system, as text: a submit description, or command line and script; it submits
-nothing and writes no file. What there is to submit to stands in `rows`.
+nothing and writes no file. `shows` returns the native commands that show a queue's pilots. What there is to
+submit to stands in `rows`.
 """
 
 from collections import Counter

@@ -30,7 +30,7 @@ from urllib.parse import quote
 
 from autopyfactory.batch import ALL_STATES, Context, Order
 from autopyfactory.batch.cids import Cids
-from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions, judge, own_account
+from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions, absent, judge, own_account
 from autopyfactory.batch.commands_pilots import Pilots
 from autopyfactory.batch.commands_record import Record, RecordView
 from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
@@ -99,10 +99,9 @@ class CommandBatch(ABC):
         """Return what this system has to know; each system's class gives its own."""
 
     @classmethod
-    def lacking(cls, type: str, subtype: str) -> str:
-        """Say which of the system's commands this host has not on its PATH."""
-        absent = [program for program in cls.programs if shutil.which(program) is None]
-        return f"no {', '.join(absent)} on the PATH" if absent else ""
+    def lacking(cls, _type: str, _subtype: str, sources: Sequence[Options] = ()) -> str:
+        """Say which of the system's commands this host has not."""
+        return absent(cls.programs, sources)
 
     @classmethod
     def carries(cls, _type: str, _subtype: str) -> tuple[str, ...]:
@@ -117,6 +116,10 @@ class CommandBatch(ABC):
         line = shlex.join(self._as(self._account(order), self._commands.submit(job)))
         return f"{line}{'' if job.file else ' <<SCRIPT'}\n\n{job.script}"
 
+    def shows(self, queue: str) -> list[str]:
+        """Return the command that lists the pilots, those of other queues too."""
+        return [shlex.join(self._as("", self._commands.status()))]
+
     @property
     def endpoint(self) -> str:
         """Return this host's name: its commands find the system."""
@@ -129,8 +132,7 @@ class CommandBatch(ABC):
         with self._book() as pilots:
             pilots.shown(seen, self._clock.now())
             lacking = pilots.lacking(began)
-            held, hidden = pilots.held(), pilots.hidden()
-        self._once("held", f"held pilots: {'; '.join(held)}" if held else "")
+            hidden = pilots.hidden()
         accounts = f"took pilots and shows no job of the account {', '.join(hidden)}"
         self._once("hidden", f"{accounts}: its admin has to let {own_account()} see the jobs of others" * bool(hidden))
         ends = self._history(lacking, began + self._options.deadline) if lacking else {}

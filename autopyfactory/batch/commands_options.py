@@ -2,7 +2,8 @@
 
 import os
 import pwd
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import Field
@@ -69,6 +70,17 @@ def file_system(path: Path, mounts: Path) -> str:
         if place is not None and path.is_relative_to(place) and len(place.parts) >= best:
             best, kind = len(place.parts), words[2]
     return kind
+
+
+def absent(programs: Sequence[str], sources: Iterable[Options] = ()) -> str:
+    """Say which programs are missing where a source looks for them; one source that has them all is enough."""
+    said = []
+    for folder in [getattr(options, "bin_dir", None) for options in sources] or [None]:
+        missing = [program for program in programs if shutil.which(program, path=folder and str(folder)) is None]
+        if not missing:
+            return ""
+        said.append(f"no {', '.join(missing)} {f'in {folder}' if folder else 'on the PATH'}")
+    return "; ".join(dict.fromkeys(said))
 
 
 def own_account() -> str:

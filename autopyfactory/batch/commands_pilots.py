@@ -11,6 +11,8 @@ from autopyfactory.model import EndedPilot, PilotGroup, PilotState
 PATIENCE = 2
 """Good listings in a row without a pilot, after which it counts as gone: one of them may have been cut short."""
 
+_WAITING = frozenset({PilotState.UNSENT, PilotState.PENDING, PilotState.HELD})
+
 VANISHED = "vanished: it was accepted, and no listing ever showed it"
 
 
@@ -75,11 +77,6 @@ class Pilots:
         """Return the pilots that have not ended."""
         return [pilot for pilot in self._record.pilots.values() if pilot.end is None]
 
-    def held(self) -> list[str]:
-        """Return why pilots are held, by queue and the system's own words."""
-        counts = Counter((pilot.tags.queue, pilot.word) for pilot in self.alive() if pilot.state is PilotState.HELD)
-        return [f"{word}, {count} of queue {queue}" for (queue, word), count in sorted(counts.items())]
-
     def hidden(self) -> list[str]:
         """Return the accounts of pilots that were accepted, while no listing ever showed a job of that account.
 
@@ -139,6 +136,9 @@ class Pilots:
 
     def _see(self, pilot: Pilot, one: Seen, now: float) -> None:
         pilot.missed = 0
+        pilot.node = one.node or pilot.node
+        if one.state in _WAITING:
+            pilot.waited = now
         if isinstance(one.state, PilotState):
             if pilot.state is not one.state:
                 self._record.enter(pilot, one.state, now)
@@ -153,4 +153,18 @@ class Pilots:
         tags = pilot.tags
         if tags.factory == self._factory and not pilot.told:
             pilot.told = True
-            self._news.append(EndedPilot(tags.cid, tags.queue, tags.submission, end.exit_code, end.fault))
+            # It ran since the last listing in which it waited, at most.
+            lived = None if pilot.state is None or (end.fault and pilot.state in _WAITING) else now - pilot.waited
+            self._news.append(
+                EndedPilot(
+                    tags.cid,
+                    tags.queue,
+                    tags.submission,
+                    end.exit_code,
+                    end.fault,
+                    endpoint=tags.endpoint,
+                    node=pilot.node,
+                    lived=lived,
+                    at=now,
+                )
+            )

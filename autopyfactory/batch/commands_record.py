@@ -27,7 +27,8 @@ class Pilot:
     """One pilot. `state` None: no listing has shown it yet; `missed` counts the good listings without it.
 
     `told`: its end has been reported, if a listing should show it alive again. `since` is when a listing first
-    showed it in `entered`, its state then.
+    showed it in `entered`, its state then; `waited` when one last showed that it had not started, or when it was
+    accepted; `node` is where it ran.
     """
 
     id: str
@@ -42,6 +43,11 @@ class Pilot:
     told: bool = False
     entered: PilotState | None = None
     since: float | None = None
+    node: str = ""
+    waited: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.waited = self.waited or self.accepted
 
 
 class Record:

@@ -105,7 +105,8 @@ class Seen:
     """One job of a listing: `id` as the system's commands take it, its state, or its end when it has ended.
 
     `tags` None: the listing shows no tag of ours; it may still be known by its id from the record. `word` is
-    the system's own word for the state, `user` the account it runs as where the listing tells.
+    the system's own word for the state, `user` the account it runs as and `node` its (first) node where the
+    listing tells.
     """
 
     id: str
@@ -113,6 +114,7 @@ class Seen:
     state: PilotState | End
     word: str = ""
     user: str = ""
+    node: str = ""
 
 
 class Commands(Protocol):

@@ -6,7 +6,10 @@ The bindings hold the interpreter's lock during network calls, so all of them ru
 """
 
 import logging
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, ParamSpec, TypeVar
 
@@ -32,6 +35,7 @@ from autopyfactory.batch.condor_states import (
     unreachable,
 )
 from autopyfactory.batch.condor_submit import cid_prefix, faults_of, render, written
+from autopyfactory.batch.condor_text import class_ad_string
 from autopyfactory.batch.condor_vanished import Vanished
 from autopyfactory.clock import utc
 from autopyfactory.config.fields import Boolean, Duration, Options, Rate
@@ -45,6 +49,9 @@ from autopyfactory.model import Pilot, PilotGroup, PilotReport, PilotState, Subm
 P = ParamSpec("P")
 R = TypeVar("R")
 log = logging.getLogger(__name__)
+
+LIMITS_AGE = 60.0
+"""Seconds between two questions for the limits of endpoints, while pilots are unsent."""
 
 AT_MOST = 50_000
 """Pilots in one listing."""
@@ -119,6 +126,8 @@ class CondorSchedd:
         self._watch = Watch(options.silent_after)
         self._troubles: Mapping[str, Trouble] = {}
         self._version = ""
+        self._full: Mapping[str, int] = {}
+        self._next_look = float("-inf")
 
     @classmethod
     def check(
@@ -137,9 +146,9 @@ class CondorSchedd:
         return faults_of(submit)
 
     @classmethod
-    def lacking(cls, type: str, subtype: str) -> str:
-        """Return what this host has not that a row needs."""
-        return lacking(type, subtype)
+    def lacking(cls, type: str, subtype: str, sources: Sequence[Options] = ()) -> str:
+        """Return what this host has not that a row needs; a schedd elsewhere needs none here."""
+        return lacking(type, subtype, remote=any(getattr(options, "name", "") for options in sources))
 
     @classmethod
     def carries(cls, type: str, subtype: str) -> tuple[str, ...]:
@@ -150,6 +159,14 @@ class CondorSchedd:
     def describe(self, order: Order) -> str:
         """Return the submit description as condor_submit would read it."""
         return written(render(self._context, order, spool=self._spool), order.count)
+
+    def shows(self, queue: str) -> list[str]:
+        """Return the condor_q that shows a queue's pilots."""
+        where = ["-name", self._options.name] if self._options.name else []
+        pool = ["-pool", self._options.collector] if self._options.collector else []
+        tags = f"APF_FACTORY == {class_ad_string(self._factory)} && APF_QUEUE == {class_ad_string(queue)}"
+        asked = ["-af:jh", "JobStatus", "APF_ENDPOINT", "GridJobStatus", "HoldReason"]
+        return [shlex.join(["condor_q", "-allusers", *pool, *where, "-constraint", tags, *asked])]
 
     @property
     def endpoint(self) -> str:
@@ -171,7 +188,8 @@ class CondorSchedd:
         silent = self._watch.look(began, [group for group in groups if group.submission in ces])
         found = troubles(unreachable(survey.groups), silent)
         self._tell_of_endpoints(found)
-        return PilotReport(groups, self._ends.take(), found)
+        self._look_for_limits(groups, began)
+        return PilotReport(groups, self._ends.take(), found, full=self._full)
 
     def submit(self, order: Order) -> Submitted:
         """Submit all pilots of the order as one cluster. Raises Refused or Ambiguous."""
@@ -219,10 +237,14 @@ class CondorSchedd:
 
     def release_pilots(self, pilots: Sequence[Pilot]) -> int:
         """Release those of the pilots that are still held."""
-        held = [pilot for pilot in pilots if pilot.state is PilotState.HELD]
+        held: dict[int, list[Pilot]] = {}
+        for pilot in pilots:
+            if pilot.state is PilotState.HELD:
+                held.setdefault(pilot.releases + 1, []).append(pilot)
         return sum(
-            self._ask(self._options.deadline, condor_child.release, self._target, constraint)
-            for constraint in these(self._factory, held)
+            self._ask(self._options.deadline, condor_child.release, self._target, constraint, time)
+            for time, those_held in held.items()
+            for constraint in these(self._factory, those_held)
         )
 
     def close(self) -> None:
@@ -246,6 +268,20 @@ class CondorSchedd:
             strange = sorted({str(ad.get("JobStatus")) for ad in survey.groups if ad.get("JobStatus") not in STATES})
             self._once("status", f"it knows a JobStatus {', '.join(strange)} that we do not, counted as unknown")
         return groups
+
+    def _look_for_limits(self, groups: Iterable[PilotGroup], now: float) -> None:
+        """Ask now and then what limits the pilots that stay unsent; nobody waits for the answer."""
+        if not any(group.state is PilotState.UNSENT for group in groups):
+            self._full = {}
+        elif now >= self._next_look:
+            self._next_look = now + LIMITS_AGE
+            with suppress(NotRun):
+                future = self._child.post(self._options.deadline, condor_child.full, self._target, self._factory)
+                future.add_done_callback(self._take_limits)
+
+    def _take_limits(self, future: "Future[dict[str, int]]") -> None:
+        # Without an answer nothing is said: the pilots are counted all the same.
+        self._full = {} if future.exception() else future.result()
 
     def _tell_of_endpoints(self, found: Mapping[str, Trouble]) -> None:
         """Log what has changed."""

@@ -78,12 +78,12 @@ def bindings_version() -> str:
         return ""
 
 
-def lacking(type: str, subtype: str) -> str:
-    """Return what this host lacks to submit pilots of a row now, or ""."""
+def lacking(type: str, subtype: str, *, remote: bool = False) -> str:
+    """Return what this host lacks to submit pilots of a row now, or ""; `remote`: a schedd elsewhere is configured."""
     if find_spec("htcondor2") is None:
         return "HTCondor's Python bindings are not installed (pip install htcondor)"
     row = CONDOR_ROWS[type, subtype]
-    return retirement(row, subtype, bindings_version()) or _local_schedd()
+    return retirement(row, subtype, bindings_version()) or ("" if remote else _local_schedd())
 
 
 def _local_schedd() -> str:

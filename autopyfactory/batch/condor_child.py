@@ -23,11 +23,15 @@ Ad = dict[str, str | int | float | bool]
 
 TAGS = ("APF_FACTORY", "APF_HOST", "APF_QUEUE", "APF_ENDPOINT", "APF_SHAPE", "APF_SUBMISSION")
 GROUP_KEYS = (*TAGS, "JobStatus", "HoldReasonCode", "JobUniverse", "GridResourceUnavailableTime", "SubmitterId")
-ENDED_KEYS = ("ClusterId", "ProcId", "ExitCode", "ExitBySignal", "ExitSignal", "StageInFinish", *TAGS)
+LIFE_KEYS = ("QDate", "JobStartDate", "CompletionDate", "EnteredCurrentStatus", "RemoteWallClockTime", "LastRemoteHost")
+ENDED_KEYS = ("ClusterId", "ProcId", "ExitCode", "ExitBySignal", "ExitSignal", "StageInFinish", *LIFE_KEYS, *TAGS)
+RELEASES = "APF_RELEASES"
+"""How often we have released a job; written into it, so that a restart of the factory does not forget it."""
+
 PILOT_KEYS = (
     *("ClusterId", "ProcId", "APF_QUEUE", "APF_ENDPOINT", "APF_SUBMISSION", "JobStatus", "QDate"),
     *("EnteredCurrentStatus", "JobUniverse", "GridJobId", "GridJobStatus"),
-    *("HoldReason", "HoldReasonCode", "HoldReasonSubCode", "NumHolds"),
+    *("HoldReason", "HoldReasonCode", "HoldReasonSubCode", RELEASES),
 )
 
 GRID = 9
@@ -111,7 +115,7 @@ def _bindings() -> Any:
     return import_module("htcondor2")
 
 
-def _plain(function: Callable[P, R]) -> Callable[P, R]:
+def plain(function: Callable[P, R]) -> Callable[P, R]:
     """Turn the bindings' exceptions into ScheddSaid: unpickling them would import the bindings."""
 
     @wraps(function)
@@ -178,7 +182,7 @@ def of_factory(factory: str) -> str:
     return f'APF_FACTORY == "{factory}" && SubmitterId =?= undefined'
 
 
-@_plain
+@plain
 def survey(target: Target, factory: str) -> Survey:
     """Count a factory's jobs by our tags and their state with one grouped query.
 
@@ -211,12 +215,30 @@ def _unsent(schedd: Any, factory: str) -> Mapping[str, int]:
     return dict(Counter(str(job["APF_SUBMISSION"]) for job in schedd.query(constraint, ["APF_SUBMISSION"])))
 
 
+@plain
+def full(target: Target, factory: str) -> dict[str, int]:
+    """Return the gridmanager's limit of each endpoint that has no room for our unsent pilots.
+
+    The collector tells it, by the Grid ads of the schedd's gridmanagers, each named like the jobs' GridResource. An
+    ad is made anew every five minutes, so it counts all jobs there, and not who of them waits.
+    """
+    constraint = f"{of_factory(factory)} && {UNSENT}"
+    jobs = _ask(target, lambda schedd: schedd.query(constraint, ["APF_ENDPOINT", "GridResource"]))
+    waiting = {str(job["GridResource"]): str(job["APF_ENDPOINT"]) for job in jobs}
+    if not waiting:
+        return {}
+    bindings = _bindings()
+    collector = bindings.Collector(target.collector) if target.collector else bindings.Collector()
+    ads = collector.query(bindings.AdType.Grid, "NumJobs > JobLimit", ["Name", "JobLimit"])
+    return {waiting[name]: int(ad["JobLimit"]) for ad in ads if (name := str(ad["Name"])) in waiting}
+
+
 def _version(text: str) -> str:
     words = text.split()
     return words[1] if len(words) > 1 else text
 
 
-@_plain
+@plain
 def completed(target: Target, factory: str) -> tuple[Ad, ...]:
     """Return the completed jobs of a factory that are still listed."""
     constraint = f"{of_factory(factory)} && JobStatus == 4"
@@ -224,7 +246,7 @@ def completed(target: Target, factory: str) -> tuple[Ad, ...]:
     return tuple(_ad(job, ENDED_KEYS) for job in jobs)
 
 
-@_plain
+@plain
 def submit(target: Target, description: dict[str, str], count: int, spool: bool) -> Accepted:
     """Submit `count` jobs, and with `spool` send their input."""
     bindings = _bindings()
@@ -254,7 +276,7 @@ def _send_input(schedd: Any, result: Any) -> None:
         raise ScheddSaid(f"cannot send the input of the pilots, they are removed: {error}") from None
 
 
-@_plain
+@plain
 def spooled(target: Target, factory: str, patience: float) -> Spooled:
     """Return the spooled jobs that are completed, and those whose input did not come within `patience` seconds."""
     late = f"JobStatus == 5 && HoldReasonCode == {SPOOLING} && time() - EnteredCurrentStatus > {patience:.0f}"
@@ -269,7 +291,7 @@ def spooled(target: Target, factory: str, patience: float) -> Spooled:
     return _ask(target, question)
 
 
-@_plain
+@plain
 def fetch(target: Target, job: str) -> None:
     """Fetch the output of a completed job (`cluster.proc`) and let it go."""
     remove_job = _bindings().JobAction.Remove
@@ -282,14 +304,14 @@ def fetch(target: Target, job: str) -> None:
     _ask(target, question)
 
 
-@_plain
+@plain
 def drop(target: Target, job: str, reason: str) -> None:
     """Remove one job (`cluster.proc`)."""
     remove_job = _bindings().JobAction.Remove
     _ask(target, lambda schedd: schedd.act(remove_job, [job], reason))
 
 
-@_plain
+@plain
 def listed(target: Target, factory: str, submissions: Sequence[str]) -> tuple[Ad, ...]:
     """Return the submission and the state of each job that is listed."""
     wanted = ", ".join(f'"{submission}"' for submission in submissions)
@@ -299,7 +321,7 @@ def listed(target: Target, factory: str, submissions: Sequence[str]) -> tuple[Ad
     return tuple(_ad(job, keys) for job in jobs)
 
 
-@_plain
+@plain
 def records(target: Target, factory: str, submission: str, limit: int) -> tuple[Ad, ...]:
     """Return the newest records of a submission in the history, which is read backwards until `limit` are found.
 
@@ -311,22 +333,29 @@ def records(target: Target, factory: str, submission: str, limit: int) -> tuple[
     return tuple(_ad(job, keys) for job in jobs)
 
 
-@_plain
+@plain
 def pilots(target: Target, constraint: str, limit: int) -> tuple[Ad, ...]:
     """Return at most `limit` jobs one by one, each with what is known of its state."""
     jobs = _ask(target, lambda schedd: schedd.query(constraint, list(PILOT_KEYS), limit=limit))
     return tuple(_ad(job, PILOT_KEYS) for job in jobs)
 
 
-@_plain
+@plain
 def remove(target: Target, constraint: str) -> int:
     """Remove jobs and return how many."""
     return _act(target, "Remove", constraint, "removed by AutoPyFactory")
 
 
-@_plain
-def release(target: Target, constraint: str) -> int:
-    """Release held jobs and return how many."""
+@plain
+def release(target: Target, constraint: str, time: int) -> int:
+    """Release held jobs for the first, second, ... time, which is noted in them, and return how many.
+
+    NumHolds does not tell it: a hold by the job's own policy counts more than once.
+    """
+    held = f"{constraint} && JobStatus == 5"
+    if not _ask(target, lambda schedd: schedd.query(held, ["ClusterId"], limit=1)):
+        return 0
+    _ask(target, lambda schedd: schedd.edit(held, RELEASES, str(time)))
     return _act(target, "Release", constraint, "released by AutoPyFactory")
 
 

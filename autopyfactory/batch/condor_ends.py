@@ -123,4 +123,21 @@ class Ends:
             submission=str(job.get("APF_SUBMISSION", "")),
             exit_code=None if code is None or fault else int(code),
             fault=fault,
+            endpoint=str(job.get("APF_ENDPOINT", "")),
+            node=str(job.get("LastRemoteHost", "")).rpartition("@")[2],
+            lived=_lived(job, by_itself=not fault),
+            at=_number(job, "CompletionDate") or _number(job, "EnteredCurrentStatus") or 0.0,
         )
+
+
+def _lived(job: Ad, *, by_itself: bool) -> float | None:
+    """Return the seconds a job ran; at most those since its submission where its schedd missed its start at a CE."""
+    began, ended = _number(job, "QDate"), _number(job, "CompletionDate")
+    if _number(job, "JobStartDate"):
+        return _number(job, "RemoteWallClockTime")
+    return max(0.0, ended - began) if by_itself and began and ended else None
+
+
+def _number(job: Ad, key: str) -> float | None:
+    value = job.get(key)
+    return float(value) if isinstance(value, int | float) else None

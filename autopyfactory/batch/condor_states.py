@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from autopyfactory.batch.condor_child import GRID, SPOOLING, UNSENT, Ad, Survey, may_be_unsent, of_factory
+from autopyfactory.batch.condor_child import GRID, RELEASES, SPOOLING, UNSENT, Ad, Survey, may_be_unsent, of_factory
 from autopyfactory.batch.condor_text import class_ad_string
 from autopyfactory.model import Pilot, PilotGroup, PilotState, Trouble
 
@@ -77,8 +77,7 @@ def pilot_of(ad: Ad, cid: str) -> Pilot:
         hold_code=int(ad.get("HoldReasonCode", 0)) if held else None,
         hold_subcode=int(ad.get("HoldReasonSubCode", 0)) if held else None,
         hold_reason=" ".join(str(ad.get("HoldReason", "")).split()) if held else "",
-        # One that is held has been let go once less than it was held.
-        releases=max(0, int(ad.get("NumHolds", 0)) - held),
+        releases=int(ad.get(RELEASES, 0)),
         word=str(ad.get("GridJobStatus", "")),
     )
 

@@ -144,6 +144,10 @@ class ForkHost:
         self._trouble = ""
         self._fault = ""
 
+    def shows(self, queue: str) -> list[str]:
+        """Return the commands that show the pilots' files and the guards that run."""
+        return [shlex.join(["ls", "-l", str(self._files.folder)]), "pgrep -af fork_shim"]
+
     @property
     def endpoint(self) -> str:
         """Return the name of this host."""
@@ -306,7 +310,18 @@ class ForkHost:
         end = self._files.end(pilot.cid) or {}
         self._slots.leave(pilot)
         fault = end.get("fault", "")
-        pilot.ended = EndedPilot(pilot.cid, pilot.record.queue, pilot.record.submission, end.get("rc"), fault)
+        began, ended = self._files.claimed(pilot.cid), end.get("at")
+        pilot.ended = EndedPilot(
+            pilot.cid,
+            pilot.record.queue,
+            pilot.record.submission,
+            end.get("rc"),
+            fault,
+            endpoint=pilot.record.endpoint,
+            node=self._context.factory.host,
+            lived=None if began is None or ended is None else max(0.0, ended - began),
+            at=ended or self._context.clock.now(),
+        )
         self._tell_once(fault if fault.startswith(NO_START) else "", pilot)
         if pilot.record.factory == self._context.factory.id:
             self._news.append(pilot.ended)

@@ -128,7 +128,7 @@ class ForkFiles:
             return None
 
     def end(self, cid: str) -> dict[str, Any] | None:
-        """Return `rc` and `fault` of a pilot that has ended."""
+        """Return `rc` and `fault` of a pilot that has ended, and `at` where its guard saw it end."""
         return self._json(f"{cid}.end")
 
     def drop(self, cid: str, fault: str) -> bool:

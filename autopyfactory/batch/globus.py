@@ -9,7 +9,7 @@ import re
 import shlex
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from autopyfactory.batch import ALL_STATES, Context, Order
 from autopyfactory.batch.cids import Cids
+from autopyfactory.batch.commands_options import absent
 from autopyfactory.batch.commands_pilots import Pilots
 from autopyfactory.batch.commands_record import Record, RecordView
 from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
@@ -69,10 +70,9 @@ class Globus:
         return ("proxy",)
 
     @classmethod
-    def lacking(cls, type: str, subtype: str) -> str:
-        """Say which of the commands this host has not on its PATH."""
-        absent = [program for program in ("globusrun", "stdbuf") if shutil.which(program) is None]
-        return f"no {', '.join(absent)} on the PATH" if absent else ""
+    def lacking(cls, _type: str, _subtype: str, sources: Sequence[Options] = ()) -> str:
+        """Say which of the commands this host has not."""
+        return "; ".join(filter(None, (absent(("globusrun",), sources), absent(("stdbuf",)))))
 
     def __init__(self, name: str, options: GlobusOptions, context: Context, *, run: Run | None = None) -> None:
         self._source = f"{self.source_kind} {name}"
@@ -84,7 +84,9 @@ class Globus:
         self._looking = context.looking
         self._pilots = Pilots(context.factory.id, RecordView(folder) if context.looking else Record(folder))
         self._slips = Slips(folder / "slips")
-        self._turns = Turns(self._globusrun, context.clock, options.at_once, looking=context.looking)
+        self._turns = Turns(
+            self._globusrun, context.clock, options.at_once, folder / "contacts.json", looking=context.looking
+        )
         self._cids = Cids(context.position)
         self._lock = threading.Lock()
         self._loaded = False
@@ -111,7 +113,8 @@ class Globus:
         """Ask for the pilots whose turn it is and report all. Raises SourceError while some were never asked for."""
         with self._round() as book:
             alive = book.alive()
-            troubles = self._troubles(self._turns.failures(alive), self._clock.now())
+            self._tell(self._turns.failures(alive))
+            troubles = self._troubles(self._turns.unreachable(alive), self._clock.now())
             if waiting := self._turns.waiting(alive):
                 reason = f"{waiting} of {len(alive)} pilots wait for their turn to be asked for, GRAM has no list"
                 raise SourceError(self._source, reason)
@@ -221,11 +224,14 @@ class Globus:
         self._removed.discard(one.id)
         return replace(one, state=End(fault=REMOVED))
 
-    def _troubles(self, failures: Mapping[str, str], now: float) -> dict[str, Trouble]:
-        """Return the endpoints that do not answer, or did not take pilots of late, and say so on change."""
+    def _tell(self, failures: Mapping[str, str]) -> None:
+        """Say on change where pilots cannot be asked for."""
         for endpoint, reason in failures.items():
             self._once(endpoint, f"{endpoint} does not answer for its pilots: {reason}" if reason else "")
-        self._silent = {name: self._silent.get(name, now) for name, reason in failures.items() if reason}
+
+    def _troubles(self, silent: Iterable[str], now: float) -> dict[str, Trouble]:
+        """Return the endpoints that do not answer, or could not be reached for a submission of late."""
+        self._silent = {name: self._silent.get(name, now) for name in silent}
         self._refusing = {name: since for name, since in self._refusing.items() if since > now - RETRY}
         return {name: Trouble("unreachable", since) for name, since in (self._refusing | self._silent).items()}
 

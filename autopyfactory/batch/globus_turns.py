@@ -5,15 +5,18 @@ their last state until that is too old, and are of unknown state then. A job tha
 when its gatekeeper, asked to take it up again, knows it no more.
 """
 
+import contextlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from autopyfactory.batch.commands_record import Pilot
 from autopyfactory.batch.commands_run import NotStarted, Silent
 from autopyfactory.batch.commands_words import Answer, End, Seen, Unbelievable
 from autopyfactory.batch.globus_rsl import restart
-from autopyfactory.batch.globus_words import Perhaps, address, gatekeeper, restarted, state
+from autopyfactory.batch.globus_words import Perhaps, Unreachable, address, gatekeeper, restarted, state
 from autopyfactory.clock import Clock
 from autopyfactory.model import PilotState
 
@@ -29,21 +32,29 @@ class _NoTime(Exception):
 
 @dataclass(slots=True)
 class _Known:
-    """What is known of one pilot: its present contact, when it was last heard of, why the last call failed."""
+    """What is known of one pilot: its present contact, when it was last heard of, why the last call failed.
+
+    `unreachable`: it failed because its CE does not answer at all.
+    """
 
     contact: str
     heard: float | None = None
     failure: str = ""
+    unreachable: bool = False
 
 
 class Turns:
     """Remembers who was asked when. Used by one poll at a time, `heard_of` by any thread.
 
-    With `looking` no gatekeeper is asked to take a job up again, so one that is DONE is of unknown state.
+    `file` holds the contacts that have changed, for the next start and for who looks on; a lost one is no loss, for
+    the gatekeeper tells again. With `looking` no gatekeeper is asked to take a job up again, so one that is DONE is
+    of unknown state.
     """
 
-    def __init__(self, call: Call, clock: Clock, at_once: int, *, looking: bool = False) -> None:
+    def __init__(self, call: Call, clock: Clock, at_once: int, file: Path, *, looking: bool = False) -> None:
         self._looking = looking
+        self._file = file
+        self._moved: dict[str, str] | None = None
         self._call = call
         self._clock = clock
         self._at_once = at_once
@@ -67,7 +78,9 @@ class Turns:
         last = self._clock.now() + deadline - limit
         order = sorted(pilots, key=lambda pilot: (bool(self._of(pilot.id).failure), self._of(pilot.id).heard or 0.0))
         with ThreadPoolExecutor(self._at_once, thread_name_prefix="globus") as pool:
-            return [seen for seen in pool.map(lambda pilot: self._turn(pilot, last, limit), order) if seen is not None]
+            told = [seen for seen in pool.map(lambda pilot: self._turn(pilot, last, limit), order) if seen is not None]
+        self._note(pilots)
+        return told
 
     def failures(self, pilots: Iterable[Pilot]) -> Mapping[str, str]:
         """Return the reason of a failed call by the endpoints that pilots were submitted to, "" where all went well."""
@@ -75,6 +88,10 @@ class Turns:
         for pilot in pilots:
             found[pilot.tags.endpoint] = found.get(pilot.tags.endpoint) or self._of(pilot.id).failure
         return found
+
+    def unreachable(self, pilots: Iterable[Pilot]) -> set[str]:
+        """Return the endpoints of pilots whose CE does not answer at all."""
+        return {pilot.tags.endpoint for pilot in pilots if self._of(pilot.id).unreachable}
 
     def waiting(self, pilots: Iterable[Pilot]) -> int:
         """Return how many pilots have not had a turn at all."""
@@ -91,7 +108,21 @@ class Turns:
         return [Seen(pilot.id, None, PilotState.UNKNOWN, UNKNOWN_WORD) for pilot in lost]
 
     def _of(self, id_: str) -> _Known:
-        return self._known.setdefault(id_, _Known(id_))
+        if self._moved is None:
+            self._moved = _read(self._file)
+        return self._known.setdefault(id_, _Known(self._moved.get(id_, id_)))
+
+    def _note(self, pilots: Iterable[Pilot]) -> None:
+        """Write down the contacts that have changed."""
+        present = {pilot.id: self._of(pilot.id).contact for pilot in pilots if pilot.id in self._known}
+        moved = {id_: contact for id_, contact in present.items() if contact != id_}
+        if moved == self._moved or self._looking:
+            return
+        self._moved = moved
+        with contextlib.suppress(OSError):
+            fresh = self._file.with_suffix(".new")
+            fresh.write_text(json.dumps(moved), encoding="utf-8")
+            fresh.replace(self._file)
 
     def _of_pilot(self, pilot: Pilot) -> _Known:
         return self._of(pilot.id)
@@ -104,9 +135,9 @@ class Turns:
         except _NoTime:
             return None
         except Unbelievable as error:
-            known.failure = error.reason
+            known.failure, known.unreachable = error.reason, isinstance(error, Unreachable)
             return None
-        known.heard, known.failure = began, ""
+        known.heard, known.failure, known.unreachable = began, "", False
         if isinstance(found, End):
             self._known.pop(pilot.id, None)
         return Seen(pilot.id, None, found, word)
@@ -135,7 +166,7 @@ class Turns:
     def _try(self, place: tuple[str, ...], proxy: str, words: Sequence[str], last: float, limit: float) -> Answer:
         """Make a call, unless another one to the same place has run out of time in this poll."""
         if place in self._down:
-            raise Unbelievable(self._down[place])
+            raise Unreachable(self._down[place])
         if self._clock.now() > last:
             raise _NoTime
         try:
@@ -144,4 +175,12 @@ class Turns:
             if error.stopped:
                 raise
             self._down[place] = f"{place[0]}: {error.reason}"
-            raise Unbelievable(self._down[place]) from None
+            raise Unreachable(self._down[place]) from None
+
+
+def _read(file: Path) -> dict[str, str]:
+    try:
+        paper = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(id_): str(contact) for id_, contact in paper.items()} if isinstance(paper, dict) else {}

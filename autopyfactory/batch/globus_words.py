@@ -35,12 +35,16 @@ _UNSUPPORTED = 48
 _NO_STATE_FILE = 121
 _ASKED_TO_COMMIT = 110
 _ENDED_ALREADY = 156
-_UNREACHABLE = frozenset({3, 7, 10, 12, 79})
+_UNREACHABLE = frozenset({3, 10, 12, 79})
 _CONTACT = re.compile(r"^(https?://([^/\s]+?):\d+/\S+)\s*$", re.MULTILINE)
 _CODE = re.compile(r"\(error ?code (\d+)\)")
 _EXIT_CODE = re.compile(r"^exit code: (-?\d+)$", re.MULTILINE)
 _STRANGE = re.compile(r"UNKNOWN JOB STATE -?\d+")
 _ENDPOINT = re.compile(r"(\[[^]]*\]|[^:/]+)(.*)")
+
+
+class Unreachable(Unbelievable):
+    """No answer, for the CE does not give any; with another credential it would be the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ def state(answer: Answer) -> tuple[PilotState | End | Perhaps, str]:
         return (End(int(code[1])) if code else Perhaps()), word
     if answer.rc == 0 and _STRANGE.fullmatch(word):
         return PilotState.UNKNOWN, word
-    raise Unbelievable(complaint(answer))
+    raise _unbelievable(answer)
 
 
 def restarted(answer: Answer) -> str:
@@ -73,7 +77,7 @@ def restarted(answer: Answer) -> str:
         return contact
     if answer.rc == _NO_STATE_FILE and code(answer) == _NO_STATE_FILE:
         return ""
-    raise Unbelievable(complaint(answer))
+    raise _unbelievable(answer)
 
 
 def accepted(answer: Answer) -> bool | None:
@@ -85,7 +89,7 @@ def accepted(answer: Answer) -> bool | None:
 
 
 def unreachable(answer: Answer) -> bool:
-    """Tell whether a submission failed for the CE does not answer, or takes nobody with our credential."""
+    """Tell whether a call failed because the CE cannot be talked to, with whatever credential."""
     return code(answer) in _UNREACHABLE
 
 
@@ -129,3 +133,7 @@ def complaint(answer: Answer) -> str:
     first = next((line for line in lines if line.startswith(("GRAM Job", "ERROR"))), "")
     remedy = REMEDIES.get(code(answer), "")
     return f"globusrun: {first or answer.said()}{f' ({remedy})' if remedy else ''}"
+
+
+def _unbelievable(answer: Answer) -> Unbelievable:
+    return (Unreachable if unreachable(answer) else Unbelievable)(complaint(answer))

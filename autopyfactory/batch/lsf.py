@@ -83,7 +83,7 @@ HIDING = frozenset({"-J", "-I", "-Ip", "-Is", "-IS", "-ISp", "-ISs", "-K"})
 GONE = ("Job has already finished", "No matching job found")
 """What bkill says of jobs that have ended already."""
 
-FIELDS = "jobid stat user exit_code exit_reason job_name"
+FIELDS = "jobid stat user exit_code exit_reason exec_host job_name"
 """What bjobs is asked for; each is the key of a record, in capitals."""
 
 _MIB = 1024 * 1024
@@ -233,7 +233,10 @@ def _seen(record: Mapping[str, Any]) -> Seen:
     if word in ENDED:
         code = str(record.get("EXIT_CODE") or "")
         state = _end(word, int(code) if code.isdecimal() else None, str(record.get("EXIT_REASON") or ""))
-    return Seen(str(record["JOBID"]), Tags.read(str(record["JOB_NAME"])), state, word, str(record.get("USER") or ""))
+    user = str(record.get("USER") or "")
+    # A parallel job is on `4*host1:2*host2`.
+    node = re.split(r"[:\s]", str(record.get("EXEC_HOST") or ""))[0].rpartition("*")[2]
+    return Seen(str(record["JOBID"]), Tags.read(str(record["JOB_NAME"])), state, word, user, node)
 
 
 def _rows(answer: Answer) -> Iterator[Seen]:

@@ -3,6 +3,7 @@
 import shlex
 
 from autopyfactory.batch import Order
+from autopyfactory.batch.pilot_options import pilot_options
 from autopyfactory.batch.wrapper import wrapper_path
 from autopyfactory.clock import utc
 from autopyfactory.config.models import Config, QueueConfig
@@ -12,13 +13,14 @@ _MB = 1_000_000
 
 
 def shape_of(queue: QueueConfig) -> Shape:
-    """Return what one pilot of a queue asks for. One resource type alone becomes part of the shape."""
+    """Return what one pilot of a queue asks for. One resource type or label alone becomes part of the shape."""
     options = queue.options
     return Shape(
         options.cores,
         None if options.whole_memory is None else options.whole_memory // _MB,
         None if options.walltime is None else int(options.walltime),
         options.resource_types[0] if len(options.resource_types) == 1 else "",
+        options.labels[0] if len(options.labels) == 1 else "",
     )
 
 
@@ -35,15 +37,16 @@ def make_order(
     Its credentials are chosen just before it is submitted.
     """
     options, factory = queue.options, config.factory
+    shape = shape_of(queue)
     place = f"{utc(at):%Y-%m-%d}/{folder_name(queue.name)}"
     return Order(
         id=name,
         queue=queue,
         endpoint=endpoint,
-        shape=shape_of(queue),
+        shape=shape,
         count=count,
         executable=options.executable or wrapper_path(),
-        arguments=tuple(shlex.split(options.arguments)),
+        arguments=(*shlex.split(options.arguments), *pilot_options(options, shape, queue.resource_type)),
         log_dir=factory.pilot_log_dir / place,
         log_url=f"{factory.pilot_log_url.rstrip('/')}/{place}" if factory.pilot_log_url else "",
         monitor_url=monitor_url,

@@ -30,7 +30,7 @@ STATES = {
     "S": PilotState.SUSPENDED,
     "T": PilotState.SUSPENDED,
     "r": PilotState.RUNNING,
-    "t": PilotState.PENDING,
+    "t": PilotState.RUNNING,
     "h": PilotState.HELD,
     "q": PilotState.PENDING,
     "w": PilotState.PENDING,

@@ -191,21 +191,10 @@ class SlurmCommands:
         return ["squeue", "--all", "--states=all", "--json"]
 
     def listed(self, answer: Answer) -> list[Seen]:
-        """Return the jobs of the answer. Raises Unbelievable.
-
-        With the controller down squeue says rc 0 and an empty list, beside `errors`.
-        """
+        """Return the jobs of the answer. Raises Unbelievable."""
+        jobs = jobs_of(answer)
         try:
-            paper = json.loads(answer.stdout)
-        except ValueError:
-            raise Unbelievable(f"squeue: {answer.said()}") from None
-        if not isinstance(paper, dict) or not isinstance(paper.get("jobs"), list) or answer.rc:
-            raise Unbelievable(f"squeue: {answer.said()}")
-        if errors := paper.get("errors"):
-            # 22.05 describes any failure like this, and says what it was in the log of slurmctld alone.
-            raise Unbelievable(f"squeue: no answer of slurmctld: {_complaint(errors)}")
-        try:
-            return [_seen(job) for job in paper["jobs"]]
+            return [_seen(job) for job in jobs]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Unbelievable(f"squeue writes a form that is not known here: {error!r}") from None
 
@@ -236,6 +225,24 @@ class SlurmCommands:
         return len(ids)
 
 
+def jobs_of(answer: Answer) -> list[Mapping[str, Any]]:
+    """Return the jobs of `squeue --json` as it writes them. Raises Unbelievable.
+
+    With the controller down squeue says rc 0 and an empty list, beside `errors`.
+    """
+    try:
+        paper = json.loads(answer.stdout)
+    except ValueError:
+        raise Unbelievable(f"squeue: {answer.said()}") from None
+    if not isinstance(paper, dict) or not isinstance(paper.get("jobs"), list) or answer.rc:
+        raise Unbelievable(f"squeue: {answer.said()}")
+    if errors := paper.get("errors"):
+        # 22.05 describes any failure like this, and says what it was in the log of slurmctld alone.
+        raise Unbelievable(f"squeue: no answer of slurmctld: {_complaint(errors)}")
+    jobs: list[Mapping[str, Any]] = paper["jobs"]
+    return jobs
+
+
 def _seen(job: Mapping[str, Any]) -> Seen:
     words = job["job_state"] if isinstance(job["job_state"], list) else [job["job_state"]]
     comment = job.get("comment") or ""
@@ -251,7 +258,8 @@ def _seen(job: Mapping[str, Any]) -> Seen:
     refused = end == "FAILED" and reason in HOLDING
     word = "+".join(map(str, words)) + (f" ({reason})" if reason not in {"", "None"} else "")
     tags = None if refused else Tags.read(text)
-    return Seen(str(int(job["job_id"])), tags, state, word, str(job.get("user_name") or ""))
+    node = str(job.get("nodes") or "")
+    return Seen(str(int(job["job_id"])), tags, state, word, str(job.get("user_name") or ""), node)
 
 
 def _end(state: str, code: int | None) -> End:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from autopyfactory.batch import Batch
+from autopyfactory.batch.tender import Tender
 from autopyfactory.clock import Clock, utc
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import KEEP, Entry, Ledger, Outcome
@@ -46,7 +47,8 @@ class Tally:
 
     `live` counts the pilots in flight of each submission that has any; `waiting_at` are pilots that have not
     started and `held_at` held ones, by queue and endpoint. `by_type` are a queue's pilots by the resource type of
-    their shape.
+    their shape. `paused` are queues at endpoints ("": the source itself) that get probes only, `held` says by queue
+    why pilots are held, both as the tender of the source found them.
     """
 
     by_queue: Mapping[str, PilotCounts] = field(default_factory=dict)
@@ -58,6 +60,13 @@ class Tally:
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
     by_type: Mapping[tuple[str, str], PilotCounts] = field(default_factory=dict)
     held_at: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    paused: Mapping[tuple[str, str], Trouble] = field(default_factory=dict)
+    held: Mapping[str, str] = field(default_factory=dict)
+    full: Mapping[str, int] = field(default_factory=dict)
+
+    def trouble(self, queue: str, endpoint: str) -> Trouble | None:
+        """Return what is wrong with an endpoint, for all queues or for this one."""
+        return self.troubles.get(endpoint) or self.paused.get((queue, endpoint))
 
     def of(self, queue: str, resource_type: str = "") -> PilotCounts:
         """Return a queue's pilots, or those that answer the demand of one type: its own and those without a type."""
@@ -128,12 +137,27 @@ class PilotSource:
         self._polls: list[tuple[float, Mapping[str, Mapping[str, int]]]] = []
         self._started = f"{utc(clock.now()):%Y%m%dT%H%M%S}"
         self._adopted: frozenset[str] | None = None
+        self._former: Mapping[str, Sequence[str]] = {}
         self._live: Mapping[str, int] = {}
         self._doubted: dict[str, float] = {}
         self._ended: list[EndedPilot] = []
         self._next_turn = 0.0
+        self.tender = Tender(name, batch, clock, may_act=lambda: not self.twin)
         self.twin = ""
         """What is known of a second factory with our id; "" while there is none."""
+
+    def adopt(self, former: Mapping[str, Sequence[str]]) -> None:
+        """Count pilots under these former names of queues as theirs; what is submitted carries the present name."""
+        self._former = dict(former)
+
+    def names(self, queue: str) -> tuple[str, ...]:
+        """Return a queue's name and its former ones."""
+        return (queue, *self._former.get(queue, ()))
+
+    def latest(self) -> Tally | None:
+        """Return the newest answer whatever its age, None before the first."""
+        last = self._shared.peek()
+        return last.value if last else None
 
     def snapshot(self) -> Snapshot[Tally]:
         """Return the shared snapshot, polling when it is time. Raises SourceError."""
@@ -154,7 +178,8 @@ class PilotSource:
                 ambiguous += missing
             elif entry.outcome is Outcome.ACCEPTED or entry.ended >= snapshot.began or entry.settled > snapshot.began:
                 unseen += missing
-        return replace(snapshot.value.of(queue, resource_type), unseen=unseen, ambiguous=ambiguous)
+        shown = sum((snapshot.value.of(name, resource_type) for name in self.names(queue)), PilotCounts())
+        return replace(shown, unseen=unseen, ambiguous=ambiguous)
 
     def doubt(self, queue: str, snapshot: Snapshot[Tally]) -> str:
         """Return why the source is not believed for a queue, or ""."""
@@ -180,13 +205,13 @@ class PilotSource:
         index = bisect_right(polls, since, key=lambda poll: poll[0])
         recorded = self._ledger.before(queue, since, resource_type)
         if index:
-            start, then = polls[index - 1][0], _waited(polls[index - 1][1], queue, resource_type)
+            start, then = polls[index - 1][0], self._waited(polls[index - 1][1], queue, resource_type)
         elif recorded is not None:
             start, then = recorded.ended, recorded.waiting + recorded.count
         elif entries and not (polls and polls[0][0] < entries[0].began):
             start, then = float("-inf"), entries[0].waiting
         elif polls:
-            start, then = polls[0][0], _waited(polls[0][1], queue, resource_type)
+            start, then = polls[0][0], self._waited(polls[0][1], queue, resource_type)
         else:
             return 0
         since_then = sum(entry.count for entry in entries if entry.ended > start)
@@ -210,8 +235,8 @@ class PilotSource:
         unsettled = [entry for entry in self._ledger.unsettled(self.name) if entry.queue == queue]
         last = self._shared.peek()
         if last is None:
-            return sum(entry.count for entry in unsettled)
-        shown = last.value.by_queue.get(queue, PilotCounts()).in_flight
+            return self._ledger.bound(self.name, queue)
+        shown = sum(last.value.of(name).in_flight for name in self.names(queue))
         return shown + sum(max(0, entry.count - last.value.shown.get(entry.id, 0)) for entry in unsettled)
 
     def turn(self, count: int) -> tuple[int, float]:
@@ -233,14 +258,18 @@ class PilotSource:
     def close(self) -> None:
         """Wake all who wait for the source and give up its calls."""
         self._shared.close()
+        self.tender.close()
         self.batch.close()
 
     def _poll(self) -> Snapshot[Tally]:
         began = self._clock.now()
         report: PilotReport = self.batch.poll()
         self._ended += report.ended
+        found = replace(
+            tally(report.groups, report.troubles), paused=self.tender.paused, held=self.tender.held, full=report.full
+        )
         speaks_of = began if report.speaks_of is None else min(began, report.speaks_of)
-        return Snapshot(tally(report.groups, report.troubles), self.name, began, speaks_of)
+        return Snapshot(found, self.name, began, speaks_of)
 
     def _compare(self, snapshot: Snapshot[Tally]) -> None:
         """Compare a good answer with what was submitted; called before any queue sees the answer."""
@@ -251,6 +280,7 @@ class PilotSource:
         self._look_for_twin(snapshot.value)
         self._ledger.forget(self.name, snapshot.value.shown)
         self._remember(snapshot)
+        self.tender.notice(snapshot.value.by_queue)
         ended, self._ended = self._ended, []
         if ended:
             self._tell(ended)
@@ -333,8 +363,8 @@ class PilotSource:
             while self._polls[0][0] < snapshot.began - REMEMBER:
                 self._polls.pop(0)
 
-
-def _waited(poll: Mapping[str, Mapping[str, int]], queue: str, resource_type: str) -> int:
-    """Return how many pilots of a queue waited by a poll, of a resource type or without one where a type is named."""
-    mine = poll.get(queue, {})
-    return sum(number for at, number in mine.items() if not resource_type or at in ("", resource_type))
+    def _waited(self, poll: Mapping[str, Mapping[str, int]], queue: str, resource_type: str) -> int:
+        """Return how many pilots of a queue waited by a poll; where a type is named those of it or of none."""
+        mine = [poll.get(name, {}) for name in self.names(queue)]
+        counts = [pair for types in mine for pair in types.items()]
+        return sum(number for at, number in counts if not resource_type or at in ("", resource_type))

@@ -90,6 +90,7 @@ _HEAD = re.compile(r"^Job Id:[ \t]*(\S+)[ \t]*$", re.MULTILINE)
 _STATE = re.compile(r"^\s+job_state = (\S+)", re.MULTILINE)
 _EXIT = re.compile(r"^\s+(?:exit_status|Exit_status) = (-?\d+)", re.MULTILINE)
 _OWNER = re.compile(r"^\s+Job_Owner = ([^@\s]+)", re.MULTILINE)
+_NODE = re.compile(r"^\s+exec_host = ([^/+\s]+)", re.MULTILINE)
 _TAGS = re.compile(rf"[\s,]{VARIABLE}=([^,\s]+)")
 _SERVER = re.compile(r"^\s+server = ", re.MULTILINE)
 _START = re.compile(r"^\s+(?:start_time|stime) = ", re.MULTILINE)
@@ -212,7 +213,9 @@ def _seen(id_: str, block: str) -> Seen:
     word = found[1]
     tags, owner = _TAGS.search(block), _OWNER.search(block)
     state: PilotState | End = _end(block) if word in ENDED else STATES.get(word, PilotState.UNKNOWN)
-    return Seen(id_, Tags.read(tags[1]) if tags else None, state, word, owner[1] if owner else "")
+    node = _NODE.search(block)
+    user = owner[1] if owner else ""
+    return Seen(id_, Tags.read(tags[1]) if tags else None, state, word, user, node[1] if node else "")
 
 
 def _end(block: str) -> End:

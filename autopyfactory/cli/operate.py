@@ -13,7 +13,9 @@ import click
 from autopyfactory.cli.options import conf_option
 from autopyfactory.config.fields import duration
 from autopyfactory.config.glance import glance
-from autopyfactory.operate import ALL, Action, OperateError, Operator, OperatorState
+from autopyfactory.downtimes import ALL
+from autopyfactory.errors import OperateError
+from autopyfactory.operate import Action, Operator, OperatorState
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -77,15 +79,16 @@ def resume(queues: tuple[str, ...], everything: bool, conf: Path, lasts: float |
         raise click.BadParameter(hint, param_hint="--for")
     if not queues and not everything and why is None:
         return _show(conf)
-    operator, names = _resolve(queues, everything, conf)
+    state_dir, names = resolve(queues, everything, conf)
+    operator = Operator(state_dir)
     reason = " ".join((why or "").split())
     for name in names:
         try:
-            operator.resume(name, _who(), time.time(), reason)
+            operator.resume(name, who(), time.time(), reason)
         except OperateError as error:
             raise click.ClickException(str(error)) from None
     runs = "runs" if len(names) == 1 and not everything else "run"
-    click.echo(f"{_spoken(names)} {runs}{f': {reason}' if reason else ''}")
+    click.echo(f"{spoken(names)} {runs}{f': {reason}' if reason else ''}")
     return None
 
 
@@ -96,15 +99,16 @@ def _stop(
         return _show(conf)
     if why is None or not why.strip():
         raise click.BadParameter("say why, for whoever comes next", param_hint="--why")
-    operator, names = _resolve(queues, everything, conf)
+    state_dir, names = resolve(queues, everything, conf)
+    operator = Operator(state_dir)
     now = time.time()
-    state = OperatorState(action, _who(), now, " ".join(why.split()), None if lasts is None else now + lasts)
+    state = OperatorState(action, who(), now, " ".join(why.split()), None if lasts is None else now + lasts)
     for name in names:
         try:
             operator.set(name, state)
         except OperateError as error:
             raise click.ClickException(str(error)) from None
-    click.echo(f"{_spoken(names)} {state}")
+    click.echo(f"{spoken(names)} {state}")
     return None
 
 
@@ -112,7 +116,7 @@ def _show(conf: Path) -> None:
     """Print what is in force: who, since when, until when, why."""
     states = _states(Operator(glance(conf).state_dir))
     for name in sorted(states):
-        click.echo(f"{_spoken((name,))} {states[name]}")
+        click.echo(f"{spoken((name,))} {states[name]}")
     if all(state.action == "run" for state in states.values()):
         click.echo("no queue is paused")
 
@@ -124,30 +128,31 @@ def _states(operator: Operator) -> dict[str, OperatorState]:
         raise click.ClickException(str(error)) from None
 
 
-def _resolve(queues: tuple[str, ...], everything: bool, conf: Path) -> tuple[Operator, tuple[str, ...]]:
-    """Return the operator's book and the names to write into it; an unknown one is a wrong command line."""
+def resolve(queues: tuple[str, ...], everything: bool, conf: Path) -> tuple[Path, tuple[str, ...]]:
+    """Return the folder of the state and the names to write; an unknown one is a wrong command line."""
     if everything == bool(queues):
         raise click.UsageError("name queues or give --all")
     seen = glance(conf)
-    operator = Operator(seen.state_dir)
     if everything:
-        return operator, (ALL,)
-    written = set(_states(operator))
+        return seen.state_dir, (ALL,)
+    written = set(_states(Operator(seen.state_dir)))
     if seen.queues is None:
         click.echo("warning: the queue files cannot be read whole, so names are taken as they are", err=True)
-        return operator, queues
+        return seen.state_dir, queues
     known = {*seen.queues, *written} - {ALL}
     for name in queues:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f", did you mean '{close[0]}'?" if close else f" in {conf}"
             raise click.BadParameter(f"there is no queue '{name}'{hint}", param_hint="QUEUE")
-    return operator, queues
+    return seen.state_dir, queues
 
 
-def _spoken(names: tuple[str, ...]) -> str:
+def spoken(names: tuple[str, ...]) -> str:
+    """Return the queues as they are spoken of."""
     return "all queues" if names == (ALL,) else ", ".join(names)
 
 
-def _who() -> str:
+def who() -> str:
+    """Return the account behind the command, also behind sudo."""
     return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name

@@ -13,9 +13,9 @@ from autopyfactory.config import load
 from autopyfactory.config.fields import words
 from autopyfactory.config.models import Config, QueueConfig
 from autopyfactory.config.problems import suggest
-from autopyfactory.explain import figures
+from autopyfactory.explain import details, spoken_why
 from autopyfactory.factory import Factory
-from autopyfactory.model import Blocked, CycleReport, Input, PilotState, Step
+from autopyfactory.model import Blocked, CycleReport, PilotState
 from autopyfactory.operate import Operator
 from autopyfactory.plan import Given, supposed
 
@@ -114,7 +114,7 @@ def summary(report: CycleReport) -> dict[str, Any]:
         "queue": report.queue,
         "count": report.decision.count if report.decision else 0,
         "blocked": report.blocked.reason if report.blocked else None,
-        "steps": [{"rule": s.rule, "before": s.before, "after": s.after, "why": _why(s)} for s in steps],
+        "steps": [{"rule": s.rule, "before": s.before, "after": s.after, "why": spoken_why(s)} for s in steps],
     }
 
 
@@ -124,27 +124,4 @@ def lines(report: CycleReport) -> Iterator[str]:
         yield f"{report.queue} is blocked: {report.blocked.reason}"
     elif report.decision:
         yield f"{report.queue} would submit {report.decision.count}"
-    for one in report.inputs:
-        yield f"  {one.what:<7} {_told(report, one)} ({one.age:.0f} s old, from {one.source})"
-    steps = report.decision.steps if report.decision else ()
-    width = max((len(step.rule) for step in steps), default=0)
-    for step in steps:
-        yield f"  {step.rule:<{width}} {step.before:>5} -> {step.after:<5} {_why(step)}"
-
-
-def _told(report: CycleReport, one: Input) -> str:
-    if one.what == "pilots":
-        return figures(report).partition(" ")[2] if report.pilots else "not counted"
-    if one.what == "site":
-        return report.site.status if report.site else ""
-    cells = [f"{cell.activated} {_named(cell.resource_type, cell.label)}".rstrip() for cell in report.jobs or ()]
-    of = f" activated of {report.wmsqueue}" if report.wmsqueue else " activated"
-    return (" + ".join(cells) or "0") + of
-
-
-def _why(step: Step) -> str:
-    return f"{step.resource_type}: {step.why}" if step.resource_type else step.why
-
-
-def _named(*words: str) -> str:
-    return "/".join(word for word in words if word)
+    yield from details(report)

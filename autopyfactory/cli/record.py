@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from autopyfactory.cli.options import conf_option
-from autopyfactory.cli.times import moment
 from autopyfactory.config.glance import glance
 from autopyfactory.config.problems import suggest
 from autopyfactory.record import FILE
 from autopyfactory.record.book import Record, RecordError
 from autopyfactory.record.demand import trace
 from autopyfactory.simulate.trace import line_of
+from autopyfactory.times import moment
 
 
 @click.command(short_help="Write the demand that the decision record saw as a trace.")
@@ -44,5 +44,7 @@ def record(conf: Path, first: str | None, last: str, output: Path | None, queues
     except RecordError as error:
         click.echo(f"autopyfactory: {error}", err=True)
         sys.exit(1)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise click.ClickException(f"cannot write {output}: {error.strerror}") from None

@@ -9,8 +9,9 @@ from pydantic_core import PydanticUndefined
 from autopyfactory.batch.rows import ROWS, written
 from autopyfactory.config.catalogue import BATCH, MONITOR, WMS, Broken, Catalogue, rule_of
 from autopyfactory.config.fields import Options, kind, write
-from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
+from autopyfactory.config.models import CredentialOptions, FactoryOptions, HeldOptions, QueueOptions
 from autopyfactory.config.sentences import declared
+from autopyfactory.cric.options import CricOptions
 from autopyfactory.plugins import ALIASES
 from autopyfactory.sched import RULES
 from autopyfactory.sched.options import RuleOptions
@@ -54,19 +55,23 @@ def page(catalogue: Catalogue) -> str:
             f"`[{word} NAME]`, for queues with `{written(backend)}`", catalogue.find(BATCH, backend).SourceOptions
         )
     parts += _section("`[credential NAME]`", CredentialOptions)
+    parts += _section("`[cric NAME]`, whose document makes queues", CricOptions)
+    parts += _section("`[held NAME]`", HeldOptions)
     parts.append("## Queues\n")
     parts += _section("All queues", QueueOptions)
     parts.append("### What a queue can submit to\n")
     parts.append("\n".join(_table(("backend", "type", "subtype", "goes to"), ROWS)) + "\n")
     for name, plugin in catalogue.usable.items():
         parts += _section(f"Queues with `{written(name)}`", plugin.QueueOptions)
-    parts += ["### Rules, gates and limits\n", _RULES, "\n".join(_rules()) + "\n"]
+    parts += ["### Rules, gates and limits\n", _RULES, *_rules()]
     return "\n".join(parts)
 
 
 _RULES = """\
 Makers stand in `rules` and compute a number of pilots in that order. Gates then set it and limits lower it; both act
-whenever their option is set, and always where they have a default.
+whenever their option is set, and always where they have a default. In the formulas n is the number so far, A the
+activated jobs that are this queue's part, in pilots, P its pilots that wait, L those that left pending after the time
+the figures speak of, S siblings' pilots that will take jobs of its part ([concepts.md](concepts.md)).
 """
 
 
@@ -78,11 +83,23 @@ def _section(title: str, model: type[Options]) -> Iterator[str]:
 
 
 def _rules() -> Iterator[str]:
-    rows = []
-    for name, field in declared(RuleOptions).items():
-        rule = RULES[rule_of(name)]
-        rows.append((f"`{name}`", field.description or "", *_facts(field), f"{rule.kind} `{rule.name}`"))
-    return _table(("option", "meaning", "value", "default", "of"), rows)
+    for rule in RULES.values():
+        yield f"#### {rule.kind} `{rule.name}`\n"
+        yield f"{_capital(rule.formula)}.\n"
+        rows = [
+            (f"`{name}`", field.description or "", *_facts(field))
+            for name, field in declared(RuleOptions).items()
+            if rule_of(name) == rule.name
+        ]
+        if rows:
+            yield "\n".join(_table(("option", "meaning", "value", "default"), rows)) + "\n"
+        yield f"Example: {rule.example}.\n"
+        yield f"Unknown: {rule.unknown}.\n"
+
+
+def _capital(text: str) -> str:
+    """Begin a sentence; a formula begins with what it computes."""
+    return text if text.startswith(("n ", "J ")) else text[:1].upper() + text[1:]
 
 
 def _facts(field: FieldInfo) -> tuple[str, str]:

@@ -1,6 +1,9 @@
 """`autopyfactory run`: the daemon, in the foreground unless told otherwise."""
 
+import os
+import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -57,8 +60,13 @@ def run(
         debug=debug,
     )
     try:
-        code = launch(request, load=load, make=Factory)
+        code = launch(request, load=load, make=partial(Factory, on_catalogue=_reload))
     except StartError as error:
         click.echo(f"autopyfactory: {logs.mask(str(error))}", err=True)
         code = error.code
     sys.exit(code)
+
+
+def _reload() -> None:
+    """Read the configuration again, as an admin's HUP would: all or nothing, shown as a difference."""
+    os.kill(os.getpid(), signal.SIGHUP)

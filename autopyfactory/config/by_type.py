@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from autopyfactory.config.fields import boolean, words, write
+from autopyfactory.config.fields import REST, boolean, words, write
 from autopyfactory.config.models import QueueConfig, QueueOptions
 from autopyfactory.config.problems import Fault
 from autopyfactory.config.sentences import build as build_model
@@ -11,9 +11,6 @@ from autopyfactory.config.sentences import declared
 
 TABLES = ("cores", "memory", "memory_per_core", "walltime")
 """The options that may be tables; each is a field of this very name."""
-
-REST = "*"
-"""Stands in a table for every type that it does not name."""
 
 _Rows = dict[str, dict[str, str]]
 

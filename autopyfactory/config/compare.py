@@ -75,7 +75,9 @@ def sections(config: Config) -> dict[str, Options]:
     found: dict[str, Options] = {"factory": config.factory}
     parts: list[Section] = [*config.sources.values(), *config.wms.values(), *config.monitors.values()]
     found |= {f"{part.kind} {part.name}": part.options for part in parts}
-    return found | {f"credential {name}": options for name, options in config.credentials.items()}
+    found |= {f"cric {name}": options for name, options in config.catalogues.items()}
+    found |= {f"credential {name}": options for name, options in config.credentials.items()}
+    return found | {f"held {name}": options for name, options in config.held.items()}
 
 
 def _sections(old: Config, new: Config) -> Iterator[tuple[str, str]]:

@@ -127,6 +127,30 @@ def cores(text: Any) -> dict[str, int]:
     return result
 
 
+def exit_codes(text: Any) -> tuple[int, ...]:
+    """Read `0, 20, 82`; a signal is negative."""
+    found = words(text)
+    for word in found:
+        if not re.fullmatch("-?[0-9]{1,9}", str(word)):
+            raise ValueError(f"'{word}' is no exit code, write for example 0, 20, 82")
+    return tuple(map(int, found))
+
+
+REST = "*"
+"""Stands in a table for everything that it does not name."""
+
+
+def releases(text: Any) -> dict[str, str]:
+    """Read `ptest:RC, *:PR` as the pilot's release by label."""
+    if isinstance(text, dict):
+        return text
+    pairs = [[part.strip() for part in word.split(":")] for word in words(text)]
+    for pair in pairs:
+        if len(pair) != 2 or not all(re.fullmatch(r"[A-Za-z0-9_.*-]+", word) for word in pair):
+            raise ValueError(f"'{':'.join(pair)}' is not LABEL:RELEASE, write for example ptest:RC, *:PR")
+    return dict(pairs)
+
+
 def absolute(text: Any) -> Path:
     """Read an absolute path; a leading `~` is a home directory."""
     if isinstance(text, str) and not text.strip():
@@ -190,7 +214,11 @@ def _write_words(value: tuple[object, ...]) -> str:
     return ", ".join(_write_text(word) for word in value)
 
 
-def _write_cores(value: dict[str, int]) -> str:
+def _write_numbers(value: tuple[int, ...]) -> str:
+    return ", ".join(map(str, value))
+
+
+def _write_table(value: dict[str, object]) -> str:
     return ", ".join(f"{name}:{number}" for name, number in value.items())
 
 
@@ -206,8 +234,10 @@ Duration = Annotated[float, BeforeValidator(duration), Kind("duration (s m h d w
 Size = Annotated[int, BeforeValidator(size), Kind("size (MB GB GiB ...)", _write_size)]
 Rate = Annotated[float, BeforeValidator(rate), Kind("rate (20/s, 100/m)", _write_rate)]
 Words = Annotated[tuple[str, ...], BeforeValidator(words), Kind("list, by commas", _write_words)]
+ExitCodes = Annotated[tuple[int, ...], BeforeValidator(exit_codes), Kind("exit codes, by commas", _write_numbers)]
 Boolean = Annotated[bool, BeforeValidator(boolean), Kind("yes or no", lambda value: "yes" if value else "no")]
-CoresByType = Annotated[dict[str, int], BeforeValidator(cores), Kind("TYPE:CORES list, by commas", _write_cores)]
+CoresByType = Annotated[dict[str, int], BeforeValidator(cores), Kind("TYPE:CORES list, by commas", _write_table)]
+Releases = Annotated[dict[str, str], BeforeValidator(releases), Kind("LABEL:RELEASE list, by commas", _write_table)]
 CountByType = Annotated[int, Kind("whole number, or by resource type (SCORE:1, MCORE:8)")]
 SizeByType = Annotated[
     int, BeforeValidator(size), Kind("size, or by resource type (SCORE:2GB, MCORE:16GB)", _write_size)

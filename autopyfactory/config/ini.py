@@ -39,8 +39,8 @@ class Entry:
 
     @property
     def place(self) -> str:
-        """Return `file:line`."""
-        return f"{self.file}:{self.line}"
+        """Return `file:line`, of a generated one where it comes from."""
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Block:
     @property
     def place(self) -> str:
         """Return `file:line` of the header."""
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 @dataclass(frozen=True, slots=True)

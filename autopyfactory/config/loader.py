@@ -1,12 +1,15 @@
 """Put the configuration together from its files."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from autopyfactory.config import ini
 from autopyfactory.config.catalogue import Catalogue, source_options
-from autopyfactory.config.files import QueueFiles, gather
+from autopyfactory.config.files import gather
+from autopyfactory.config.formers import formers
+from autopyfactory.config.generated import generate, orphans
+from autopyfactory.config.ini import Block
 from autopyfactory.config.models import Config, QueueConfig, Section
 from autopyfactory.config.problems import Problem
 from autopyfactory.config.queues import Judge, Verdict
@@ -28,12 +31,20 @@ def load(path: Path, catalogue: Catalogue | None = None) -> Config:
     if not file.blocks:
         raise ConfigError([str(problem) for problem in main.problems])
     files = gather(path.parent, main.queue_files)
+    generated = generate(main, files)
+    waiting = orphans(main, files, generated)
+    blocks = {name: block for name, block in files.blocks.items() if name not in waiting} | generated.blocks
     judge = Judge(main, catalogue, files.defaults)
-    verdicts = {name: judge.judge(block, trusted=files.trusted(block)) for name, block in files.blocks.items()}
-    problems = _ordered([*main.problems, *files.problems(), *(p for v in verdicts.values() for p in v.problems)])
+    verdicts = {
+        name: generated.soften(name, judge.judge(block, trusted=files.trusted(files.blocks.get(name, block))))
+        for name, block in blocks.items()
+    }
+    found = [p for verdict in verdicts.values() for p in verdict.problems]
+    found += [*waiting.values(), *generated.problems, *formers(judge, blocks, verdicts)]
+    problems = _ordered([*main.problems, *files.problems(), *found])
     if main.wrong or main.factory is None:
         raise ConfigError(list(dict.fromkeys(str(problem) for problem in problems)))
-    if not files.blocks and not files.lost:
+    if not blocks and not files.lost:
         problems.append(Problem(str(path), 0, "", "", "there is no queue yet, write one in queues.conf", warning=True))
     out = frozenset(problem.queue for problem in problems if problem.queue)
     _add_local_sources(main, catalogue, [v.queue for name, v in verdicts.items() if v.queue and name not in out])
@@ -49,7 +60,9 @@ def load(path: Path, catalogue: Catalogue | None = None) -> Config:
         out,
         tuple(problems),
         {name: placed[name] for name in placed if not verdicts[name].enabled},
-        main.origins | _origins(judge, files),
+        main.origins | _origins(judge, blocks),
+        main.held,
+        main.catalogues,
     )
 
 
@@ -72,11 +85,9 @@ def _placed(verdict: Verdict, main: Main, catalogue: Catalogue) -> QueueConfig |
     return replace(verdict.queue, options=options.model_copy(update={"source": main.source(kind, name) or name}))
 
 
-def _origins(judge: Judge, files: QueueFiles) -> dict[tuple[str, str], str]:
+def _origins(judge: Judge, blocks: Mapping[str, Block]) -> dict[tuple[str, str], str]:
     return {
-        (name, option): entry.place
-        for name, block in files.blocks.items()
-        for option, entry in judge.entries(block).items()
+        (name, option): entry.place for name, block in blocks.items() for option, entry in judge.entries(block).items()
     }
 
 

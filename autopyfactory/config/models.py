@@ -6,6 +6,7 @@ Options of one plug-in only are declared in its own module (`QueueOptions`, `Sou
 
 import getpass
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from autopyfactory.config.fields import (
     AbsolutePath,
@@ -26,12 +27,15 @@ from autopyfactory.config.fields import (
     Identifier,
     Number,
     Options,
+    Rate,
+    Releases,
     Size,
     SizeByType,
     Words,
     words,
 )
 from autopyfactory.config.problems import Problem
+from autopyfactory.cric.options import CricOptions
 from autopyfactory.sched.options import RuleOptions
 
 
@@ -73,6 +77,43 @@ class CredentialOptions(Options):
     kind: Literal["proxy", "token"] = Field("proxy", description="proxy (X.509) or token")
     file: AbsolutePath = Field(description="the file that holds it")
     min_life: Duration = Field(600.0, ge=0, description="it is not used when it expires sooner than that")
+
+
+class HeldOptions(Options):
+    """`[held NAME]` of autopyfactory.conf: what to do with pilots that are held, asked before the shipped table."""
+
+    code: Words = Field((), description="HTCondor's hold codes it speaks of, also CODE:SUBCODE; empty: any")
+    match: str = Field("", description="what is in the reason, a regular expression, in any case; empty: anything")
+    action: Literal["leave", "release", "remove", "pause", "tell"] = Field(
+        description="leave them, release (then remove) or remove them, pause the queue's endpoint, tell the admin"
+    )
+    times: int = Field(3, ge=0, description="release: so often, then they are removed")
+    after: Duration = Field(300.0, ge=0, description="nothing is released or removed that is held for less")
+    rate: Rate = Field(1 / 6, gt=0, description="released, and removed, at most")
+    remedy: str = Field("", description="what the admin has to do; logged as a warning when pilots are held so")
+
+    @field_validator("code")
+    @classmethod
+    def _codes(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
+        for code in codes:
+            if not re.fullmatch(r"\d{1,5}(:-?\d{1,9})?", code):
+                raise ValueError(f"'{code}' is no hold code, write for example 13 or 13:2")
+        return codes
+
+    @field_validator("match")
+    @classmethod
+    def _pattern(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"'{pattern}' is no regular expression: {error}") from None
+        return pattern
+
+    @model_validator(mode="after")
+    def _conditional(self) -> "HeldOptions":
+        if not self.code and not self.match:
+            raise ValueError("it speaks of no pilot, name code or match")
+        return self
 
 
 class QueueOptions(Options):
@@ -118,8 +159,28 @@ class QueueOptions(Options):
     )
     executable: AbsolutePath | None = Field(None, description="the wrapper; empty: the shipped bootstrap")
     arguments: CommandLine = Field("", description="arguments of the wrapper, as a shell would read them")
+    pilot_options: Literal["classic", "pilot3"] = Field(
+        "pilot3", description="the names of the pilot's options that are appended to arguments: -o -v -A, or long ones"
+    )
+    country: str = Field("", description="country whose jobs the pilot asks for; demand is counted whole all the same")
+    group: str = Field("", description="working group whose jobs the pilot asks for; demand is counted whole")
+    allow_other_country: Boolean = Field(False, description="yes: beyond-pledge use, jobs of other countries too")
+    releases: Releases = Field(
+        default_factory=lambda: {"ptest": "RC", "rc_test": "RC"},
+        description="release of the pilot (-i) by the label of the queue, where it has one; * for all others",
+    )
+    global_shares: Words = Field(
+        (), description="global shares whose jobs count, of a [wms NAME] with by = share; empty: all"
+    )
     proxy: Words = Field((), description="X.509 proxy for the pilot: credential sections in order, or a path")
     token: Words = Field((), description="token that authenticates us to a CE: credential sections, or a path")
+    formerly: Words = Field((), description="names this queue had before: pilots submitted under them are its own")
+    max_pending_age: Duration | None = Field(
+        None, gt=0, description="pilots that wait longer are removed, a few per cycle; unset: none"
+    )
+    max_running_age: Duration | None = Field(
+        None, gt=0, description="pilots that run longer are removed, at least walltime + 1h; unset: none"
+    )
     submit_user: str = Field("", description="account the pilots run as, where the backend can choose")
 
     @property
@@ -189,7 +250,7 @@ class QueueConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The whole configuration: `sources`, `wms`, `monitors` and `credentials` by section name.
+    """The whole configuration: `sources`, `wms`, `monitors`, `credentials` and `held` by section name.
 
     `queues` holds the valid and enabled ones in the order of the files; `problems` what was wrong or is
     worth a warning with the rest, `out` the names of the queues that problems took out, `disabled` those
@@ -208,3 +269,5 @@ class Config:
     problems: tuple[Problem, ...] = ()
     disabled: Mapping[str, QueueConfig | None] = field(default_factory=dict)
     origins: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    held: Mapping[str, HeldOptions] = field(default_factory=dict)
+    catalogues: Mapping[str, CricOptions] = field(default_factory=dict)

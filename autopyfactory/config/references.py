@@ -8,13 +8,17 @@ from pathlib import Path
 from autopyfactory.batch.rows import BY_TYPE, ROWS, plugin, written
 from autopyfactory.config.catalogue import Catalogue, rule_of
 from autopyfactory.config.compare import values as values_of
+from autopyfactory.config.fields import write
 from autopyfactory.config.models import QueueOptions
 from autopyfactory.config.problems import Fault, suggest
 from autopyfactory.config.sections import Main
 from autopyfactory.config.sentences import declared
-from autopyfactory.sched import RULES, chain, needs
+from autopyfactory.sched import RULES, chain
 from autopyfactory.sched.options import RuleOptions
 from autopyfactory.sched.rule import Kind, Need
+
+SPARE = 3600.0
+"""Seconds that a pilot may at least run beyond its wall time before it is removed for its age."""
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SUBMIT_NAME = re.compile(r"\+?[A-Za-z_][A-Za-z0-9_.]*")
@@ -84,6 +88,27 @@ def shape(options: QueueOptions, own: frozenset[str]) -> Iterator[Fault]:
         yield Fault("memory_per_core", "is never read, for memory is set; write 'memory = none' here", warning=True)
 
 
+def ages(options: QueueOptions) -> Iterator[Fault]:
+    """Judge the ages at which pilots are removed."""
+    age, walltime = options.max_running_age, options.walltime
+    if age is not None and walltime is not None and age < walltime + SPARE:
+        least = write(QueueOptions.model_fields["max_running_age"], walltime + SPARE)
+        yield Fault("max_running_age", f"would end pilots that do as they asked, write {least} or more (walltime + 1h)")
+
+
+def rights(options: QueueOptions, main: Main, own: frozenset[str]) -> Iterator[Fault]:
+    """Say of what demand a queue's pilots ask for a part: PanDA tells no counts by country or group."""
+    section = main.wms.get(options.wms)
+    shares = getattr(section.options, "by", "") == "share" if section else False
+    if options.global_shares and not shares and section is not None:
+        yield Fault("global_shares", f"is never read: [wms {options.wms}] does not count by share, write 'by = share'")
+    for option in ("country", "group"):
+        if getattr(options, option) and option in own:
+            how = f"limited to the shares {', '.join(options.global_shares)}" if options.global_shares else "whole"
+            text = f"PanDA tells no counts by {option}: the demand is {how}, the pilots ask for {option} only"
+            yield Fault(option, text, warning=True)
+
+
 def rule_values(options: QueueOptions, values: RuleOptions, own: frozenset[str]) -> Iterator[Fault]:
     """Judge the rules' options against `rules`: mandatory ones that are missing, and ones nobody reads."""
     found = values_of(values)
@@ -107,10 +132,11 @@ def demand(options: QueueOptions, values: RuleOptions, main: Main) -> Iterator[F
         absent = "wmsqueue" if options.wms else "wms"
         text = f"is missing, the rule '{needing[0].name}' needs demand: set {absent}, or other rules such as fixed"
         yield Fault(absent, text, missing=True)
-    elif not (options.wms and options.wmsqueue) and Need.SITE in needs(chain(makers, values)):
+    elif not (options.wms and options.wmsqueue):
         for rule in chain(makers, values):
-            if Need.SITE in rule.needs:
-                text = f"needs the status of a site: set wms and wmsqueue, or write '{rule.option} = none' here"
+            if rule.needs:
+                what = "the status of a site" if Need.SITE in rule.needs else "the figures of a WMS"
+                text = f"needs {what}: set wms and wmsqueue, or write '{rule.option} = none' here"
                 yield Fault(rule.option, text)
 
 

@@ -5,13 +5,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autopyfactory.config.catalogue import BATCH, CLASSIC, MONITOR, WMS, Broken, Catalogue, source_options
-from autopyfactory.config.fields import words
+from autopyfactory.config.fields import Options, words
 from autopyfactory.config.ini import Block, IniFile, expand, references
-from autopyfactory.config.models import CredentialOptions, FactoryOptions, Section
+from autopyfactory.config.models import CredentialOptions, FactoryOptions, HeldOptions, Section
 from autopyfactory.config.problems import Fault, Problem, suggest
 from autopyfactory.config.sentences import build, declared
+from autopyfactory.cric.options import CricOptions
+from autopyfactory.wms.parts import strange_parts
 
 _PLUGIN_GROUPS = {"wms": WMS, "monitor": MONITOR}
+
+_NAMED: dict[str, tuple[type[Options], str]] = {
+    "credential": (CredentialOptions, "credentials"),
+    "held": (HeldOptions, "held"),
+    "cric": (CricOptions, "catalogues"),
+}
+"""Sections that are no plug-in's: their options, and the field of `Main` that keeps them."""
 
 
 @dataclass(slots=True)
@@ -27,6 +36,8 @@ class Main:
     wms: dict[str, Section] = field(default_factory=dict)
     monitors: dict[str, Section] = field(default_factory=dict)
     credentials: dict[str, CredentialOptions] = field(default_factory=dict)
+    catalogues: dict[str, CricOptions] = field(default_factory=dict)
+    held: dict[str, HeldOptions] = field(default_factory=dict)
     heads: dict[tuple[str, str], str] = field(default_factory=dict)
     broken: dict[tuple[str, str], str] = field(default_factory=dict)
     origins: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -55,6 +66,9 @@ def read_main(file: IniFile, catalogue: Catalogue) -> Main:
         reader.blame(None, fault)
     for block in file.blocks:
         reader.section(block)
+    blocks = {block.name: block for block in file.blocks}
+    for name, text in strange_parts(reader.main.wms, reader.main.named("wms")).items():
+        reader.blame(blocks.get(f"wms {name}"), Fault("of", text))
     if ("factory", "") not in reader.main.heads and not file.faults:
         reader.blame(None, Fault("", "has no [factory] section, write one with at least 'id = ...'"))
     return reader.main
@@ -104,9 +118,10 @@ class _Reader:
             self.main.factory = self._build(FactoryOptions, block)
             if "queues" in block.entries:
                 self.main.queue_files = words(block.entries["queues"].text)
-        elif kind == "credential" and name:
-            if credential := self._build(CredentialOptions, block):
-                self.main.credentials[name] = credential
+        elif kind in _NAMED and name:
+            model, place = _NAMED[kind]
+            if options := self._build(model, block):
+                getattr(self.main, place)[name] = options
         elif kind in _PLUGIN_GROUPS and name:
             self._plugin(block, kind, name)
         elif kind in self._catalogue.source_kinds and name:
@@ -144,7 +159,7 @@ class _Reader:
         return None
 
     def _strange(self, block: Block, kind: str, name: str) -> None:
-        kinds = ["factory", "credential", *_PLUGIN_GROUPS, *self._catalogue.source_kinds]
+        kinds = ["factory", *_NAMED, *_PLUGIN_GROUPS, *self._catalogue.source_kinds]
         broken = [f"{word}: {at.reason}" for word, at in self._catalogue.backends.items() if isinstance(at, Broken)]
         maybe = bool(broken and name and kind not in kinds)
         if kind == "factory":

@@ -6,6 +6,7 @@ tenth of the room. Readers see both as one.
 """
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -102,7 +103,7 @@ class Writer:
             self._base.close()
 
     def _add(self, queue: str, at: float, interval: float, ages: str, paper: str) -> None:
-        at = round(at, 1)
+        at = math.floor(at * 10) / 10
         until, last = self._last.get(queue, (0.0, ""))
         if paper == last and until < at <= until + APART * interval + 60.0:
             self._base.execute("UPDATE queue SET until = ?, ages = ? WHERE id = ?", (at, ages, self._ids[queue]))

@@ -1,8 +1,10 @@
 """The demand that the record saw, as a trace."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-from autopyfactory.model import JobCount
+from autopyfactory.config.fields import words
+from autopyfactory.model import CycleReport, JobCount
 from autopyfactory.record.book import Record
 from autopyfactory.record.paper import Recorded
 from autopyfactory.simulate.trace import Demand, merged
@@ -29,6 +31,12 @@ def _spans(cycles: Iterable[Recorded], first: float, last: float) -> Iterator[De
     for one in cycles:
         report = one.report
         unknown = report.blocked is not None and report.blocked.cause in {"demand", "wmsqueue"}
-        if report.wmsqueue and (unknown or report.jobs is not None):
+        if unknown or report.jobs is not None:
             for at in (max(report.at, first), min(one.until, last)):
-                yield Demand(at, report.wmsqueue, report.jobs)
+                yield from (Demand(at, name, _cells(report, name)) for name in words(report.wmsqueue))
+
+
+def _cells(report: CycleReport, wmsqueue: str) -> tuple[JobCount, ...] | None:
+    if report.jobs is None:
+        return None
+    return tuple(replace(cell, wmsqueue="") for cell in report.jobs if cell.wmsqueue in ("", wmsqueue))

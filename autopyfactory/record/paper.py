@@ -14,6 +14,7 @@ from autopyfactory.model import (
     PilotCounts,
     Site,
     Step,
+    Wanted,
 )
 from autopyfactory.simulate.trace import STATUSES
 
@@ -47,6 +48,7 @@ def paper(report: CycleReport) -> str:
         "error": report.error or None,
         "dry_run": report.dry_run or None,
         "siblings": report.siblings or None,
+        "wanted": [report.wanted.part, report.wanted.left, report.wanted.surplus] if report.wanted else None,
         "of": [report.wmsqueue, report.batchqueue, report.endpoint, report.interval],
     }
     kept = {name: value for name, value in found.items() if value is not None}
@@ -78,6 +80,7 @@ def recorded(queue: str, at: float, until: float, old: str, text: str) -> Record
         error=found.get("error", ""),
         dry_run=found.get("dry_run", False),
         siblings=tuple(found.get("siblings", ())),
+        wanted=Wanted(*found["wanted"]) if "wanted" in found else None,
         wmsqueue=wmsqueue,
         batchqueue=batchqueue,
         endpoint=endpoint,
@@ -102,4 +105,5 @@ def _step(step: Step) -> list[object]:
 
 
 def _cell(cell: JobCount) -> list[object]:
-    return [cell.resource_type, cell.label, {name: cell.by_status[name] for name in STATUSES if name in cell.by_status}]
+    counts = {name: cell.by_status[name] for name in STATUSES if name in cell.by_status}
+    return [cell.resource_type, cell.label, counts, *([cell.wmsqueue] if cell.wmsqueue else [])]

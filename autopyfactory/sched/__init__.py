@@ -11,7 +11,7 @@ through, because a factor belongs on the demand and not on the difference.
 """
 
 from autopyfactory.model import Decision
-from autopyfactory.sched.gates import GATES
+from autopyfactory.sched.gates import GATES, downtime_of
 from autopyfactory.sched.limits import LIMITS
 from autopyfactory.sched.makers import MAKERS
 from autopyfactory.sched.options import RuleOptions
@@ -32,7 +32,12 @@ def decide(chain: tuple[Rule, ...], state: QueueState) -> Decision:
 
 
 def asked(decision: Decision, resource_type: str = "") -> int:
-    """Return the number before any limit, of one resource type where the decision counts each alone."""
+    """Return the number before any limit, of one resource type where the decision counts each alone.
+
+    What running pilots will take is no more to be asked for.
+    """
+    if any(step.rule == "turnover" and step.before > step.after == 0 for step in decision.steps):
+        return 0
     makers = [step for step in decision.steps if RULES[step.rule].kind is not Kind.LIMIT]
     return next((step.after for step in reversed(makers) if step.resource_type == resource_type), 0)
 
@@ -41,15 +46,27 @@ def chain(rules: tuple[str, ...], options: RuleOptions) -> tuple[Rule, ...]:
     """Return the rules of a queue in the order they act: its makers as named, then gates, then limits.
 
     A gate is in when its option is set, and also without it when a maker needs demand: PanDA hands out
-    jobs of an offline site, so the factory is the only gate there is. Raises KeyError for an unknown
-    name; the configuration check comes first.
+    jobs of an offline site, so the factory is the only gate there is. A limit that needs what other queues
+    can do without is in when its option is set. Raises KeyError for an unknown name; the configuration check
+    comes first.
     """
     makers = tuple(RULES[name] for name in rules if RULES[name].kind is Kind.MAKER)
     demanding = Need.DEMAND in needs(makers)
-    gates = tuple(rule for rule in GATES if demanding or getattr(options, rule.option) is not None)
-    return makers + gates + LIMITS
+    gates = tuple(rule for rule in GATES if demanding or not rule.needs or _set(rule, options))
+    limits = tuple(rule for rule in LIMITS if not rule.needs or _set(rule, options))
+    return makers + gates + limits
+
+
+def slowed(state: QueueState) -> bool:
+    """Tell whether a queue is held back by something after which it has to begin with one pilot."""
+    endings, options = state.endings, state.options
+    return endings.hole(options) or endings.idle(options) or downtime_of(state) is not None
 
 
 def needs(rules: tuple[Rule, ...]) -> frozenset[Need]:
     """Return all that a chain needs beside the pilot counts."""
     return frozenset(need for rule in rules for need in rule.needs)
+
+
+def _set(rule: Rule, options: RuleOptions) -> bool:
+    return getattr(options, rule.option) is not None

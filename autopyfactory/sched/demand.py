@@ -23,7 +23,7 @@ COMMON = frozenset({"managed", "user", "unified"})
 class Claim:
     """What one queue may ask for of a wmsqueue, and what it has already asked.
 
-    `labels`, `resource_types` and `wmsqueues` empty: all. `test_labels` are those of the jobs that a site in
+    `labels`, `resource_types`, `shares` and `wmsqueues` empty: all. `test_labels` are those of the jobs that a site in
     test gives to pilots of the common labels. `waiting` are its pilots that will take a job of the
     figures (they wait, or left pending since); of these at most `fresh` (None: all) are believed to take jobs
     beyond its own part, so that pilots which never start starve nobody. `active` is false while it cannot
@@ -41,6 +41,7 @@ class Claim:
     jobs_per_pilot: Fraction = Fraction(1)
     wmsqueues: frozenset[str] = frozenset()
     test_labels: frozenset[str] = frozenset()
+    shares: frozenset[str] = frozenset()
 
     @property
     def capacity(self) -> Fraction:
@@ -52,6 +53,7 @@ class Claim:
         return (
             _admits(self.wmsqueues, cell.wmsqueue)
             and _admits(self.resource_types, cell.resource_type)
+            and _admits(self.shares, cell.share)
             and (self._tests(cell.label) if cell.testing else _admits(self.labels, cell.label))
         )
 
@@ -121,8 +123,8 @@ def part(
 ) -> Demand:
     """Return one queue's part of a wmsqueue's activated jobs.
 
-    `cores_of` gives the cores of a job by resource type (1 where it is silent). For a queue alone `gross` is
-    ceil(share x sum of its jobs x cores of the job / (cores of the pilot x jobs per pilot)).
+    `cores_of` gives the cores of a job by resource type where a cell does not tell them, else it is 1. For a
+    queue alone `gross` is ceil(share x sum of its jobs x cores of the job / (cores of the pilot x jobs per pilot)).
     """
     claims = [mine, *siblings]
     takers = {claim.queue: claim for claim in claims if claim.active or claim is mine}
@@ -149,7 +151,7 @@ def _parts(
     pools: dict[frozenset[str], Fraction] = {}
     for cell in cells:
         names = frozenset(name for name, claim in takers.items() if claim.counts(cell))
-        wanted = cell.activated * cores_of.get(cell.resource_type, 1) * share
+        wanted = cell.activated * (cell.cores or cores_of.get(cell.resource_type, 1)) * share
         pools[names] = pools.get(names, Fraction(0)) + wanted
     parts = dict.fromkeys(takers, Fraction(0))
     for names, wanted in pools.items():

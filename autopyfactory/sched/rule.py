@@ -1,11 +1,13 @@
 """What a rule is: its kind, its needs, the state it reads and the number it hands on."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from autopyfactory.model import PilotCounts, Site
+from autopyfactory.model import Downtime, PilotCounts, Site
 from autopyfactory.sched.demand import Demand
+from autopyfactory.sched.endings import Endings
 from autopyfactory.sched.options import RuleOptions
 
 
@@ -55,10 +57,12 @@ class QueueState:
     """All that the rules of one queue may read. What a rule declares in `needs` is never None.
 
     `left` are pilots that left pending after the time the demand figures speak of. `ramp` is the most
-    that may be submitted while a queue comes back from an outage; None: no ramp. `probe_due` says
-    that no pilot waits and the last submission is long enough ago to try one. `trouble` tells what is
+    that may be submitted while a queue comes back from an outage; None: no ramp. `trouble` tells what is
     wrong with the endpoint that pilots would go to, "" when nothing is; `trial` why it gets a single pilot now.
-    `held` are the held pilots that count, None: all of the queue's.
+    `held` are the held pilots that count, None: all of the queue's. `quiet` are the seconds since the
+    queue last submitted, `cycle` counts its cycles from 0, `transferring` its jobs whose output is on its way.
+    `downtimes` are those announced, `walltime` is that of a pilot where it is known, `endings` tells how its last
+    pilots there ended.
     """
 
     queue: str
@@ -68,11 +72,21 @@ class QueueState:
     left: int = 0
     site: Site | None = None
     ramp: int | None = None
-    probe_due: bool = True
     budget: Budget | None = None
     trouble: str = ""
     trial: str = ""
     held: int | None = None
+    quiet: float = math.inf
+    cycle: int = 0
+    transferring: int | None = None
+    now: float = 0.0
+    downtimes: tuple[Downtime, ...] = ()
+    walltime: float | None = None
+    endings: Endings = field(default_factory=Endings)
+
+    def probe_due(self, every: float) -> bool:
+        """Tell whether it is time for a single pilot to try: none waits, and none was sent for so many seconds."""
+        return self.pilots.waiting == 0 and self.quiet >= every
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +102,8 @@ class Outcome:
 class Rule:
     """One row of the table: `apply` is pure and total on every state that meets `needs`.
 
-    `option` names the option without which the rule does nothing, "" when it always acts.
+    `option` names the option without which the rule does nothing, "" when it always acts. The rest is its page
+    of the reference: `formula` computes n, the number so far; `example`; what it does when something is `unknown`.
     """
 
     name: str
@@ -96,3 +111,6 @@ class Rule:
     apply: Callable[[Ask, QueueState], Outcome | None]
     needs: frozenset[Need] = frozenset()
     option: str = ""
+    formula: str = ""
+    example: str = ""
+    unknown: str = "needs nothing that can be unknown"

@@ -193,6 +193,10 @@ class ModelSource(PilotSource):
         """Return an answer of now; what it holds stands in the fleets."""
         return Snapshot(Tally(), self.name, self._clock.now(), self._clock.now())
 
+    def names(self, queue: str) -> tuple[str, ...]:
+        """Return the queue's name: a model knows no former ones."""
+        return (queue,)
+
     def counts(self, queue: str, snapshot: Snapshot[Tally], resource_type: str = "") -> PilotCounts:
         """Return a queue's pilots, or those of a resource type."""
         fleets = self._of(queue, resource_type)

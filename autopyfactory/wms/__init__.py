@@ -2,7 +2,8 @@
 
 A WMS plug-in is one class (alias table in `plugins`); the factory makes one object of it per `[wms NAME]`
 section and all queues share it, from many threads. It keeps what it heard in `Shared` snapshots, so that
-one question serves all queues; unknown is an exception, never an empty answer.
+one question serves all queues; unknown is an exception, never an empty answer. For `autopyfactory why` it may
+have a method more, `shows(self, wmsqueue: str) -> list[str]`: command lines that ask the same by hand.
 """
 
 from typing import Any, ClassVar, Protocol

@@ -7,8 +7,9 @@ and a squid may answer from its cache (`Age`). Both are counted into the age of 
 
 import difflib
 import logging
+import shlex
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -72,6 +73,9 @@ class PandaOptions(Options):
     site_max_age: Duration = Field(3600.0, gt=0, description="an older site table is unknown")
     deadline: Duration = Field(15.0, gt=0, description="for the whole of one question and its answer")
     lag: Duration = Field(120.0, ge=0, description="age of the job counts at the server itself")
+    by: Literal["label", "share"] = Field(
+        "label", description="what jobs are counted by beside their resource type; by share PanDA tells no labels"
+    )
     empty_is_zero: Boolean = Field(
         False, description="yes: the answer that means no jobs at all or a lost database is taken for no jobs"
     )
@@ -133,6 +137,13 @@ class Panda:
             raise self._unknown(wmsqueue, heard.value.names)
         return Snapshot(site, self._sites.name, heard.began, heard.speaks_of)
 
+    def shows(self, wmsqueue: str) -> list[str]:
+        """Return the questions for the job counts and the site table, as curl asks them."""
+        through = ["-x", mask(self._options.http_proxy)] if self._options.http_proxy else ["--noproxy", "*"]
+        ca = ["--cacert", str(self._options.ca)] if self._options.ca else []
+        head = ["curl", "-sS", "-i", *through, *ca, "-H", "Accept: application/json"]
+        return [shlex.join([*head, mask(self._options.url) + path]) for path in (panda_v1.STATISTICS, panda_v1.SITES)]
+
     def close(self) -> None:
         """Cut the questions under way and wake all who wait for them."""
         self._statistics.close()
@@ -155,7 +166,8 @@ class Panda:
         return UnknownWmsqueue(f"{self.name} does not know the wmsqueue '{wmsqueue}', {hint}")
 
     def _poll_statistics(self) -> Snapshot[Statistics]:
-        return self._poll(panda_v1.STATISTICS, self._read_statistics, self._options.lag, self._options.max_age)
+        path = panda_v1.SHARES if self._options.by == "share" else panda_v1.STATISTICS
+        return self._poll(path, self._read_statistics, self._options.lag, self._options.max_age)
 
     def _poll_sites(self) -> Snapshot[SiteTable]:
         return self._poll(panda_v1.SITES, self._read_sites, 0.0, self._options.site_max_age)
@@ -208,7 +220,7 @@ class Panda:
     def _read_statistics(self, frame: Envelope) -> Statistics:
         if self._options.empty_is_zero and frame.maybe_idle:
             return Statistics({}, {})
-        value = panda_v1.statistics(panda_v1.entries(frame))
+        value = panda_v1.statistics(panda_v1.entries(frame), by_share=self._options.by == "share")
         for word in value.strange:
             self._report(word, f"jobs in the unknown status '{panda_v1.clean(word, 40)}' are not counted")
         self._report_bad(value.bad, "statistics")

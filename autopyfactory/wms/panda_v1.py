@@ -16,6 +16,7 @@ from pydantic_core import from_json
 from autopyfactory.model import JobCount, Site
 
 STATISTICS = "/api/v1/statistics/active_job_detailed_stats_by_site"
+SHARES = "/api/v1/statistics/job_stats_by_site_share_and_resource_type?time_window=1"
 SITES = "/api/v1/metaconfig/get_site_specs?type=all"
 
 _NOT_READY = {"pending", "defined", "assigned", "waiting", "throttled"}
@@ -106,8 +107,11 @@ def entries(answer: Envelope) -> dict[str, Any]:
     return answer.data
 
 
-def statistics(data: Mapping[str, Any]) -> Statistics:
-    """Read `{wmsqueue: {resource type: {label: {status: count}}}}`. Raises ValueError if no entry is of that shape."""
+def statistics(data: Mapping[str, Any], *, by_share: bool = False) -> Statistics:
+    """Read `{wmsqueue: {resource type: {label: {status: count}}}}`. Raises ValueError if no entry is of that shape.
+
+    By share it is `{wmsqueue: {global share: {resource type: {status: count}}}}`.
+    """
     jobs: dict[str, tuple[JobCount, ...]] = {}
     bad: dict[str, str] = {}
     strange: set[str] = set()
@@ -118,13 +122,18 @@ def statistics(data: Mapping[str, Any]) -> Statistics:
             bad[name] = _first(error)
             continue
         jobs[name] = tuple(
-            JobCount(resource_type, label, {word: n for word, n in by_status.items() if word in KNOWN_STATUSES})
-            for resource_type, by_label in by_type.items()
-            for label, by_status in by_label.items()
+            _cell(outer, inner, by_status, by_share)
+            for outer, by_inner in by_type.items()
+            for inner, by_status in by_inner.items()
         )
         strange |= {word for by in by_type.values() for counts in by.values() for word in counts} - KNOWN_STATUSES
     _not_all(bad, data)
     return Statistics(jobs, bad, frozenset(strange))
+
+
+def _cell(outer: str, inner: str, by_status: Mapping[str, int], by_share: bool) -> JobCount:
+    known = {word: number for word, number in by_status.items() if word in KNOWN_STATUSES}
+    return JobCount(inner, "", known, share=outer) if by_share else JobCount(outer, inner, known)
 
 
 def site_table(data: Mapping[str, Any]) -> SiteTable:

@@ -1,4 +1,4 @@
-"""What every command-line batch system has to stand, over a pretended one: a day with an outage, and all faults."""
+"""What every command-line batch system has to stand, pretended or real: a day with an outage, and all faults."""
 
 import re
 import time
@@ -16,7 +16,8 @@ from autopyfactory.sched.options import RuleOptions
 from autopyfactory.simulate.jobs import SimulatedQueue
 from autopyfactory.simulate.panda import SimulatedPanda
 from tests.testbed.apfmon import ApfmonServer
-from tests.testbed.batchsite import BatchSite
+from tests.testbed.batchsite import BatchSite, S
+from tests.testbed.batchsystem import PretendedSystem
 from tests.testbed.daemon import Daemon
 from tests.testbed.world import Options, until
 
@@ -25,7 +26,7 @@ OVER = {"ending", "ended"}
 FIXED: Options = {"rules": "fixed", "wms": "", "wmsqueue": ""}
 
 
-def script(site: BatchSite, name: str, text: str) -> Path:
+def script(site: BatchSite[S], name: str, text: str) -> Path:
     """Write a wrapper that tells no monitor."""
     path = site.home.parent / f"{name}.sh"
     path.write_text(f"#!/bin/sh\n{text}\n")
@@ -33,7 +34,7 @@ def script(site: BatchSite, name: str, text: str) -> Path:
     return path
 
 
-def day_with_an_outage(site: BatchSite, daemon: Callable[..., Daemon], down: str) -> None:
+def day_with_an_outage(site: BatchSite[S], daemon: Callable[..., Daemon], down: str) -> None:
     """Run jobs and pilots that fail; a server that dies in between stops submission, and nothing else."""
     seven, limit = script(site, "seven", "echo here; exit 7"), 8
     with SimulatedPanda([SimulatedQueue("SITE", backlog=JOBS, duration=1.0)], lag=1.0) as panda, ApfmonServer() as mon:
@@ -78,7 +79,9 @@ def day_with_an_outage(site: BatchSite, daemon: Callable[..., Daemon], down: str
         assert not factory.lines(" (ERROR|CRITICAL) ")
 
 
-def all_faults(site: BatchSite, daemon: Callable[..., Daemon], refusals: dict[str, str], unknown_queue: str) -> Daemon:
+def all_faults(
+    site: BatchSite[PretendedSystem], daemon: Callable[..., Daemon], refusals: dict[str, str], unknown_queue: str
+) -> Daemon:
     """Refuse, accept half, hang, lose a job and show a strange state: five pilots at most, and five in the end.
 
     `refusals`: what the system says, and what the factory's log has to say of it.
@@ -130,7 +133,7 @@ def all_faults(site: BatchSite, daemon: Callable[..., Daemon], refusals: dict[st
     return factory
 
 
-def hung_server(site: BatchSite, batch: CommandBatch) -> None:
+def hung_server(site: BatchSite[S], batch: CommandBatch) -> None:
     """Submit to a server that hangs: that is no refusal, and no listing either."""
     section = QueueOptions(backend="batch", type=batch.source_kind, batchqueue="grid")
     order = Order(
@@ -158,6 +161,6 @@ def hung_server(site: BatchSite, batch: CommandBatch) -> None:
     assert remove(batch, "HUNG", frozenset(PilotState)).total() == 2
 
 
-def alive(site: BatchSite) -> dict[str, str]:
+def alive(site: BatchSite[S]) -> dict[str, str]:
     """Return the state of the pilots that are not over."""
     return {cid: pilot["state"] for cid, pilot in site.pilots().items() if pilot["state"] not in OVER}

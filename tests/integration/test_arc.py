@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from autopyfactory.simulate.jobs import SimulatedQueue
+from tests.integration.shapes import GOT, SHAPE, of_row
 from tests.integration.test_condor_c import figures, jobs_of
 from tests.testbed.arc import ArcCE
 from tests.testbed.condor import GRID
 from tests.testbed.daemon import Daemon
 from tests.testbed.network import Network
-from tests.testbed.slurm import SlurmCluster
 from tests.testbed.world import Options, World, until
 
 pytestmark = pytest.mark.xdist_group("arc")
@@ -24,14 +24,6 @@ QUICK = f"""{GRID}
 GRIDMANAGER_RESOURCE_PROBE_INTERVAL = 3
 ARC_GAHP_LOG = $(LOG)/gahp/ARCGAHPLog.$(USERNAME)
 """
-SHAPE: Options = {
-    "cores": 2,
-    "job_cores": "SCORE:2",
-    "memory": "301MB",
-    "walltime": "601s",
-    "batchqueue": "normal",
-}
-SEVENS_SHAPE: Options = {"walltime": "4m", "batchqueue": "short"}
 WORDS = {"undefined", "ACCEPTING", "ACCEPTED", "PREPARING", "SUBMITTING", "QUEUING", "OTHER", "RUNNING"} | {
     *("EXITINGLRMS", "EXECUTED", "FINISHING", "FINISHED", "None")
 }
@@ -69,12 +61,6 @@ def ended(world: World, queue: str) -> set[str]:
     return {ad[1] for ad in jobs_of(world.pool, queue, "JobStatus", "ExitCode") if ad[0] == "4"}
 
 
-def got(slurm: SlurmCluster) -> set[tuple[str | None, ...]]:
-    """Return what jobs really got: partition, cores, memory of one core, limit."""
-    told = [dict(re.findall(r"(\w+)=(\S+)", line)) for line in slurm.run("scontrol", "-o", "show", "job").splitlines()]
-    return {(job["Partition"], job["NumCPUs"], job.get("MinMemoryCPU"), job["TimeLimit"]) for job in told}
-
-
 def test_pilots_run_through_by_token_and_an_outage_passes(
     testbed: Path, user: str, workdir: Path, daemon: Callable[..., Daemon]
 ) -> None:
@@ -82,9 +68,9 @@ def test_pilots_run_through_by_token_and_an_outage_passes(
     with site(workdir, testbed, user, [SimulatedQueue("ARC", backlog=JOBS, duration=15.0)]) as (world, ce):
         queues = world.queues(("ARC",), max_per_cycle=MAX_PILOTS, max_pilots=MAX_PILOTS)
         one_job = f"{queues['DEFAULT']['arguments']} --life 1"
-        queues["ARC"] = {**queues["ARC"], **arc(ce, token=ce.token, arguments=one_job), **SHAPE}
+        queues["ARC"] = {**queues["ARC"], **arc(ce, token=ce.token, arguments=one_job, batchqueue="normal"), **SHAPE}
         seven = wrapper(workdir, "seven", "echo here; exit 7")
-        queues["SEVEN"] = {**arc(ce, token=ce.token, executable=seven), **SEVENS_SHAPE, **FIXED}
+        queues["SEVEN"] = {**arc(ce, token=ce.token, executable=seven, batchqueue="short"), **FIXED}
         factory = daemon(world.write(world.main(), queues), environment=world.pool.environment)
         words: set[tuple[str, ...]] = set()
 
@@ -116,7 +102,9 @@ def test_pilots_run_through_by_token_and_an_outage_passes(
         assert (ended(world, "ARC"), ended(world, "SEVEN")) == ({"0"}, {"7"})
         outputs = {path.stem for path in (workdir / "factory/pilots").rglob("*/ARC/*.out") if path.stat().st_size}
         assert outputs == {".".join(ad) for ad in jobs_of(world.pool, "ARC", "ClusterId", "ProcId")}
-        assert got(ce.slurm) == {("normal", "2", "151M", "00:11:00"), ("short", "1", None, "00:04:00")}
+        told = ce.slurm.run("scontrol", "-o", "show", "job").splitlines()
+        got = [of_row("grid arc", dict(re.findall(r"(\w+)=(\S+)", line))) for line in told if "=normal " in line]
+        assert got == [GOT["grid arc"]] * len(outputs)
         assert not factory.lines(" (ERROR|CRITICAL) ")
         factory.stop(within=9)
         factory.assert_nothing_left()
@@ -134,8 +122,9 @@ def test_a_refused_proxy_is_told_and_removed_pilots_end_at_the_batch_system(
         factory.start()
         until(lambda: states(world, "PROXY") == ["5"], 60, "the pilot with a proxy is held")
         until(lambda: states(world, "LONG") == ["2", "2"], 60, "the others run")
-        assert jobs_of(world.pool, "PROXY", "HoldReasonCode", "HoldReason") == [["0", "HTTP", "response", "500"]]
+        factory.wait_for(r" WARNING .*'HTTP response 500'.* with a proxy authenticate by token", 30)
+        factory.wait_for(r" PROXY submitted 0: .* held=1 .*\| 1 held: 1 x 'HTTP response 500'", 30)
         factory.stop(within=9)
-        world.pool.run(["condor_rm", "-constraint", 'APF_QUEUE == "LONG"'])
+        assert factory.run("kill", "--queue", "LONG").stdout == "removed 2 pilots of LONG: running 2\n"
         until(lambda: {job["job_state"] for job in ce.slurm.jobs()} == {"CANCELLED"}, 60, "cancelled")
         factory.assert_nothing_left()

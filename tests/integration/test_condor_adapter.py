@@ -523,3 +523,49 @@ def test_without_its_collector_a_known_schedd_still_serves_and_a_killed_one_is_f
     assert until(lambda: "result" in driver.answer("poll"), 40)
     pool.wait_ready()
     assert not counts(driver, "lost")
+
+
+IDLE_JOBS = """
+import sys, json
+from autopyfactory.clock import Clock
+from autopyfactory.wms.condor import CondorJobs, CondorJobsOptions
+if __name__ == "__main__":
+    for options in json.loads(sys.argv[1]):
+        source = CondorJobs("pool", CondorJobsOptions(deadline=20, **options), Clock())
+        try:
+            for name in ("atlas", "cms", "no"):
+                print(name, [(cell.cores, cell.activated) for cell in source.jobs(name).value], end="; ")
+            print()
+        except Exception as error:
+            print(error)
+        source.close()
+"""
+
+
+def test_idle_jobs_of_the_pool_are_demand_and_pilots_are_not(pool: Pool, base: Path, local: Driver) -> None:
+    description = base / "jobs.sub"
+    for project, cores, number in (("atlas", 1, 4), ("atlas", 8, 2), ("cms", 1, 3)):
+        description.write_text(
+            f"executable = /bin/sleep\narguments = 600\nrequirements = false\nrequest_cpus = {cores}\n"
+            f'+ProjectName = "{project}"\n+Priority_ = 3\nqueue {number}\n'
+        )
+        pool.run(["condor_submit", str(description)])
+    local.call("submit", order="ours", count=5, executable=str(base / "wrapper.sh"), submit={"requirements": "false"})
+    script = base / "idle_jobs.py"
+    script.write_text(IDLE_JOBS)
+    questions = [
+        {"attribute": "ProjectName"},
+        {"attribute": "ProjectName", "constraint": "Priority_ > 2 && RequestCpus > 1", "schedds": ["all"]},
+        {"constraint": 'ProjectName == "cms"', "schedds": ["all"], "collector": pool.collector},
+        {"constraint": "((("},
+        {"schedds": ["nobody"]},
+    ]
+    try:
+        said = pool.run([str(pool.python), str(script), json.dumps(questions)]).splitlines()
+    finally:
+        pool.run(["condor_rm", "-all"])
+    assert said[0] == "atlas [(1, 4), (8, 2)]; cms [(1, 3)]; no []; "
+    assert said[1] == "atlas [(8, 2)]; cms []; no []; "
+    assert said[2] == "atlas [(1, 3)]; cms [(1, 3)]; no [(1, 3)]; "
+    assert said[3].startswith("wms pool: the constraint is no ClassAd expression")
+    assert said[4] == "wms pool: the collector knows no schedd 'nobody'"

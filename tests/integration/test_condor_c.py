@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from autopyfactory.simulate.jobs import SimulatedQueue
+from tests.integration.shapes import GOT, SHAPE
 from tests.testbed.condor import GRID, CondorPool
 from tests.testbed.daemon import Daemon
 from tests.testbed.world import Options, World, until
@@ -17,9 +18,6 @@ pytestmark = pytest.mark.xdist_group("condor-c")
 
 MAX_PILOTS = 6
 JOBS = 10
-CORES = 2
-MEMORY_MB = 300
-WALLTIME = 3600
 TOKENS_ONLY = "SEC_DEFAULT_AUTHENTICATION_METHODS = IDTOKENS"
 
 
@@ -30,7 +28,7 @@ def two_pools(
     """A world whose schedd goes on to the schedd of a second pool, which asks for a token."""
     with (
         World(workdir, testbed, user, jobs, slots=4, extra=GRID) as world,
-        CondorPool(workdir / "ce", user, testbed / "htcondor", slots=2, slot_cpus=CORES, extra=TOKENS_ONLY) as ce,
+        CondorPool(workdir / "ce", user, testbed / "htcondor", slots=2, slot_cpus=2, extra=TOKENS_ONLY) as ce,
     ):
         shutil.copy(ce.base / "tokens.d/user", world.pool.base / "tokens.d/ce")
         shutil.chown(world.pool.base / "tokens.d/ce", user)
@@ -63,10 +61,7 @@ def test_pilots_run_behind_another_schedd_and_only_there(
         queues["REMOTE"] = {
             **queues["REMOTE"],
             **grid(ce.schedd, ce.collector),
-            "cores": CORES,
-            "job_cores": f"SCORE:{CORES}",
-            "memory": f"{MEMORY_MB}MB",
-            "walltime": f"{WALLTIME}s",
+            **SHAPE,
         }
         queues["SELF"] = {**queues["SELF"], **grid(world.pool.schedd, world.pool.collector)}
         queues["DEAD"] = {**queues["DEAD"], **grid("nobody@nowhere", "127.0.0.1:9")}
@@ -96,8 +91,8 @@ def test_pilots_run_behind_another_schedd_and_only_there(
             copies = jobs_of(pool, queue, "JobUniverse", "SubmitterId")
             assert sum(words[0] == "5" for words in copies) == asked, queue
         assert len(jobs_of(world.pool, "DEAD", "JobStatus")) <= MAX_PILOTS
-        granted = {tuple(words) for words in jobs_of(ce, "REMOTE", "RequestCpus", "RequestMemory", "CpusProvisioned")}
-        assert granted == {(str(CORES), str(MEMORY_MB), str(CORES))}
+        granted = {tuple(words) for words in jobs_of(ce, "REMOTE", *GOT["grid condor"])}
+        assert granted == {tuple(GOT["grid condor"].values())}
         outputs = {path.stem for path in (workdir / "factory/pilots").rglob("*/REMOTE/*.out")}
         assert outputs == {f"{ad[0]}.{ad[1]}" for ad in jobs_of(world.pool, "REMOTE", "ClusterId", "ProcId")}
         assert not factory.lines(" (ERROR|CRITICAL) ")

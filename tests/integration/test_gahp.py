@@ -1,56 +1,116 @@
-"""HTCondor's batch gahp over a real Slurm: what a pilot asked for is what its job got."""
+"""HTCondor's batch gahp over a real Slurm and stand-ins of Torque and LSF: what was asked for is what a job got."""
 
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from autopyfactory.simulate.jobs import SimulatedQueue
+from tests.integration.shapes import GOT, SHAPE, of_row
+from tests.testbed.batchsystem import PretendedSystem
 from tests.testbed.condor import GRID
 from tests.testbed.daemon import Daemon
 from tests.testbed.slurm import SlurmCluster
-from tests.testbed.world import World, until
+from tests.testbed.world import Options, World, until
 
 pytestmark = pytest.mark.xdist_group("gahp")
 
-JOBS = 8
+JOBS = 6
 MAX_PILOTS = 4
+SEVEN: Options = {"rules": "fixed", "wms": "", "wmsqueue": "", "fixed": 1, "max_pilots": 1}
+
+Job = Mapping[str, str]
+System = tuple[dict[str, str], str, str, Callable[[], list[tuple[str, Job]]]]
+"""What daemons need to find it, two of its queues, and its jobs: the queue of each, and what it got."""
 
 
-def test_pilots_run_in_slurm_behind_a_schedd(
-    testbed: Path, user: str, workdir: Path, daemon: Callable[..., Daemon]
+@contextmanager
+def slurm(workdir: Path, testbed: Path, user: str) -> Iterator[System]:
+    with SlurmCluster(workdir / "slurm") as cluster:
+
+        def jobs() -> list[tuple[str, Job]]:
+            lines = cluster.run("scontrol", "-o", "show", "job").splitlines()
+            told = [dict(re.findall(r"(\w+)=(\S+)", line)) for line in lines]
+            return [(job["Partition"], job) for job in told]
+
+        yield cluster.environment, "normal", "short", jobs
+
+
+@contextmanager
+def pretended(kind: str, key: str, workdir: Path, testbed: Path, user: str) -> Iterator[System]:
+    # Outside of any test, HTCondor's scripts remember the jobs of the last minute by number.
+    with PretendedSystem(workdir / kind, kind, user, first=int(time.time()) % 1_000_000) as system:
+        path = f"{system.bin}:{testbed}/htcondor/usr/bin:/usr/bin:/bin"
+        yield {"PATH": path}, "grid", "normal", lambda: [(job["queue"], job[key]) for job in system.jobs().values()]
+
+
+@contextmanager
+def pbs(workdir: Path, testbed: Path, user: str) -> Iterator[System]:
+    with pretended("torque", "resources", workdir, testbed, user) as system:
+        yield system
+
+
+@contextmanager
+def lsf(workdir: Path, testbed: Path, user: str) -> Iterator[System]:
+    with pretended("lsf", "asked", workdir, testbed, user) as system:
+        yield system
+
+
+@pytest.mark.parametrize(
+    ("start", "codes"),
+    [
+        pytest.param(slurm, {0}, id="slurm"),  # the scripts know exit codes of Slurm by its accounting only
+        pytest.param(pbs, {0}, id="pbs"),  # the script writes 0 over each
+        pytest.param(lsf, {7}, id="lsf"),
+    ],
+)
+def test_pilots_run_behind_a_schedd(
+    start: Callable[..., AbstractContextManager[System]],
+    codes: set[int],
+    testbed: Path,
+    user: str,
+    workdir: Path,
+    daemon: Callable[..., Daemon],
+    request: pytest.FixtureRequest,
 ) -> None:
-    jobs = [SimulatedQueue("GAHP", backlog=JOBS, duration=2.0)]
-    slurm = SlurmCluster(workdir / "slurm")
-    with slurm, World(workdir, testbed, user, jobs, slots=1, extra=GRID, environment=slurm.environment) as world:
-        queues = world.queues(
-            ("GAHP",),
-            type="grid",
-            subtype="slurm",
-            batchqueue="normal",
-            max_pilots=MAX_PILOTS,
-            cores=2,
-            job_cores="SCORE:2",
-            memory="300MB",
-            walltime="601s",
-        )
+    row = request.node.callspec.id
+    seven = workdir / "seven.sh"
+    seven.write_text("#!/bin/sh\nexit 7\n")
+    seven.chmod(0o755)
+    with (
+        start(workdir, testbed, user) as (environment, batchqueue, other, jobs_there),
+        World(
+            workdir,
+            testbed,
+            user,
+            [SimulatedQueue("GAHP", backlog=JOBS, duration=2.0)],
+            slots=1,
+            extra=GRID,
+            environment=environment,
+        ) as world,
+    ):
+
+        def pilots(queue: str) -> list[dict[str, object]]:
+            return [ad for ad in world.pilots() if ad["APF_QUEUE"] == queue]
+
+        queues = world.queues(("GAHP",), type="grid", subtype=row, max_pilots=MAX_PILOTS)
+        queues["GAHP"] = {**queues["GAHP"], **SHAPE, "batchqueue": batchqueue}
+        queues["SEVEN"] = {**SEVEN, "batchqueue": other, "executable": seven}
         factory = daemon(world.write(world.main(), queues), environment=world.pool.environment)
         factory.start()
         until(lambda: world.panda.totals()["GAHP"].finished == JOBS, 120, "all jobs finished")
-        until(lambda: all(ad["JobStatus"] == 4 for ad in world.condor("condor_q", "-all")), 90, "all pilots ended")
-        pilots = world.pilots()
-        assert 0 < len(pilots) <= JOBS
-        assert {ad["ExitCode"] for ad in pilots} == {0}
+        until(lambda: {ad["JobStatus"] for ad in pilots("GAHP")} == {4}, 150, "all pilots ended")
+        until(lambda: 4 in {ad["JobStatus"] for ad in pilots("SEVEN")}, 60, "one that fails, too")
+        assert 0 < len(pilots("GAHP")) <= JOBS
+        assert {ad["ExitCode"] for ad in pilots("GAHP")} == {0}
         factory.stop(within=9)
         factory.assert_nothing_left()
-        told = [
-            dict(re.findall(r"(\w+)=(\S+)", line)) for line in slurm.run("scontrol", "-o", "show", "job").splitlines()
-        ]
-        assert len(told) == len(pilots)
-        got = {(job["Partition"], job["NumCPUs"], job["MinMemoryNode"], job["TimeLimit"]) for job in told}
-        assert got == {("normal", "2", "300M", "00:11:00")}
-        assert {path.stem for path in (workdir / "factory/pilots").rglob("*/GAHP/*.out")} == {
-            f"{ad['ClusterId']}.{ad['ProcId']}" for ad in pilots
-        }
+        outputs = {path.stem for path in (workdir / "factory/pilots").rglob("*/GAHP/*.out")}
+        assert outputs == {f"{ad['ClusterId']}.{ad['ProcId']}" for ad in pilots("GAHP")}
+        got = [of_row(f"grid {row}", job) for queue, job in jobs_there() if queue == batchqueue]
+        assert got == [GOT[f"grid {row}"]] * len(outputs)
+        assert {ad["ExitCode"] for ad in pilots("SEVEN") if ad["JobStatus"] == 4} == codes
         assert not factory.lines(" (ERROR|CRITICAL) ")

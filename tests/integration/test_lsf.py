@@ -20,18 +20,18 @@ pytestmark = pytest.mark.xdist_group("lsf")
 
 
 @pytest.fixture(params=["tables", "json"])
-def site(workdir: Path, user: str, request: pytest.FixtureRequest) -> Iterator[BatchSite]:
+def site(workdir: Path, user: str, request: pytest.FixtureRequest) -> Iterator[BatchSite[PretendedSystem]]:
     tables = request.param == "tables"
     with PretendedSystem(workdir / "lsf", "lsf", user, slots=4, json=not tables) as system:
         yield BatchSite(workdir, user, system, "lsf", tables="yes" if tables else "no")
 
 
-def test_a_day_with_an_outage(site: BatchSite, daemon: Callable[..., Daemon]) -> None:
+def test_a_day_with_an_outage(site: BatchSite[PretendedSystem], daemon: Callable[..., Daemon]) -> None:
     day_with_an_outage(site, daemon, r"lsf local: .*bjobs: no answer within 3 s; it said: LSF is down")
 
 
 @pytest.mark.parametrize("site", ["tables"], indirect=True)
-def test_all_faults_and_removal(site: BatchSite, daemon: Callable[..., Daemon], workdir: Path) -> None:
+def test_all_faults_and_removal(site: BatchSite[PretendedSystem], daemon: Callable[..., Daemon], workdir: Path) -> None:
     refusals = {
         "User's job limit is reached. Job not submitted.": "a limit of jobs",
         "User cannot use the queue. Job not submitted.": r"USERS of the queue",

@@ -19,6 +19,7 @@ from autopyfactory.model import EndedPilot, PilotState, Shape
 from autopyfactory.sched.options import RuleOptions
 from autopyfactory.simulate.jobs import SimulatedQueue
 from autopyfactory.simulate.panda import SimulatedPanda
+from autopyfactory.wms.slurm import SlurmJobs, SlurmJobsOptions
 from tests.testbed.apfmon import ApfmonServer
 from tests.testbed.daemon import Daemon
 from tests.testbed.slurm import SlurmCluster
@@ -322,3 +323,28 @@ def test_pilots_of_another_account(bench: Bench, cluster: SlurmCluster, user: st
     finally:
         sudoers.unlink()
     assert list(bench.ended) == [cid]
+
+
+def test_pending_jobs_are_demand_and_pilots_and_silence_are_not(bench: Bench, cluster: SlurmCluster) -> None:
+    cluster.run("sbatch", f"--ntasks={CPUS}", "--wrap=sleep 600")
+    until(lambda: [job["job_state"] for job in cluster.jobs()] == ["RUNNING"], 30, "the cluster is full")
+    for _ in range(3):
+        cluster.run("sbatch", "--wrap=sleep 600")
+    cluster.run("sbatch", "--array=1-4", "--ntasks=2", "--job-name=wide", "--wrap=sleep 600")
+    cluster.run("sbatch", "--hold", "--wrap=sleep 600")
+    bench.submit("sleep 600", 2)
+
+    def demand(**options: Any) -> list[tuple[int, int, int]] | str:
+        source = SlurmJobs("farm", SlurmJobsOptions(deadline="30s", **options), Clock())
+        try:
+            return [(cell.cores, cell.activated, cell.by_status["running"]) for cell in source.jobs("normal").value]
+        except SourceError as error:
+            return error.reason
+
+    until(lambda: demand() == [(1, 3, 0), (2, 4, 0), (CPUS, 0, 1)], 20, "all are listed")
+    assert demand(expression="name == 'wide'") == [(2, 4, 0)]
+    assert demand(users="nobody") == []
+    cluster.kill_controller()
+    said = demand()
+    assert isinstance(said, str)
+    assert said.startswith("squeue: ")

@@ -21,16 +21,16 @@ pytestmark = pytest.mark.xdist_group("torque")
 
 
 @pytest.fixture
-def site(workdir: Path, user: str) -> Iterator[BatchSite]:
+def site(workdir: Path, user: str) -> Iterator[BatchSite[PretendedSystem]]:
     with PretendedSystem(workdir / "torque", "torque", user, slots=4) as system:
         yield BatchSite(workdir, user, system, "torque")
 
 
-def test_a_day_with_an_outage(site: BatchSite, daemon: Callable[..., Daemon]) -> None:
+def test_a_day_with_an_outage(site: BatchSite[PretendedSystem], daemon: Callable[..., Daemon]) -> None:
     day_with_an_outage(site, daemon, r"torque local: qstat: cannot connect to server localhost")
 
 
-def test_all_faults_and_removal(site: BatchSite, daemon: Callable[..., Daemon], workdir: Path) -> None:
+def test_all_faults_and_removal(site: BatchSite[PretendedSystem], daemon: Callable[..., Daemon], workdir: Path) -> None:
     refusals = {
         "Maximum number of jobs already in queue": "max_queuable",
         "Bad UID for job execution MSG=ruserok failed validating apf/apf from vm": r"submit_hosts \+= HOST",

@@ -1,19 +1,50 @@
-"""A factory whose queues go to one pretended batch system, in one test."""
+"""A factory whose queues go to one batch system, a pretended or a real one, in one test."""
 
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from autopyfactory.batch.commands_words import Tags
-from tests.testbed.batchsystem import PretendedSystem
 from tests.testbed.world import FACTORY, PILOT, Options, write_conf
 
 
-class BatchSite:
+class System(Protocol):
+    """A batch system of one test, as `GridEngine` and `PretendedSystem` are."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a daemon needs in its environment to find the commands."""
+        ...
+
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        """Return all jobs that it remembers, by number."""
+        ...
+
+    def kill(self) -> None:
+        """End the server as a crash does."""
+        ...
+
+    def start(self) -> None:
+        """Start the server again."""
+        ...
+
+    def suspend(self) -> None:
+        """Let the server hang."""
+        ...
+
+    def resume(self) -> None:
+        """Let a hanging server go on."""
+        ...
+
+
+S = TypeVar("S", bound=System)
+
+
+class BatchSite(Generic[S]):
     """Writes a factory's files and looks at its pilots; `source` are the options of the system's section."""
 
-    def __init__(self, workdir: Path, user: str, system: PretendedSystem, kind: str, **source: object) -> None:
+    def __init__(self, workdir: Path, user: str, system: S, kind: str, **source: object) -> None:
         self.system = system
         self.home = workdir / "factory"
         self.most = 0

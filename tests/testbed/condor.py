@@ -240,6 +240,7 @@ class CondorPool:
         text = (self.prefix / "etc/blah.config").read_text()
         for folder in ("/usr/libexec", "/etc/blahp"):
             text = text.replace(folder, f"{self.prefix}{folder}")
+        text += "lsf_nologaccess=yes\n"  # or its scripts look for each job in the logs of LSF's own server
         (self.base / "blah.config").write_text(text)
         return {"BLAHPD_LOCATION": f"{self.prefix}/usr", "BLAHPD_CONFIG_LOCATION": str(self.base / "blah.config")}
 

@@ -8,10 +8,10 @@ import pytest
 
 from autopyfactory.assess import Standstill
 from autopyfactory.board import claim_of
-from autopyfactory.cycle import RAMP_END
 from autopyfactory.errors import SourceError
 from autopyfactory.explain import sentence
 from autopyfactory.ledger import Outcome
+from autopyfactory.memory import RAMP_END
 from autopyfactory.model import Blocked, CycleReport, PilotCounts, PilotState
 from tests.unit.world import MAX_AGE, START, World, make_queue
 

@@ -38,6 +38,7 @@ class Ces(PoolBatch):
         self.orders: list[Order] = []
         self.troubles: dict[str, Trouble] = {}
         self.held: dict[str, int] = {}
+        self.full: dict[str, int] = {}
         self.refusing: set[str] = set()
         self.tried: list[tuple[str, int]] = []
 
@@ -50,7 +51,7 @@ class Ces(PoolBatch):
             PilotGroup(f"20230101T000000-{endpoint}", "Q", PilotState.HELD, count, "here", endpoint)
             for endpoint, count in self.held.items()
         ]
-        return PilotReport(tuple(groups), troubles=self.troubles)
+        return PilotReport(tuple(groups), troubles=self.troubles, full=self.full)
 
     def submit(self, order: Order) -> Submitted:
         self.tried.append((order.endpoint, order.count))
@@ -122,6 +123,34 @@ def test_the_only_ce_in_trouble_gets_a_probe_and_nothing_while_it_waits(world: W
     assert steps["endpoint"].why.startswith("a is unreachable since 22:13:20: one probe every 600 s")
     batch.troubles = {}
     assert run(world, cycle).submitted_count == 6
+
+
+def test_an_endpoint_that_is_paused_for_held_pilots_is_left_out(world: World) -> None:
+    batch = Ces(world)
+    cycle = cycle_of(world, batch, ("a", "b"))
+    world.source.tender.paused = {("Q", "a"): Trouble("paused", 0.0), ("OTHER", "b"): Trouble("paused", 0.0)}
+    world.source.tender.held = {"Q": "1 held: 1 x 'no space'"}
+    assert run(world, cycle).note == "", "no pilot of this count is held"
+    assert [order.endpoint for order in batch.orders] == ["b"]
+    world.source.tender.held = {"Q": "1 held: 1 x 'no space'"}
+    batch.held = {"a": 1}
+    assert run(world, cycle).note == "1 held: 1 x 'no space'"
+
+
+def test_a_full_ce_says_why_pilots_stay_unsent(world: World) -> None:
+    batch = Ces(world)
+    batch.full = {"a": 100, "z": 5}
+    cycle = cycle_of(world, batch, ("a",))
+    assert run(world, cycle).note == ""
+    text = "a takes no more than 100 pilots from this schedd, the rest stays unsent"
+    assert run(world, cycle).note == text
+
+
+def test_a_queue_without_endpoints_is_paused_at_its_source() -> None:
+    paused = {("Q", ""): Trouble("paused", 0.0)}
+    snapshot = Snapshot(Tally(paused=paused), "x", 0.0, 0.0)
+    assert Endpoints().choose((), "Q", snapshot, 0.0, max_held=5).trouble == "its source is paused since 00:00:00"
+    assert Endpoints().choose((), "P", snapshot, 0.0, max_held=5).trouble == ""
 
 
 def test_a_queue_without_endpoints_keeps_that_of_its_source(world: World) -> None:
@@ -204,12 +233,12 @@ def test_where_all_refuse_they_are_tried_in_turn_and_come_back_together(world: W
 def test_an_endpoint_that_the_queue_does_not_name_any_more_is_forgotten() -> None:
     endpoints = Endpoints()
     nothing = Snapshot(Tally(), "pool", 0.0, 0.0)
-    endpoints.choose("ab", "Q", nothing, 1.0, max_held=10)
+    endpoints.choose("ab", ("Q",), nothing, 1.0, max_held=10)
     assert endpoints.refused(1.0, 600)
-    assert endpoints.choose("b", "Q", nothing, 2.0, max_held=10) == Choice("b")
-    assert endpoints.choose("ab", "Q", nothing, 3.0, max_held=10).endpoint == "a"
-    assert endpoints.choose("ab", "Q", nothing, 3.0, max_held=10, avoid={"a"}).endpoint == "b"
-    assert endpoints.choose("", "Q", nothing, 4.0, max_held=10) == Choice()
+    assert endpoints.choose("b", ("Q",), nothing, 2.0, max_held=10) == Choice("b")
+    assert endpoints.choose("ab", ("Q",), nothing, 3.0, max_held=10).endpoint == "a"
+    assert endpoints.choose("ab", ("Q",), nothing, 3.0, max_held=10, avoid={"a"}).endpoint == "b"
+    assert endpoints.choose("", ("Q",), nothing, 4.0, max_held=10) == Choice()
 
 
 @pytest.mark.parametrize(
@@ -238,7 +267,7 @@ def test_a_refusing_endpoint_gets_single_pilots_and_starves_nobody(weather: list
     trials = 0
     for refusing in weather:
         now += 60.0
-        choice = endpoints.choose(NAMES, "Q", nothing, now, max_held=10)
+        choice = endpoints.choose(NAMES, ("Q",), nothing, now, max_held=10)
         free = set(NAMES) - refusals.keys()
         if free:
             assert choice.endpoint in free or choice.trial, "one that refused gets one pilot at most"

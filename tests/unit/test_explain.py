@@ -53,6 +53,12 @@ def test_rare_states_are_told_only_when_they_are_there() -> None:
     )
 
 
+def test_why_pilots_are_held_is_told_last() -> None:
+    held = "12 held: 9 x 'no space'"
+    assert sentence(report(blocked=Blocked("no"), note=held)).endswith(f" | no | {held}")
+    assert sentence(report(decision=Decision(0), error="refused: x", note=held)).endswith(f" | refused: x | {held}")
+
+
 def test_the_step_that_made_it_zero_says_why() -> None:
     gate = (Step("ready", 0, 20, "x"), Step("status_offline", 20, 0, "the site is offline"))
     later = (*gate, Step("max_pilots", 0, 0, "7 of at most 9 in flight"))

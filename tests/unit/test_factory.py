@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,8 @@ from autopyfactory.model import CycleReport, PilotGroup, PilotState
 from autopyfactory.operate import Operator, OperatorState
 from autopyfactory.runner import Runner
 from autopyfactory.space import FreeSpace
+from autopyfactory.wms.static import StaticOptions
+from autopyfactory.wms.sum import SumOptions
 from tests.unit import parts
 from tests.unit.parts import FAKES, Journal, PartOptions
 from tests.unit.world import ManualClock, make_queue
@@ -217,14 +220,58 @@ def test_another_factory_section_restarts_everything(
     assert journal.built.count("m") == 2
 
 
-def test_a_source_that_no_queue_uses_any_more_is_closed(
-    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal
+def test_pilots_at_a_source_that_no_queue_uses_any_more_count_until_they_are_gone(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     factory = start(config(tmp_path, queue("Q0"), max_per_factory=4))
     watch.until(lambda _: journal.submitted["Q0"] == 3)
     factory.reload(config(tmp_path, queue("Q1", source="other"), max_per_factory=4))
+    watch.cycles("Q1", more=3)
+    assert journal.submitted["Q1"] == 1, "three of four are still at the other source"
+    factory._former.look()
+    assert "former queue Q0: 3 pilots (pending 3) at fake local; 'formerly = Q0' in a queue adopts them" in caplog.text
+    journal.groups["local"].clear()
+    factory._former.look()
     watch.until(lambda _: journal.submitted["Q1"] == 3)
+    assert "former queue Q0: no pilot is left at fake local" in caplog.text
+    assert not journal.closed, "what was submitted a moment ago may still be asked for"
+
+
+def test_after_a_restart_sources_on_record_are_asked_although_no_queue_uses_them(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = start(config(tmp_path, queue("Q0"), queue("Q1", source="other")))
+    watch.until(lambda _: journal.submitted["Q0"] == journal.submitted["Q1"] == 3)
+    first.stop()
+    journal.submitted.clear()
+    gone = config(tmp_path, queue("Q1", source="other"), max_per_factory=7)
+    start(gone)
+    watch.cycles("Q1", more=2)
+    assert source_names(journal) == {"local", "other"}
+    assert journal.submitted["Q1"] <= 1
+    gone.sources.pop("local")  # type: ignore[attr-defined]
+    start(gone)
+    assert "fake local has no section any more" in caplog.text
+
+
+def source_names(journal: Journal) -> set[str]:
+    return {name for name in journal.polls if journal.polls[name]}
+
+
+def test_a_source_that_is_used_again_begins_anew(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal
+) -> None:
+    factory = start(config(tmp_path, queue("Q0")))
+    watch.until(lambda _: journal.submitted["Q0"] == 3)
+    factory.reload(config(tmp_path, queue("Q1", source="other")))
+    factory.reload(config(tmp_path, queue("Q2", formerly="Q0", wmsqueue="Q0")))
+    watch.cycles("Q2", more=2)
     assert journal.closed == ["local"]
+    assert journal.submitted["Q2"] == 0, "three pilots wait already, under the former name"
+    counts = watch.last("Q2").pilots
+    assert counts is not None
+    assert counts.waiting == 3
 
 
 def test_a_broken_queue_does_not_stop_the_others(
@@ -284,6 +331,18 @@ def test_a_full_disk_blocks(tmp_path: Path, start: Callable[..., Factory], watch
     blocked = watch.last("Q0").blocked
     assert blocked is not None
     assert "min_free is 1000000000 MB: make room there" in blocked.reason
+    assert not journal.submitted
+
+
+def test_downtimes_that_nobody_can_read_block(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal
+) -> None:
+    (tmp_path / "downtimes.json").write_text("{")
+    start(config(tmp_path, queue("Q0")))
+    watch.cycles("Q0")
+    blocked = watch.last("Q0").blocked
+    assert blocked is not None
+    assert "downtimes.json is damaged" in blocked.reason
     assert not journal.submitted
 
 
@@ -371,3 +430,22 @@ def test_one_looks_beside_another_that_runs(
     assert report.siblings == ("Q0",)
     assert dict(journal.submitted) == submitted
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+def test_a_sum_follows_its_parts_through_a_reload(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = {"static": "autopyfactory.wms.static:Static", "sum": "autopyfactory.wms.sum:Sum"}
+    monkeypatch.setattr(plugins, "ALIASES", {**FAKES, "autopyfactory.wms": shipped})
+
+    def given(jobs: int) -> Config:
+        wms = {
+            "all": Section("wms", "all", SumOptions(of="s, s"), "sum"),
+            "s": Section("wms", "s", StaticOptions(activated=jobs), "static"),
+        }
+        return replace(config(tmp_path, queue("Q", wms="all")), wms=wms)
+
+    factory = start(given(3))
+    watch.until(lambda reports: reports.get("Q") and reports["Q"][-1].activated == 6)
+    factory.reload(given(5))
+    watch.until(lambda reports: reports["Q"][-1].activated == 10)

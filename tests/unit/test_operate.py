@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopyfactory.operate import ALL, Action, OperateError, Operator, OperatorState
+from autopyfactory.downtimes import ALL
+from autopyfactory.errors import OperateError
+from autopyfactory.operate import Action, Operator, OperatorState
 
 
 def stop(action: Action = "pause", *, when: float = 100.0, until: float | None = None) -> OperatorState:
@@ -83,7 +85,7 @@ def test_the_folder_is_missing(tmp_path: Path) -> None:
 def test_another_command_holds_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl
 
-    monkeypatch.setattr("autopyfactory.operate._LOCK_WAIT_S", 0.0)
+    monkeypatch.setattr("autopyfactory.statefile._LOCK_WAIT_S", 0.0)
     folder = os.open(tmp_path, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)

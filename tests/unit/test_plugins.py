@@ -25,13 +25,13 @@ def test_an_alias_wins_over_an_entry_point() -> None:
 
 def test_an_entry_point_is_found() -> None:
     assert plugins.load("autopyfactory.wms", "mine") is Static
-    assert plugins.names("autopyfactory.wms") == ["mine", "panda", "static"]
+    assert {"mine", "panda", "static"} < set(plugins.names("autopyfactory.wms"))
 
 
 def test_a_typo_gets_a_hint() -> None:
     with pytest.raises(LookupError, match="unknown plug-in 'pandda', did you mean 'panda'"):
         plugins.load("autopyfactory.wms", "pandda")
-    with pytest.raises(LookupError, match="known: mine, panda, static"):
+    with pytest.raises(LookupError, match="known: condor, json, mine, panda"):
         plugins.load("autopyfactory.wms", "xyz")
 
 

@@ -19,11 +19,13 @@ from autopyfactory.board import Board
 from autopyfactory.clock import Clock
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import QueueConfig, QueueOptions
-from autopyfactory.cycle import Cycle, Memory
+from autopyfactory.cycle import Cycle
 from autopyfactory.errors import Ambiguous, Refused, SourceError, UnknownWmsqueue
 from autopyfactory.ledger import Ledger
+from autopyfactory.memory import Memory
 from autopyfactory.model import (
     CycleReport,
+    Downtime,
     EndedPilot,
     JobCount,
     PilotGroup,
@@ -32,9 +34,11 @@ from autopyfactory.model import (
     Site,
     Snapshot,
     Submitted,
+    Trouble,
     tagged_type,
 )
 from autopyfactory.model import Pilot as Listed
+from autopyfactory.outcomes import Outcomes
 from autopyfactory.sched.options import RuleOptions
 
 START = 1_700_000_000.0
@@ -85,6 +89,14 @@ class Pilot:
     state: PilotState = PilotState.PENDING
     started: float = 0.0
     since: float = 0.0
+    ended: float = 0.0
+    code: int = 0
+
+    def told(self) -> EndedPilot:
+        lived = self.ended - (self.started or self.ended)
+        return EndedPilot(
+            self.cid, self.queue, self.submission, self.code, endpoint="pool", node="n1", lived=lived, at=self.ended
+        )
 
 
 class FakeWms:
@@ -102,6 +114,9 @@ class FakeWms:
         self.period = period
         self.activated: dict[str, int] = {}
         self.status = "online"
+        self.downtimes: tuple[Downtime, ...] = ()
+        self.kind = ("", "")
+        """Resource type and label of all jobs."""
         self.statuses: dict[str, str] = {}
         self.frozen = self.down = self.typo = False
         self._table: dict[str, int] = {}
@@ -129,14 +144,15 @@ class FakeWms:
         places = {name: name.partition(":")[::2] for name in self._table}
         typed = [name for name, (queue, kind) in places.items() if kind and queue == wmsqueue]
         cells = tuple(JobCount(places[name][1], "", {"activated": self._table[name]}) for name in typed) or (
-            JobCount("", "", {"activated": self._table.get(wmsqueue, 0)}),
+            JobCount(*self.kind, {"activated": self._table.get(wmsqueue, 0)}),
         )
         return Snapshot(cells, "wms panda", now, speaks_of)
 
     def site(self, wmsqueue: str) -> Snapshot[Site]:
         self._may_fail(wmsqueue)
         status = self.statuses.get(wmsqueue, self.status)
-        return Snapshot(Site(status), "wms panda", self._clock.now(), self._clock.now())
+        site = Site(status, downtimes=self.downtimes)
+        return Snapshot(site, "wms panda", self._clock.now(), self._clock.now())
 
     def close(self) -> None:
         pass
@@ -156,6 +172,7 @@ class Pool:
     wms: FakeWms
     start_after: float | None = 30.0
     run_for: float = 600.0
+    code: int = 0
     hold: bool = False
     down: bool = False
     hidden: bool = False
@@ -164,6 +181,7 @@ class Pool:
     visible_after: float = 0.0
     answer: str = "ok"
     slots: int = 1_000_000
+    troubles: dict[str, Trouble] = field(default_factory=dict)
     pilots: dict[str, Pilot] = field(default_factory=dict)
     gone: dict[str, Pilot] = field(default_factory=dict)
     submissions: Counter[str] = field(default_factory=Counter)
@@ -181,7 +199,7 @@ class Pool:
                 running += 1
                 self._start(pilot, now)
             elif pilot.state is PilotState.RUNNING and now >= pilot.started + self.run_for:
-                self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
+                self._end(pilot, now, self.code)
 
     def accept(self, order: Order, host: str, count: int) -> tuple[str, ...]:
         queue = order.queue
@@ -242,10 +260,14 @@ class Pool:
             self.served += 1
             pilot.state, pilot.started, pilot.since = PilotState.RUNNING, now, now
             if not self.run_for:
-                self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
+                self._end(pilot, now, self.code)
         else:
             self.idle += 1
-            self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
+            self._end(pilot, now, 0)
+
+    def _end(self, pilot: Pilot, now: float, code: int) -> None:
+        pilot.ended, pilot.code = now, code
+        self.gone[pilot.cid] = self.pilots.pop(pilot.cid)
 
 
 class PoolBatch:
@@ -276,7 +298,8 @@ class PoolBatch:
         self._told.update(pilot.cid for pilot in news)
         return PilotReport(
             tuple(PilotGroup(*key[:3], count, key[3], shape=key[4]) for key, count in groups.items()),
-            tuple(EndedPilot(pilot.cid, pilot.queue, pilot.submission, 0) for pilot in news),
+            tuple(pilot.told() for pilot in news),
+            dict(self.pool.troubles),
         )
 
     def submit(self, order: Order) -> Submitted:
@@ -360,6 +383,7 @@ class World:
         self.queues = {queue.name: queue for queue in queues}
         self.maximum = maximum
         self.standstills: dict[str, Standstill] = {}
+        self.downtimes: dict[str, tuple[Downtime, ...]] = {}
         self.restart()
 
     def restart(self) -> None:
@@ -412,6 +436,7 @@ class World:
 
     def _connect(self) -> None:
         self.batch = PoolBatch("pool", self.pool, self.host)
+        self.outcomes = Outcomes(self.clock)
         self.source = PilotSource(
             "pool",
             self.batch,
@@ -421,10 +446,13 @@ class World:
             max_age=MAX_AGE,
             deadline=DEADLINE,
             host=self.host,
+            on_ended=self.outcomes.add,
         )
         self.board = Board(self.maximum, self.ledger.most_waiting)
 
     def _fill(self, memories: Mapping[str, Memory]) -> None:
+        self.ledger.adopt({old: name for name, queue in self.queues.items() for old in queue.options.formerly})
+        self.source.adopt({name: queue.options.formerly for name, queue in self.queues.items()})
         self.board.configure(self.queues, [self.source], self.maximum)
         self.cycles = {name: self._cycle(queue) for name, queue in self.queues.items()}
         for name, memory in memories.items():
@@ -441,9 +469,13 @@ class World:
             self.clock,
             make_order=order_of,
             standstill=self._standstill,
+            endpoint="pool",
+            downtimes=lambda: self.downtimes.get(queue.name, ()),
+            endings=lambda place: self.outcomes.endings(queue.name, place, queue.rules),
+            endpoints=queue.options.endpoints,
         )
 
     def _standstill(self, queue: str) -> Standstill | None:
         if self.source.twin:
-            return Standstill(self.source.twin)
+            return Standstill(self.source.twin, cause="twin")
         return self.standstills.get(queue)

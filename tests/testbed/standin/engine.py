@@ -28,10 +28,11 @@ DEFAULTS: dict[str, Any] = {
     "refuse": "",  # what the system says to each submission
     "limit": None,  # jobs that may be submitted before it refuses
     "json": False,  # LSF alone: bjobs has -o and -json
+    "first": 1,  # number of the first job
 }
 
 # The exit code stands in a file as soon as the job has ended, whoever looks and whenever.
-_GUARD = '/bin/sh "$1" >>"$2" 2>>"$3" </dev/null; echo $? >"$4.new"; mv "$4.new" "$4"'
+_GUARD = '"$5" "$1" >>"$2" 2>>"$3" </dev/null; echo $? >"$4.new"; mv "$4.new" "$4"'
 
 
 class State:
@@ -92,8 +93,8 @@ class Folder:
         """Keep a job and its script; return its number."""
         if state.conf["limit"] is not None:
             state.conf["limit"] -= 1
-        number = str(state.next)
-        state.next += 1
+        number = str(max(state.next, state.conf["first"]))
+        state.next = int(number) + 1
         (self.path / f"{number}.sh").write_text(script)
         state.jobs[number] = {"state": "pending", "submitted": time.time(), "user": _user()} | job
         return number
@@ -123,6 +124,7 @@ class Folder:
 
     def _start(self, number: str, job: dict[str, Any], now: float) -> None:
         words = [str(self.path / f"{number}.sh"), job["output"], job["error"], str(self.path / f"{number}.rc")]
+        words.append(job.get("shell", "/bin/sh"))
         process = subprocess.Popen(
             ["/bin/sh", "-c", _GUARD, "guard", *words],
             stdin=subprocess.DEVNULL,

@@ -24,7 +24,7 @@ LOADS = """\
 
 """
 WITH_VALUE = {
-    "bsub": {"-q", "-J", "-o", "-e", "-W", "-n", "-R", "-P", "-env", "-M", "-G"},
+    "bsub": {"-q", "-J", "-o", "-e", "-i", "-W", "-n", "-R", "-P", "-env", "-M", "-G", "-L"},
     "bjobs": {"-u", "-o"},
 }
 
@@ -34,6 +34,7 @@ def bsub(argv: list[str]) -> int:
     folder = Folder.of_command()
     options, words = _options("bsub", argv)
     script = f"exec {shlex.join(words)}\n" if words else sys.stdin.read()
+    options = _directives(script) | options
     _wait(folder)
     with folder.state() as state:
         queue, said = options.get("-q") or "normal", folder.refusal(state)
@@ -48,6 +49,8 @@ def bsub(argv: list[str]) -> int:
             "name": options.get("-J") or (words[0] if words else "#!/bin/sh"),
             "output": options.get("-o", "/dev/null"),
             "error": options.get("-e", options.get("-o", "/dev/null")),
+            "shell": options.get("-L", "/bin/sh"),
+            "asked": {name: options[name] for name in ("-n", "-R", "-W") if name in options},
             "command": " ".join(words) or script.replace("\n", ";")[:200],
         } | ({"state": "held"} if "-H" in options else {})
         number = folder.submit(state, script, job)
@@ -80,6 +83,19 @@ def bjobs(argv: list[str]) -> int:
     return 255 if len(chosen) < len(ids) else 0
 
 
+def bhist(argv: list[str]) -> int:
+    """Show the history of jobs, as with -l."""
+    folder = Folder.of_command()
+    options, ids = _options("bhist", argv)
+    _wait(folder)
+    with folder.state() as state:
+        known = {id_: state.jobs[id_] for id_ in ids or state.jobs if id_ in state.jobs}
+    if not known and "-a" not in options:
+        return _complain("No matching job found", 255)
+    print(f"{'-' * 78}\n".join(_history(number, job) for number, job in known.items()))
+    return 0
+
+
 def bkill(ids: list[str]) -> int:
     """Remove jobs."""
     folder = Folder.of_command()
@@ -98,11 +114,16 @@ def fold(text: str) -> str:
     return "\n".join(lines)
 
 
+def _directives(script: str) -> dict[str, str]:
+    words = [shlex.split(line.removeprefix("#BSUB")) for line in script.splitlines() if line.startswith("#BSUB ")]
+    return {name: value for line in words for name, value in _options("bsub", line)[0].items()}
+
+
 def _options(command: str, argv: list[str]) -> tuple[dict[str, str], list[str]]:
     options, rest = {}, list(argv)
     while rest and rest[0].startswith("-"):
         name = rest.pop(0)
-        options[name] = rest.pop(0) if name in WITH_VALUE[command] else ""
+        options[name] = rest.pop(0) if name in WITH_VALUE.get(command, ()) else ""
     return options, rest
 
 
@@ -140,6 +161,24 @@ def _long(number: str, job: dict[str, Any]) -> str:
     if job["state"] in {"ending", "ended"}:
         lines.append(f"{_time(job['ended'])}: {_end(job)} The CPU time used is 0.0 seconds.")
     return "\n" + "\n".join(map(fold, lines)) + f"\n\n{LOADS}"
+
+
+def _history(number: str, job: dict[str, Any]) -> str:
+    head = (
+        f"Job <{number}>, Job Name <{job['name']}>, User <{job['user']}>, Project <default>, Command <{job['command']}>"
+    )
+    lines = [head, f"{_time(job['submitted'])}: Submitted from host <vm> to Queue <{job['queue']}>, CWD </>;"]
+    if "started" in job:
+        at = _time(job["started"])
+        lines += [f"{at}: Dispatched to <vm>;", f"{at}: Starting (Pid {job['pid']});"]
+        lines.append(f"{at}: Running with execution home </>, Execution CWD </>, Execution Pid <{job['pid']}>;")
+    if job.get("killed"):
+        lines.append(
+            f"{_time(job.get('ended', time.time()))}: Signal <KILL> requested by user or administrator <{job['user']}>;"
+        )
+    if job["state"] in {"ending", "ended"}:
+        lines.append(f"{_time(job['ended'])}: {_end(job).rstrip('.')}. The CPU time used is 0.0 seconds;")
+    return "\n" + "\n".join(map(fold, lines)) + "\n"
 
 
 def _end(job: dict[str, Any]) -> str:

@@ -1,8 +1,10 @@
 """Torque's commands over the pretended system: output, streams and exit codes as observed on 2.5.13."""
 
 import getopt
+import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from .engine import Folder, State
 
 SERVER = "localhost"
 WIDTH = 78
+OPTIONS = "q:l:N:o:e:v:VA:W:r:m:F:hS:"
 HEAD = """\
 Job ID                    Name             User            Time Use S Queue
 ------------------------- ---------------- --------------- -------- - -----
@@ -21,11 +24,12 @@ CODES = {"Unknown queue": 172, "Bad UID": 175, "Server shutting down": 214, "Max
 def qsub(argv: list[str]) -> int:
     """Submit a script, from a file or stdin."""
     folder = Folder.of_command()
-    pairs, words = getopt.getopt(argv, "q:l:N:o:e:v:VA:W:r:m:F:h")
-    options = dict(pairs)
+    pairs, words = getopt.getopt(argv, OPTIONS)
     if words and not Path(words[0]).exists():
         return _complain(f"qsub: script file '{words[0]}' cannot be loaded - No such file or directory", 1)
     script = Path(words[0]).read_text() if words else sys.stdin.read()
+    pairs = [*_directives(script), *pairs]
+    options = dict(pairs) | {"-l": ",".join(value for name, value in pairs if name == "-l")}
     if not folder.server():
         return _down("qsub", 111)
     queue = options.get("-q", "normal")
@@ -44,14 +48,15 @@ def qsub(argv: list[str]) -> int:
 def qstat(argv: list[str]) -> int:
     """Show jobs: the table, or all attributes with -f."""
     folder = Folder.of_command()
-    pairs, ids = getopt.getopt(argv, "f")
+    pairs, ids = getopt.getopt(argv, "f1")
     if not folder.server():
         return _down("qstat", 255)
     with folder.state() as state:
         numbers = [id_.partition(".")[0] for id_ in ids] or sorted(state.jobs, key=int)
         known = [number for number in numbers if number in state.jobs]
         if pairs:
-            sys.stdout.write("".join(_full(number, state.jobs[number]) for number in known))
+            broken = fold if ("-1", "") not in pairs else _whole
+            sys.stdout.write("".join(_full(number, state.jobs[number], broken) for number in known))
         elif known:
             sys.stdout.write(HEAD + "".join(_row(number, state.jobs[number]) for number in known))
     for number in numbers:
@@ -85,6 +90,15 @@ def fold(key: str, value: str) -> str:
     return f"{text}\n"
 
 
+def _whole(key: str, value: str) -> str:
+    return f"    {key} = {value}\n"
+
+
+def _directives(script: str) -> list[tuple[str, str]]:
+    lines = [line.removeprefix("#PBS") for line in script.splitlines() if line.startswith("#PBS ")]
+    return [pair for line in lines for pair in getopt.getopt(shlex.split(line), OPTIONS)[0]]
+
+
 def _job(options: dict[str, str], queue: str, variables: dict[str, str], line: str) -> dict[str, Any]:
     return {
         "queue": queue,
@@ -93,6 +107,7 @@ def _job(options: dict[str, str], queue: str, variables: dict[str, str], line: s
         "error": options.get("-e", "/dev/null").rpartition(":")[2],
         "resources": dict(item.partition("=")[::2] for item in options.get("-l", "").split(",") if item),
         "environment": variables,
+        "shell": options.get("-S", "/bin/sh"),
         "line": line,
     } | ({"state": "held"} if "-h" in options else {})
 
@@ -106,7 +121,7 @@ def _status(code: int) -> int:
     return 256 + code - 128 if code > 128 else code
 
 
-def _full(number: str, job: dict[str, Any]) -> str:
+def _full(number: str, job: dict[str, Any], broken: Callable[[str, str], str]) -> str:
     user, home, queue = job["user"], f"/home/{job['user']}", job["queue"]
     variables = [
         *(f"PBS_O_QUEUE={queue}", f"PBS_O_HOST={SERVER}", f"PBS_O_HOME={home}", "PBS_O_LANG=C.UTF-8"),
@@ -153,7 +168,7 @@ def _full(number: str, job: dict[str, Any]) -> str:
     }
     return (
         f"Job Id: {number}.{SERVER}\n"
-        + "".join(fold(key, value) for key, value in pairs.items() if value is not None)
+        + "".join(broken(key, value) for key, value in pairs.items() if value is not None)
         + "\n"
     )
 

@@ -325,6 +325,20 @@ IDLE = (
 )
 
 
+def test_unsent_pilots_make_it_ask_for_limits_now_and_then() -> None:
+    idle = ad(1, 3, JobUniverse=9)
+    child = FakeChild(survey=Survey((idle,), unsent={"s-1": 3}), full={"ap1": 2})
+    source = schedd(child)
+    source.poll()
+    assert source.poll().full == {"ap1": 2}
+    assert child.asked("full") == 1
+    child.answers["survey"] = Survey((idle,))
+    assert source.poll().full == {}
+    failing = schedd(FakeChild(survey=Survey((idle,), unsent={"s-1": 3}), full=NoAnswer("no")))
+    failing.poll()
+    assert failing.poll().full == {}
+
+
 def test_pilots_are_listed_by_our_tags_and_states() -> None:
     child = FakeChild(pilots=())
     source = schedd(child)
@@ -339,7 +353,7 @@ def test_pilots_are_listed_by_our_tags_and_states() -> None:
 
 def test_a_listed_job_is_a_pilot() -> None:
     tags: Ad = {"APF_QUEUE": "Q", "APF_SUBMISSION": "s", "APF_ENDPOINT": "ce", "QDate": 5, "EnteredCurrentStatus": 7}
-    common: Ad = tags | {"ClusterId": 9, "JobUniverse": 9, "NumHolds": 2}
+    common: Ad = tags | {"ClusterId": 9, "JobUniverse": 9, "APF_RELEASES": 2}
     ads = (
         common | {"ProcId": 0, "JobStatus": 1},
         common | {"ProcId": 1, "JobStatus": 1, "GridJobId": "condor x", "GridJobStatus": "IDLE"},
@@ -351,7 +365,7 @@ def test_a_listed_job_is_a_pilot() -> None:
     assert unsent == Pilot("9.0", "Q", PilotState.UNSENT, "1-9.0", "s", "ce", 5.0, 7.0, releases=2)
     assert (pending.state, pending.word) == (PilotState.PENDING, "IDLE")
     assert (held.state, held.hold_code, held.hold_subcode) == (PilotState.HELD, 13, 28)
-    assert (held.hold_reason, held.releases) == ("a b", 1)
+    assert (held.hold_reason, held.releases) == ("a b", 2)
     assert (coming.state, coming.hold_code) == (PilotState.PENDING, None)
     assert strange.state is PilotState.UNKNOWN
 

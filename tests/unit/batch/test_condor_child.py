@@ -62,6 +62,9 @@ class FakeSchedd:
         self.done.append((action, jobs))
         return {"TotalSuccess": 4}
 
+    def edit(self, *words: str) -> None:
+        self.done.append(("edit", words))
+
     def history(self, constraint: str, projection: list[str], match: int) -> list[dict[str, Any]]:
         self.asked.append((constraint, projection, match))
         return self.history_ads[:match]
@@ -74,11 +77,15 @@ class FakeSchedd:
 @pytest.fixture
 def schedd(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSchedd]:
     fake = FakeSchedd()
-    collector = SimpleNamespace(locate=lambda kind, name: fake if name == "ap1" else None)
+    grid = [{"Name": "condor ce1 ce1:9619", "JobLimit": 1000}, {"Name": "arc https://other", "JobLimit": 5}]
+    collector = SimpleNamespace(
+        locate=lambda kind, name: fake if name == "ap1" else None, query=lambda *words: list(grid)
+    )
     bindings = SimpleNamespace(
         Schedd=lambda location=fake: location,
         Collector=lambda pool=None: collector,
         DaemonType=SimpleNamespace(Schedd=1),
+        AdType=SimpleNamespace(Grid=3),
         QueryOpt=SimpleNamespace(GroupBy=2),
         JobAction=SimpleNamespace(Remove="remove", Release="release"),
         Submit=dict,
@@ -212,8 +219,20 @@ def test_the_history_is_read_to_the_last_record_wanted_and_no_further(schedd: Fa
 
 def test_remove_tells_how_many(schedd: FakeSchedd) -> None:
     assert condor_child.remove(TARGET, "JobStatus == 1") == 4
-    assert condor_child.release(TARGET, "JobStatus == 5") == 4
-    assert schedd.done == [("remove", "JobStatus == 1"), ("release", "JobStatus == 5")]
+    assert schedd.done == [("remove", "JobStatus == 1")]
+
+
+def test_endpoints_without_room_for_our_unsent_pilots(schedd: FakeSchedd) -> None:
+    assert condor_child.full(TARGET, "fac-1") == {}
+    schedd.jobs = [{"APF_ENDPOINT": "ce1", "GridResource": "condor ce1 ce1:9619"}]
+    assert condor_child.full(TARGET, "fac-1") == {"ce1": 1000}
+
+
+def test_a_release_is_counted_in_the_job(schedd: FakeSchedd) -> None:
+    assert condor_child.release(TARGET, "x", 2) == 0
+    schedd.jobs = [{"ClusterId": 1}]
+    assert condor_child.release(TARGET, "x", 2) == 4
+    assert schedd.done == [("edit", ("x && JobStatus == 5", "APF_RELEASES", "2")), ("release", "x")]
 
 
 def test_pilots_one_by_one_and_no_more_than_wanted(schedd: FakeSchedd) -> None:

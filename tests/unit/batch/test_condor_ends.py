@@ -1,5 +1,6 @@
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,3 +40,26 @@ def test_a_fault_has_no_exit_code() -> None:
     ends.tell_removed([{"ClusterId": 1, "ProcId": 0, "ExitCode": 0}], "removed")
     assert [(pilot.cid, pilot.exit_code, pilot.fault) for pilot in ends.take()] == [("1-1.0", None, "removed")]
     assert ends.take() == ()
+
+
+RAN: Ad = {"QDate": 100, "JobStartDate": 150, "CompletionDate": 200, "RemoteWallClockTime": 50.0}
+
+
+@pytest.mark.parametrize(
+    ("job", "fault", "lived", "at"),
+    [
+        (RAN, "", 50.0, 200.0),
+        (RAN | {"RemoteWallClockTime": 0.0}, "", 0.0, 200.0),
+        ({"QDate": 100, "CompletionDate": 130}, "", 30.0, 130.0),
+        ({"QDate": 100, "CompletionDate": 0, "EnteredCurrentStatus": 130}, "removed", None, 130.0),
+        (RAN | {"CompletionDate": 0, "EnteredCurrentStatus": 190}, "removed", 50.0, 190.0),
+        ({"JobStartDate": 150}, "", None, 0.0),
+        ({}, "", None, 0.0),
+    ],
+)
+def test_how_long_a_pilot_ran_and_where(job: Ad, fault: str, lived: float | None, at: float) -> None:
+    ends = Ends("")
+    tags: Ad = {"ClusterId": 1, "ProcId": 0, "APF_ENDPOINT": "ce1", "LastRemoteHost": "slot1_2@n7.example.org"}
+    ends.tell_removed([tags | job], fault)
+    pilot = ends.take()[0]
+    assert (pilot.lived, pilot.at, pilot.endpoint, pilot.node) == (lived, at, "ce1", "n7.example.org")

@@ -56,6 +56,11 @@ def test_exit_codes_and_signals_are_told_once(host: TestHost) -> None:
     assert host.ended[done.cids[0]] == EndedPilot(done.cids[0], "Q", "a", 0)
     assert host.ended[bad.cids[0]] == EndedPilot(bad.cids[0], "Q", "b", 7)
     assert host.ended[shot.cids[0]] == EndedPilot(shot.cids[0], "Q", "c", -9)
+    ended = host.ended[bad.cids[0]]
+    assert ended.lived is not None
+    assert 0 <= ended.lived < 60
+    assert (ended.node, ended.endpoint) == (host.host.endpoint, "here")
+    assert abs(ended.at - time.time()) < 60
     assert host.host.poll().ended == ()
     assert host.host.ended(frozenset({"a", "b", "never"})) == {"a", "b"}
 

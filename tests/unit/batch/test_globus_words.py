@@ -85,7 +85,7 @@ def test_a_contact_is_an_acceptance_whatever_follows() -> None:
 @pytest.mark.parametrize(
     ("name", "remedy", "silent"),
     [
-        ("UNMAPPED", "grid-mapfile", True),
+        ("UNMAPPED", "grid-mapfile", False),
         ("UNKNOWN-SERVICE", "endpoint", False),
         ("CONNECTION-REFUSED", "gatekeeper is down", True),
         ("UNKNOWN-ATTRIBUTE", "globusrsl", False),

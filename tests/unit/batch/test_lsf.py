@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -141,15 +140,6 @@ def test_whatever_is_written_there_is_an_answer_or_none(paper: object, text: str
                 commands.listed(Answer(0, written))
             except Unbelievable:
                 continue
-
-
-def test_5000_pilots_are_read_in_well_under_a_second() -> None:
-    one = {"JOBID": "1", "STAT": "RUN", "USER": "me", "EXIT_CODE": "", "EXIT_REASON": "", "JOB_NAME": TAGS.text()}
-    text = json.dumps({"JOBS": 5000, "RECORDS": [one] * 5000})
-    row = f"7       me      RUN   grid       vm          vm          {TAGS.text()} Nov 22 16:22\n"
-    began = time.process_time()
-    assert len(LSF.listed(Answer(0, text))) == len(TABLES.listed(Answer(0, HEAD + row * 5000))) == 5000
-    assert time.process_time() - began < 1.0
 
 
 def test_the_end_is_told_in_full_only() -> None:

@@ -26,11 +26,44 @@ def config(**factory: Any) -> Config:
             {"cores": 8, "memory": "16GB", "walltime": "48h", "resource_types": "MCORE"},
             Shape(8, 16000, 172800, "MCORE"),
         ),
-        ({"resource_types": "SCORE, MCORE"}, Shape()),
+        ({"resource_types": "SCORE, MCORE", "labels": "user, managed"}, Shape()),
+        ({"labels": "user"}, Shape(label="user")),
     ],
 )
 def test_shape(options: dict[str, Any], shape: Shape) -> None:
     assert shape_of(make_queue("Q", **options)) == shape
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, ()),
+        ({"labels": "ptest"}, ("-i", "RC")),
+        ({"labels": "ptest, rc_test"}, ()),
+        ({"labels": "managed", "releases": "ptest:RC, *:PR"}, ("-i", "PR")),
+        ({"labels": "ptest", "releases": ""}, ()),
+        (
+            {"country": "uk", "group": "AP_Higgs", "allow_other_country": "yes"},
+            ("--country-group", "uk", "--working-group", "AP_Higgs", "--allow-other-country", "True"),
+        ),
+        (
+            {"country": "uk", "group": "AP_Higgs", "allow_other_country": "yes", "pilot_options": "classic"},
+            ("-o", "uk", "-v", "AP_Higgs", "-A", "True"),
+        ),
+    ],
+)
+def test_what_the_pilot_is_told(options: dict[str, Any], words: tuple[str, ...]) -> None:
+    order = make_order(config(), make_queue("Q", arguments="-q X", **options), "s1", 1, START, endpoint="ce")
+    assert order.arguments == ("-q", "X", *words)
+
+
+def test_pilots_of_a_type_ask_for_jobs_of_it() -> None:
+    by_type: dict[str, dict[str, object]] = {"SCORE": {"cores": 1}, "GPU": {"cores": 8}}
+    score, gpu = make_queue("Q", by_type=by_type).parts
+    orders = [make_order(config(), part, "s1", 1, START, endpoint="ce") for part in (score, gpu)]
+    assert [order.arguments for order in orders] == [("--resource-type", "SCORE"), ()]
+    classic = make_queue("Q", by_type=by_type, pilot_options="classic").parts[0]
+    assert make_order(config(), classic, "s1", 1, START, endpoint="ce").arguments == ()
 
 
 def test_folder_of_a_queue() -> None:

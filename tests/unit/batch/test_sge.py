@@ -57,8 +57,8 @@ def test_recorded_states_with_tags_in_the_names() -> None:
 @pytest.mark.parametrize(
     ("words", "state"),
     [
-        ("qw w Rq t Rt", PilotState.PENDING),
-        ("r Rr hr", PilotState.RUNNING),
+        ("qw w Rq Rqw", PilotState.PENDING),
+        ("r Rr hr t Rt", PilotState.RUNNING),
         ("s S T ts tS tT Rs RtS", PilotState.SUSPENDED),
         ("hqw hRwq hRq Eqw Ehqw EhRqw", PilotState.HELD),
         ("dr dt dRr ds dT", PilotState.FINISHING),

@@ -1,7 +1,6 @@
 """Slurm's own: what sbatch is told, and what squeue, sacct and the jobcomp file say."""
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -142,17 +141,6 @@ def test_whatever_is_written_there_is_an_answer_or_none(paper: object) -> None:
             SLURM.listed(Answer(0, text))
         except Unbelievable:
             continue
-
-
-def test_5000_pilots_are_read_in_well_under_a_second() -> None:
-    paper = json.loads((DATA / "squeue-22.05.json").read_text())
-    filler = {f"field_{k}": "" for k in range(100)}
-    tags = Tags("F1", "Q", "20261122T190000-abcdef012345", "mws8dguc.0", "host", "endpoint", "8c-16000m")
-    job = paper["jobs"][3] | filler | {"comment": tags.text()}
-    text = json.dumps({"jobs": [job | {"job_id": k} for k in range(5000)], "errors": []})
-    began = time.process_time()
-    assert len(SLURM.listed(Answer(0, text))) == 5000
-    assert time.process_time() - began < 1.0
 
 
 @pytest.mark.parametrize("text", ["12\n", "12;cluster\n", "\n12\n"])

@@ -1,6 +1,6 @@
 """`backends`, `render`, and the shipped sample with one queue per row."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from autopyfactory.cli.render import rendered
 from autopyfactory.clock import Clock
 from autopyfactory.config import load
 from autopyfactory.config.catalogue import Catalogue
+from autopyfactory.config.fields import Options
 from autopyfactory.errors import Refused
 from tests.unit.cli.test_check import run
 
@@ -27,7 +28,7 @@ class Plain:
 
 class Lacking(Plain):
     @classmethod
-    def lacking(cls, type: str, subtype: str) -> str:
+    def lacking(cls, type: str, subtype: str, sources: Sequence[Options] = ()) -> str:
         return f"no {type} {subtype} here"
 
 
@@ -48,6 +49,31 @@ def test_rows_and_why_they_cannot_be_used() -> None:
     assert next(why for row, why in found.items() if row.backend == "batch").startswith("it cannot be imported")
     assert set(ROWS) < set(found)
     assert table(list(standings(catalogue()))).row_count == len(ROWS)
+
+
+def test_what_a_configuration_names_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONDOR_CONFIG", "ONLY_ENV")
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    monkeypatch.delenv("APF_CONF", raising=False)
+    for program in ("sbatch", "squeue", "scancel", "sacct"):
+        (tmp_path / program).touch(mode=0o755)
+    conf = tmp_path / "autopyfactory.conf"
+    conf.write_text(
+        f"[factory]\nid = F\n[schedd ap1]\nname = ap1\n[slurm s]\nbin_dir = {tmp_path}\n[lsf l]\nbin_dir = /nowhere\n"
+    )
+
+    def lines(*arguments: str) -> dict[str, str]:
+        result = run("backends", *arguments)
+        assert result.exit_code == 0, result.output
+        return {" ".join(line.split()[:3]): line.split(maxsplit=3)[3] for line in result.stdout.splitlines()}
+
+    before, after = lines(), lines("--conf", str(conf))
+    assert before["condor vanilla -"].startswith("no no schedd runs on this host")
+    assert before["batch slurm -"].startswith("no no ")
+    assert after["condor vanilla -"].startswith("yes ")
+    assert after["batch slurm -"].startswith("yes ")
+    assert after["batch lsf -"].endswith(" in /nowhere")
+    assert after["batch torque -"].endswith(" on the PATH")
 
 
 def test_off_a_terminal_one_line_per_row(monkeypatch: pytest.MonkeyPatch) -> None:

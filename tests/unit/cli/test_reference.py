@@ -5,6 +5,8 @@ from autopyfactory.cli.reference import page
 from autopyfactory.config.catalogue import BATCH, MONITOR, WMS
 from autopyfactory.config.sentences import declared
 from autopyfactory.plugins import ALIASES
+from autopyfactory.sched import RULES
+from autopyfactory.sched.options import RuleOptions
 from tests.unit.cli.test_check import run
 from tests.unit.config.fakes import ScheddOptions, catalogue
 
@@ -24,7 +26,12 @@ def test_every_plugin_and_option_is_there() -> None:
     assert "### `[controller NAME]`, for queues with `backend = strict`" in text
     assert "plugin = broken" not in text
     assert "| `max_submit_rate` |  | rate (20/s, 100/m) | `none` |" in text
-    assert "| `fixed` | pilots per cycle, whatever the demand | whole number | `none` | maker `fixed` |" in text
+    for name, rule in RULES.items():
+        assert f"#### {rule.kind} `{name}`\n" in text
+        assert rule.formula and rule.example and rule.unknown
+        assert rule.formula[1:] in text and f"Example: {rule.example}." in text and f"Unknown: {rule.unknown}." in text
+    for name in declared(RuleOptions):
+        assert text.count(f"| `{name}` |") == 1
 
 
 def test_all_shipped_plugins_are_on_the_page() -> None:

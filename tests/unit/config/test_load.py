@@ -131,8 +131,8 @@ wmsqueue = K
         "queues.conf:10: [UNIT] interval: '5' is no duration, write for example 90s, 10m, 1h30m or 2d",
         "queues.conf:13: [REFERENCE] proxy: no section [credential prd] in the main file (name one or an absolute "
         "path), there is prod, did you mean 'prod'?",
-        "queues.conf:16: [RULE] rules: 'redy' is no rule, did you mean 'ready'? (known: ready, fixed, "
-        "scale, min_per_cycle)",
+        "queues.conf:16: [RULE] rules: 'redy' is no rule, did you mean 'ready'? (known: ready, weighted, "
+        "fixed, scale, fill, min_per_cycle, min_pending, keep_running, keep_pending, probe)",
         "queues.conf:19: [PERCENT] arguments: a lone % (here or in an option it names), write %% or %(option)s",
         "queues.conf:22: [PLUS] +Attribute: an attribute is written 'submit.+Attribute = ...'",
         "queues.conf:26: [TWICE] cores: stands twice, first at queues.conf:25, take one away",

@@ -1,8 +1,10 @@
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
 from autopyfactory.config.catalogue import BATCH
+from autopyfactory.config.loader import load
 from autopyfactory.errors import ConfigError
 from tests.unit.config.fakes import MAIN, QUEUE, Files, Strict
 
@@ -57,6 +59,10 @@ def test_a_queue_with_everything(files: Files) -> None:
         ("submit.not = x", "6: [Q] submit.not: take it out"),
         ("submit.crash = x", "4: [Q] backend: its check of submit.X failed: RuntimeError: oh"),
         ("interval = 0.01s", "6: [Q] interval: '0.01s' is too little, write 0.1s or more"),
+        (
+            "walltime = 1d\nmax_running_age = 24h",
+            "7: [Q] max_running_age: would end pilots that do as they asked, write 1d1h",
+        ),
         ("enabled = maybe", "6: [Q] enabled: 'maybe' is neither yes nor no"),
         ("arguments = 'x", "6: [Q] arguments: a quotation mark or a backslash"),
         ("rules =", "6: [Q] rules: is empty, name at least one rule, for example ready"),
@@ -284,3 +290,44 @@ def test_a_wrong_main_file_still_raises(files: Files) -> None:
     with pytest.raises(ConfigError) as caught:
         files.load()
     assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("by", "extra", "problems"),
+    [
+        ("label", "", []),
+        (
+            "label",
+            "country = uk\n",
+            [
+                "country: warning: PanDA tells no counts by country: the demand is whole,"
+                " the pilots ask for country only"
+            ],
+        ),
+        (
+            "share",
+            "group = AP_Higgs\nglobal_shares = Higgs, Express\n",
+            [
+                "group: warning: PanDA tells no counts by group: the demand is limited to the shares Higgs, Express,"
+                " the pilots ask for group only"
+            ],
+        ),
+        (
+            "label",
+            "global_shares = Higgs\n",
+            ["global_shares: is never read: [wms panda] does not count by share, write 'by = share'"],
+        ),
+        ("label", "releases = ptest\n", ["releases: 'ptest' is not LABEL:RELEASE, write for example ptest:RC, *:PR"]),
+        ("label", "releases = ptest:RC, *:PR\n", []),
+    ],
+)
+def test_rights_go_to_the_pilot_and_check_says_what_that_means_for_the_demand(
+    tmp_path: Path, by: str, extra: str, problems: list[str]
+) -> None:
+    (tmp_path / "autopyfactory.conf").write_text(
+        f"[factory]\nid = F\n[wms panda]\nurl = http://panda.example.org\nby = {by}\n"
+    )
+    base = "wms = panda\nwmsqueue = Q\nbackend = fork\nallow_same_user = yes\n"
+    (tmp_path / "queues.conf").write_text(f"[Q]\n{base}{extra}")
+    found = [str(problem).split("[Q] ", 1)[1] for problem in load(tmp_path / "autopyfactory.conf").problems]
+    assert [text for text in found if not text.startswith(("allow_same_user", "backend"))] == problems

@@ -1,4 +1,5 @@
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from pydantic import Field, SecretStr
@@ -92,6 +93,9 @@ file = /etc/proxy
             ":6: [schedd a] max_submit_rate: '0' is too little, write more than 0/s",
         ),
         (MAIN + "interval = 0.1s", ":5: [wms panda] interval: '0.1s' is too little, write 1s or more"),
+        (MAIN + "[held x]\naction = leave\n", ":5: [held x]: it speaks of no pilot, name code or match"),
+        (MAIN + "[held x]\naction = leave\ncode = a\n", ":7: [held x] code: 'a' is no hold code, write for example 13"),
+        (MAIN + "[held x]\naction = kill\ncode = 1\n", ":6: [held x] action: 'kill' is none of leave, release, remove"),
         (MAIN + "[credential x]\n", ":5: [credential x] file: is missing"),
         (
             MAIN + "[credential x]\nkind = prxy\nfile = /x\n",
@@ -170,3 +174,24 @@ def test_the_words_for_what_pydantic_finds_otherwise(files: Files) -> None:
     first, second = caught.value.problems
     assert "[wms panda] url: 'soon' is not good: input should be a valid datetime" in first
     assert "[wms panda] word: the value is not good" in second or "the value is too short" in second
+
+
+@pytest.mark.parametrize(
+    ("of", "problem"),
+    [
+        ("panda", ""),
+        ("panda, pandas", "[wms both] of: no section [wms pandas], there is both, panda, did you mean 'panda'?"),
+        ("panda, both:X", "[wms both] of: it is made of itself (both > both), take one of them out"),
+    ],
+)
+def test_sums_name_sections_that_are_there(tmp_path: Path, of: str, problem: str) -> None:
+    (tmp_path / "autopyfactory.conf").write_text(
+        f"[factory]\nid = F\n[wms panda]\nplugin = static\nactivated = 1\n[wms both]\nplugin = sum\nof = {of}\n"
+    )
+    (tmp_path / "queues.conf").write_text("")
+    if not problem:
+        assert not [found for found in load(tmp_path / "autopyfactory.conf").problems if not found.warning]
+        return
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "autopyfactory.conf")
+    assert problem in [text.split(": ", 1)[1] for text in caught.value.problems]

@@ -145,6 +145,13 @@ def test_several_wmsqueues() -> None:
     assert ask(cells, one, [replace(both, waiting=48)]) == 0
 
 
+def test_only_the_global_shares_of_a_queue() -> None:
+    cells = [replace(cell(3), share="Express"), replace(cell(40), share="Upgrade")]
+    assert part(cells, Claim("Q", shares=frozenset({"Express"}))).activated == 3
+    assert part(cells, Claim("Q")).activated == 43
+    assert part([cell(5)], Claim("Q", shares=frozenset({"Express"}))).activated == 5, "a WMS that tells no shares"
+
+
 def test_siblings_share_by_weight() -> None:
     claims = [Claim("a", Fraction(3)), Claim("b"), Claim("c", Fraction(0))]
     parts = [part([cell(40)], mine, [other for other in claims if other is not mine]).gross for mine in claims]

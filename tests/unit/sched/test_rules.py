@@ -139,7 +139,10 @@ def test_gates_without_demand_act_only_when_set() -> None:
 def test_chain_sorts_makers_gates_limits() -> None:
     names = [rule.name for rule in chain(("max_pilots", "status_test", "min_per_cycle", "ready"), RuleOptions())]
     assert names[:2] == ["min_per_cycle", "ready"]
-    assert names[2:] == [rule.name for rule in (*GATES, *LIMITS)]
+    assert names[2:] == [rule.name for rule in (*GATES, *LIMITS) if not rule.needs or rule in GATES]
+    assert [rule.name for rule in chain(("fixed",), RuleOptions(transferring_limit=1)) if rule.needs] == [
+        "transferring_limit"
+    ]
     with pytest.raises(KeyError):
         chain(("redy",), RuleOptions())
 
@@ -160,10 +163,15 @@ def test_chain_sorts_makers_gates_limits() -> None:
         ({"max_pilots": 100}, {"pilots": PilotCounts(finishing=130)}, 50),
         ({}, {"pilots": PilotCounts(held=10)}, 50),
         ({}, {"pilots": PilotCounts(held=11)}, 1),
-        ({}, {"pilots": PilotCounts(held=11), "probe_due": False}, 0),
-        ({"max_held": 0}, {"pilots": PilotCounts(held=1), "probe_due": False}, 0),
+        ({}, {"pilots": PilotCounts(held=11), "quiet": 599.0}, 0),
+        ({"max_held": 0}, {"pilots": PilotCounts(held=1), "quiet": 599.0}, 0),
         ({}, {"trouble": "ce1 is unreachable since 12:00:00"}, 1),
-        ({}, {"trouble": "ce1 is silent since 12:00:00", "probe_due": False}, 0),
+        ({}, {"trouble": "ce1 is silent since 12:00:00", "quiet": 599.0}, 0),
+        ({"max_held_probe": 599.0}, {"pilots": PilotCounts(held=11), "quiet": 599.0}, 1),
+        ({"transferring_limit": 100}, {"transferring": 99}, 50),
+        ({"transferring_limit": 100}, {"transferring": 100}, 0),
+        ({"transferring_limit": 0}, {"transferring": 0}, 0),
+        ({}, {"transferring": 10**9}, 50),
         ({}, {"ramp": 1}, 1),
         ({}, {"ramp": 64}, 50),
         ({}, {"budget": Budget(100, 7)}, 7),
@@ -182,9 +190,13 @@ def test_limits(options: dict[str, Any], values: dict[str, Any], count: int) -> 
 
 
 def test_rules_without_what_they_need_say_so() -> None:
-    for name, missing in (("ready", "demand"), ("status_test", "site"), ("status_offline", "site")):
-        with pytest.raises(LookupError, match=f"the rule {name} needs"):
-            RULES[name].apply(Ask(), replace(state(), **{missing: None}))  # type: ignore[arg-type]
+    given = state({"transferring_limit": 1, "keep_pending": 1, "retire": 0}, demand=None, site=None)
+    for rule in RULES.values():
+        if rule.needs:
+            with pytest.raises(LookupError, match=f"the rule {rule.name} needs"):
+                rule.apply(Ask(), given)
+        else:
+            rule.apply(Ask(), given)
 
 
 def test_a_limit_that_would_raise_does_not() -> None:
@@ -205,16 +217,26 @@ def test_steps_tell_before_and_after() -> None:
 
 small = st.integers(0, 40)
 maybe = st.none() | small
+factors = st.fractions(min_value=0, max_value=3, max_denominator=12)
 counts = st.builds(
     PilotCounts, unsent=small, pending=small, running=small, suspended=small, held=small, unknown=small, ambiguous=small
 )
 options = st.builds(
     RuleOptions,
     ready_offset=small,
+    weighted_activated=factors,
+    weighted_pending=factors,
     fixed=maybe,
-    scale=st.fractions(min_value=0, max_value=3, max_denominator=12),
+    scale=factors,
     min_per_cycle=maybe,
+    min_pending=maybe,
+    keep_running=maybe,
+    keep_pending=st.integers(1, 40),
+    keep_pending_idle_every=st.integers(1, 5),
     status_test=maybe,
+    status_test_max_pending=maybe,
+    status_test_burst=maybe,
+    transferring_limit=maybe,
     status_offline=maybe,
     max_per_cycle=maybe,
     max_pending=maybe,
@@ -231,7 +253,9 @@ states = st.builds(
     left=small,
     site=st.sampled_from(sorted(KNOWN)).map(Site),
     ramp=st.none() | st.integers(1, 64),
-    probe_due=st.booleans(),
+    quiet=st.sampled_from([0.0, 599.0, 600.0, float("inf")]),
+    cycle=st.integers(0, 9),
+    transferring=small,
     budget=st.none()
     | st.builds(Budget, st.just(100), st.integers(-50, 100), st.dictionaries(st.sampled_from("RST"), small)),
 )
@@ -251,8 +275,10 @@ def test_caps_always_hold(rules: tuple[str, ...], given: QueueState) -> None:
         assert decision.count <= given.ramp
     if given.budget is not None:
         assert decision.count <= max(0, given.budget.free)
+    if most.transferring_limit is not None and (given.transferring or 0) >= most.transferring_limit:
+        assert decision.count == 0
     if pilots.held > most.max_held:
-        assert decision.count <= given.probe_due
+        assert decision.count <= given.probe_due(most.max_held_probe)
     for step in decision.steps:
         assert RULES[step.rule].kind is not Kind.LIMIT or step.after <= step.before
         assert step.why
@@ -260,8 +286,8 @@ def test_caps_always_hold(rules: tuple[str, ...], given: QueueState) -> None:
 
 @given(st.integers(0, 60), states)
 def test_the_order_of_two_limits_does_not_matter(count: int, given: QueueState) -> None:
-    # The budget is dealt by what is left after the others, so it has a fixed place: the last.
-    others = [rule for rule in LIMITS if rule.name != "max_per_factory"]
+    # The budget is dealt by what is left after the others, and what is deducted comes before what is cut off.
+    others = [rule for rule in LIMITS if rule.name not in {"max_per_factory", "turnover"}]
     start = Rule("start", Kind.MAKER, lambda ask, state: Outcome(Ask(count), "given"))
     for pair in permutations(others, 2):
         assert decide((start, *pair), given).count == decide((start, *reversed(pair)), given).count <= count

@@ -65,6 +65,15 @@ def test_the_record_becomes_a_trace(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_wmsqueues_that_feed_one_queue_are_told_apart(tmp_path: Path) -> None:
+    cells = (JobCount("", "", {"activated": 1}, "V"), JobCount("", "", {"activated": 2}, "W"))
+    write(tmp_path / FILE, [CycleReport("Q", START, jobs=cells, wmsqueue="W, V, U", interval=60.0)])
+    with Record(tmp_path / FILE) as record:
+        lines = list(trace(record, record.queues, START, START + 1000))
+    found = {line.wmsqueue: [cell.activated for cell in line.cells or ()] for line in lines}
+    assert found == {"W": [2], "V": [1], "U": []}
+
+
 def say(folder: Path, *words: str) -> Result:
     (folder / "apf.conf").write_text(f"[factory]\nid = F\nstate_dir = {folder}\n")
     return CliRunner().invoke(main, ["record", "--conf", str(folder / "apf.conf"), *words])

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from autopyfactory.errors import SourceError, UnknownWmsqueue
 from autopyfactory.http import NoAnswer
 from autopyfactory.model import Site
+from autopyfactory.wms import panda_v1
 from autopyfactory.wms.panda import Panda, PandaOptions
 from tests.unit.wms.fakes import STATISTICS, FakeClock, FakeWeb, answer, good, panda, sample
 from tests.unit.wms.test_panda_v1 import JSON
@@ -338,3 +339,14 @@ def test_arbitrary_data_for_a_known_queue(data: Any) -> None:
     assert isinstance(data, dict)
     assert data
     assert ("LAB_IDLE" in data) == bool(cells)
+
+
+def test_counts_by_global_share() -> None:
+    web = FakeWeb()
+    web.script[panda_v1.SHARES.rpartition("/")[2]] = answer(sample("v1_job_stats_by_site_share_and_resource_type.json"))
+    cells = panda(web, by="share").jobs("LAB_UCORE").value
+    assert {(cell.share, cell.resource_type, cell.label, cell.activated) for cell in cells} == {
+        ("unknown", "SCORE", "", 25),
+        ("unknown", "MCORE", "", 3),
+    }
+    assert not web.count("active_job")

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from autopyfactory.cli.times import moment, spoken
+from autopyfactory.times import moment, spoken
 
 NOW = datetime(2026, 11, 22, 10, 40, tzinfo=UTC).timestamp()
 
