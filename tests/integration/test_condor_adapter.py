@@ -303,7 +303,7 @@ def test_remove_takes_only_the_states_it_is_told(local: Driver, base: Path) -> N
 
 
 def test_pilots_one_by_one_are_released_and_removed(local: Driver, pool: Pool, base: Path) -> None:
-    wrapper, long = str(base / "wrapper.sh"), {"TEST_SLEEP": "60"}
+    wrapper, long = str(base / "wrapper.sh"), {"TEST_SLEEP": "600"}
     began = time.time()
     cids = local.call("submit", order="one", count=3, executable=wrapper, queue="Q One", environment=long)
     local.call("submit", order="two", count=1, executable=wrapper, queue="q one", environment=long)
