@@ -30,7 +30,14 @@ from urllib.parse import quote
 
 from autopyfactory.batch import ALL_STATES, Context, Order
 from autopyfactory.batch.cids import Cids
-from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions, absent, judge, own_account
+from autopyfactory.batch.commands_options import (
+    CommandOptions,
+    CommandQueueOptions,
+    absent,
+    judge,
+    own_account,
+    refused_by_sudo,
+)
 from autopyfactory.batch.commands_pilots import Pilots
 from autopyfactory.batch.commands_record import Record, RecordView
 from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
@@ -270,9 +277,8 @@ class CommandBatch(ABC):
                 raise Refused(f"{error.reason}, nothing was submitted") from None
             except Silent as error:
                 raise Ambiguous(error.reason) from None
-        if user and answer.rc and answer.stderr.startswith("sudo:"):
-            line = f"{own_account()} ALL=({user}) NOPASSWD: {argv[4]}"
-            raise Refused(f"sudo refuses, allow it by a line in /etc/sudoers.d: {line} ({answer.said()})")
+        if user and (reason := refused_by_sudo(answer, user, argv[4])):
+            raise Refused(reason)
         id_ = self._commands.submitted(answer)
         try:
             with self._book() as pilots:

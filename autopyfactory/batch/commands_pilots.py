@@ -27,13 +27,16 @@ class Pilots:
         self._unproven: set[str] = set()
 
     def load(self, now: float) -> None:
-        """Read the record of earlier runs."""
+        """Read the record of earlier runs; an account of whose pilots none was ever shown is still unproven."""
         self._record.load(now)
+        pilots = self._record.pilots.values()
+        self._unproven = {pilot.user for pilot in self.alive()} - {pilot.user for pilot in pilots if pilot.entered}
+        self._unproven.discard("")
 
     def accepted(self, id_: str, tags: Tags, user: str, at: float) -> None:
         """Keep a pilot that the system has just accepted."""
         self._record.add(Pilot(id_, tags, at, user))
-        if user and not any(pilot.state for pilot in self._record.pilots.values() if pilot.user == user):
+        if user and not any(pilot.entered for pilot in self._record.pilots.values() if pilot.user == user):
             self._unproven.add(user)
 
     def shown(self, seen: Iterable[Seen], now: float) -> None:

@@ -84,14 +84,23 @@ class ScheddOptions(Options):
 
 
 class CondorSchedd:
-    """One schedd. Safe from many threads; its calls run one after the other in its child process."""
+    """One schedd. Safe from many threads; its calls run one after the other in its child process.
+
+    What asks the collector beside them has a child of its own: a pool whose central manager hangs still takes pilots.
+    """
 
     source_kind: ClassVar[str] = "schedd"
     SourceOptions: ClassVar[type[Options]] = ScheddOptions
     QueueOptions: ClassVar[type[Options]] = CondorQueueOptions
 
     def __init__(
-        self, name: str, options: ScheddOptions, context: Context, *, child: KillableChild | None = None
+        self,
+        name: str,
+        options: ScheddOptions,
+        context: Context,
+        *,
+        child: KillableChild | None = None,
+        beside: KillableChild | None = None,
     ) -> None:
         self._source = f"schedd {name}"
         self._options = options
@@ -99,9 +108,9 @@ class CondorSchedd:
         self._factory = context.factory.id
         self._target = Target(options.name, options.collector)
         self._spool = bool(options.name) if options.spool is None else options.spool
-        self._child = child or KillableChild(
-            f"schedd-{name}", condor_child.prepare, str(options.config or ""), str(options.token_dir or "")
-        )
+        config, tokens = str(options.config or ""), str(options.token_dir or "")
+        self._child = child or KillableChild(f"schedd-{name}", condor_child.prepare, config, tokens)
+        self._beside = beside or child or KillableChild(f"limits-{name}", condor_child.prepare, config, tokens)
         self._ends = Ends(cid_prefix(context.position))
         self._spooled = Spool(
             self._child,
@@ -248,8 +257,9 @@ class CondorSchedd:
         )
 
     def close(self) -> None:
-        """Kill the child; who waits for it gets SourceError(stopped), or Ambiguous for a submission under way."""
+        """Kill the children; who waits for one gets SourceError(stopped), or Ambiguous for a submission under way."""
         self._child.close()
+        self._beside.close()
 
     def _ask(self, deadline: float, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         try:
@@ -276,7 +286,7 @@ class CondorSchedd:
         elif now >= self._next_look:
             self._next_look = now + LIMITS_AGE
             with suppress(NotRun):
-                future = self._child.post(self._options.deadline, condor_child.full, self._target, self._factory)
+                future = self._beside.post(self._options.deadline, condor_child.full, self._target, self._factory)
                 future.add_done_callback(self._take_limits)
 
     def _take_limits(self, future: "Future[dict[str, int]]") -> None:
