@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.testbed.patience import patience
 from tests.testbed.ports import free_port
 
 _MARK = "APF_TESTBED_POOL"
@@ -248,7 +249,7 @@ class CondorPool:
 
     def wait_ready(self, timeout: float = 60) -> None:
         """Wait until the collector knows the schedd and every slot."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + patience(timeout)
         while time.monotonic() < end:
             if self._count("-schedd") == 1 and self._count() >= self.slots:
                 return
