@@ -54,6 +54,11 @@ log = logging.getLogger(__name__)
 AT_ONCE = 200
 """Ids in one command: a command line has its limits."""
 
+LOST = (
+    "shows pilots no more and does not tell how they ended, so they have no exit code"
+    " (it has to list ended jobs for longer than interval)"
+)
+
 
 class CommandBatch(ABC):
     """One batch system by its commands. Safe from many threads; the lock is never held while a command runs."""
@@ -144,7 +149,9 @@ class CommandBatch(ABC):
         self._once("hidden", f"{accounts}: its admin has to let {own_account()} see the jobs of others" * bool(hidden))
         ends = self._history(lacking, began + self._options.deadline) if lacking else {}
         with self._book() as pilots:
-            pilots.told(ends, self._clock.now())
+            lost = pilots.told(ends, self._clock.now())
+            if ends or lost:
+                self._once("lost", LOST if lost and not self._said.get("history") else "")
             return PilotReport(tuple(pilots.groups()), pilots.news())
 
     def submit(self, order: Order) -> Submitted:
@@ -265,6 +272,8 @@ class CommandBatch(ABC):
                     raise
                 self._once("history", f"exit codes of pilots listed no more are not known: {error.reason}")
                 break
+        else:
+            self._once("history", "")
         return ends
 
     def _submit_one(self, order: Order, cid: str, wrapper: str, user: str, deadline: float) -> None:

@@ -58,14 +58,20 @@ class Pilots:
             pilot.missed += 1
         return [pilot.id for pilot in lacking]
 
-    def told(self, ends: Mapping[str, End], now: float) -> None:
-        """Take in the ends of pilots that are listed no more; who is told of nowhere is gone after a while."""
+    def told(self, ends: Mapping[str, End], now: float) -> int:
+        """Take in the ends of pilots that are listed no more; who is told of nowhere is gone after a while.
+
+        Return how many are gone like that although a listing showed them.
+        """
+        lost = 0
         for pilot in list(self.alive()):
             end = ends.get(pilot.id) if pilot.missed else None
             if end is None and pilot.missed >= PATIENCE and pilot.user not in self._unproven:
                 end = End(fault="" if pilot.state else VANISHED)
+                lost += bool(pilot.state)
             if end is not None:
                 self._finish(pilot, end, now)
+        return lost
 
     def groups(self) -> Iterator[PilotGroup]:
         """Return the living pilots that a listing has shown, by submission and state."""

@@ -24,6 +24,7 @@ from autopyfactory.batch.condor_rows import CONDOR_ROWS, CondorQueueOptions
 from autopyfactory.batch.condor_spool import Spool
 from autopyfactory.batch.condor_states import (
     STATES,
+    Lasting,
     Watch,
     at_ces,
     is_coming,
@@ -133,6 +134,7 @@ class CondorSchedd:
         )
         self._said: dict[str, str] = {}
         self._watch = Watch(options.silent_after)
+        self._lasting = Lasting()
         self._troubles: Mapping[str, Trouble] = {}
         self._version = ""
         self._full: Mapping[str, int] = {}
@@ -194,8 +196,9 @@ class CondorSchedd:
         if any(is_coming(ad) for ad in survey.groups) and not self._context.looking:
             self._spooled.look_after()
         ces = at_ces(survey.groups)
-        silent = self._watch.look(began, [group for group in groups if group.submission in ces])
-        found = troubles(unreachable(survey.groups), silent)
+        there = [group for group in groups if group.submission in ces]
+        silent = self._watch.look(began, there)
+        found = self._lasting.look(began, troubles(unreachable(survey.groups), silent), there)
         self._tell_of_endpoints(found)
         self._look_for_limits(groups, began)
         return PilotReport(groups, self._ends.take(), found, full=self._full)
@@ -296,7 +299,8 @@ class CondorSchedd:
     def _tell_of_endpoints(self, found: Mapping[str, Trouble]) -> None:
         """Log what has changed."""
         for endpoint, trouble in found.items():
-            if self._troubles.get(endpoint) != trouble:
+            before = self._troubles.get(endpoint)
+            if before is None or before.word != trouble.word:
                 since = f"{utc(trouble.since):%Y-%m-%d %H:%M:%S}"
                 log.warning("%s: endpoint %s is %s since %s UTC", self._source, endpoint, trouble.word, since)
         for endpoint in self._troubles.keys() - found.keys():

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autopyfactory.batch import remove
+from autopyfactory.batch.commands import LOST
 from autopyfactory.batch.commands_options import file_system, judge
 from autopyfactory.batch.commands_pilots import VANISHED
 from autopyfactory.batch.commands_record import REMEMBER
@@ -544,3 +545,13 @@ def test_whatever_happens_no_living_pilot_is_missed_and_each_end_is_told_once(
     bed.slurm.set("COMPLETED")
     assert poll() == 0
     assert len(told) == len(set(told)) == len(bed.slurm.jobs)
+
+
+def test_ends_that_nothing_tells_are_told_of_on_change(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(2):
+        bed.batch.submit(bed.order(name=f"s{number}"))
+        bed.poll()
+        bed.slurm.jobs.clear()
+        for _ in range(2):
+            bed.poll()
+    assert [record.getMessage() for record in caplog.records] == [f"slurm local: {LOST}"]
