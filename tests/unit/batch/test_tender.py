@@ -89,6 +89,8 @@ def held(code: int | None, reason: str = "", **more: object) -> Pilot:
         (0, "HTTP response 500", "arc-refuses", "pause"),
         (0, "curl_easy_perform() failed (7): 'Could not connect to server'.", "arc-unreachable", "release"),
         (0, "The job's proxy has expired", "credential-of-grid", "release"),
+        (0, "submission command failed (exit code = 1) (stdout:) (stderr:)", "gahp-refused", "tell"),
+        (0, "Job removed from batch queue manually", "gahp-removed", "remove"),
         (21, "Job exceeded something here", "by-site", "remove"),
         (34, "memory usage exceeded request_memory", "resources", "remove"),
         (7, "Error from slot1: Failed to open '/x/1.out'", "files-here", "pause"),
