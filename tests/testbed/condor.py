@@ -30,6 +30,8 @@ LOCAL_DIR = {base}/local
 RUN = {base}/local/run
 LOG = {base}/local/log
 LOCK = {base}/local/lock
+# A socket's whole path may have 107 characters.
+DAEMON_SOCKET_DIR = {base}/s
 SPOOL = {base}/local/spool
 EXECUTE = {base}/local/execute
 CRED_STORE_DIR = {base}/local/cred
