@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from autopyfactory.batch import Batch
+from autopyfactory.batch.faults import Faults
 from autopyfactory.batch.tender import Tender
 from autopyfactory.clock import Clock, utc
 from autopyfactory.errors import SourceError
@@ -132,6 +133,7 @@ class PilotSource:
         self._patience = interval
         self._host = host
         self._on_ended = on_ended
+        self._faults = Faults(name, clock)
         self._shared = Shared(name, self._poll, interval=interval, max_age=max_age, clock=clock, on_good=self._compare)
         self._lock = threading.Lock()
         self._polls: list[tuple[float, Mapping[str, Mapping[str, int]]]] = []
@@ -283,6 +285,7 @@ class PilotSource:
         self.tender.notice(snapshot.value.by_queue)
         ended, self._ended = self._ended, []
         if ended:
+            self._faults.tell(ended)
             self._tell(ended)
 
     def _tell(self, ended: Sequence[EndedPilot]) -> None:

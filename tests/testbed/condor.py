@@ -15,6 +15,8 @@ from tests.testbed.ports import free_port
 
 _MARK = "APF_TESTBED_POOL"
 _MB_PER_CPU = 256
+# The scripts of the batch gahp call perl and others: that must be the host's, for the prefix has some that run nowhere.
+_PATH = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 _CONFIG = """
 RELEASE_DIR = {prefix}/usr
@@ -226,7 +228,7 @@ class CondorPool:
         with (self.base / "master.out").open("ab") as out:
             self._master = subprocess.Popen(
                 self.as_user([f"{self.prefix}/usr/sbin/condor_master", "-f"]),
-                env={**self.environment, **self._blahp(), **self._more, _MARK: str(self.base)},
+                env={**self.environment, **_PATH, **self._blahp(), **self._more, _MARK: str(self.base)},
                 cwd=self.base,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

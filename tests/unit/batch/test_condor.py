@@ -339,6 +339,16 @@ def test_unsent_pilots_make_it_ask_for_limits_now_and_then() -> None:
     assert failing.poll().full == {}
 
 
+def test_a_collector_that_hangs_keeps_no_submission_waiting() -> None:
+    child, beside = FakeChild(survey=Survey((ad(1, 3, JobUniverse=9),), unsent={"s-1": 3})), FakeChild(full={})
+    children = {"child": cast(KillableChild, child), "beside": cast(KillableChild, beside)}
+    source = CondorSchedd("ap1", ScheddOptions(), context(0), **children)
+    source.poll()
+    assert (child.asked("full"), beside.asked("full")) == (0, 1)
+    source.close()
+    assert (child.closed, beside.closed) == (True, True)
+
+
 def test_pilots_are_listed_by_our_tags_and_states() -> None:
     child = FakeChild(pilots=())
     source = schedd(child)
