@@ -169,3 +169,10 @@ def test_a_pause_is_shown(conf: Path) -> None:
     (conf.parent / "state").mkdir()
     Operator(conf.parent / "state").set("A", OperatorState("pause", "ada", 0.0, "moving"))
     assert "paused by ada" in planned(conf, "A")["A"]["blocked"]
+
+
+def test_a_note_on_demand_that_counts_whole(conf: Path) -> None:
+    queues = conf.parent / "queues.conf"
+    queues.write_text(QUEUES.replace("wmsqueue = A\nmax_per_cycle", "wmsqueue = A\ncountry = de\nmax_per_cycle"))
+    said = "note: country: PanDA tells no counts by country: the demand is whole, the pilots ask for country only"
+    assert said in say(conf, "A").output

@@ -18,7 +18,7 @@ from autopyfactory.config.problems import Problem
 from autopyfactory.credentials.wallet import Wallet
 from autopyfactory.diagnosis.story import Scene, find, tell
 from autopyfactory.factory import Factory
-from autopyfactory.model import CycleReport, Trouble
+from autopyfactory.model import CycleReport, Downtime, Trouble
 from autopyfactory.operate import Operator, OperatorState
 from autopyfactory.record.book import Record, Writer
 from autopyfactory.record.paper import ages, paper
@@ -469,3 +469,31 @@ class TestFactory:
 
     def test_a_dry_run(self, first: Callable[..., str]) -> None:
         assert first() == "Q submits nothing: the factory runs with --dry-run, 3 would be submitted"
+
+
+def test_a_throttled_black_hole(place: Callable[..., Place]) -> None:
+    here = place({"throttle": "0.5", "max_pending": 20})
+    here.world.activate("Q", 10_000)
+    here.world.pool.start_after, here.world.pool.run_for, here.world.pool.code = 0.0, 5.0, 1
+    here.cycle(times=4, every=30.0)
+    assert here.first().startswith("Q submits nothing: a black hole swallows its pilots: black hole, 20 of 20 pilots")
+
+
+def test_pilots_find_no_work(place: Callable[..., Place]) -> None:
+    here = place({"empty_guard": "0.8", "max_pending": 20})
+    here.world.pool.start_after, here.world.pool.run_for = 0.0, 5.0
+    here.world.wms.frozen = True
+    here.world.wms.activated["Q"] = 0
+    here.cycle(times=4, every=30.0)
+    assert here.first().startswith("Q submits nothing: ")
+    assert "its pilots find no work" in here.first() or "pilots took the jobs" in here.first()
+
+
+def test_a_downtime(place: Callable[..., Place]) -> None:
+    here = place()
+    here.world.wms.downtimes = (Downtime(START - 60, START + 3600, "new power supply", "ada"),)
+    here.cycle()
+    assert here.first() == (
+        "Q submits nothing: there is a downtime: "
+        "down from 2023-11-14 22:12 to 2023-11-14 23:13 UTC, by ada: new power supply"
+    )
