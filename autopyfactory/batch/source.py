@@ -326,7 +326,9 @@ class PilotSource:
                 self._ledger.settle(entry.id, entry.count, at)
             elif entry.id not in self._doubted:
                 log.error(
-                    "%s does not show the %d pilots of %s; they are given up", self.name, entry.count, entry.queue
+                    "%s shows neither the %d pilots of submission %s nor their end; they are given up, counted no more",
+                    *(self.name, entry.count, entry.id),
+                    extra={"queue": entry.queue},
                 )
                 self._ledger.settle(entry.id, 0, at)
 
