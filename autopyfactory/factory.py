@@ -171,8 +171,10 @@ class Factory:
         """Stop, and remove the queues' pilots that are in one of the states."""
         self._end(self._runners.values(), GRACE)
         for name, queue in self.config.queues.items():
+            source = self._sources[source_name(queue)]
             try:
-                remove(self._sources[source_name(queue)].batch, name, states)
+                for one in source.names(name):
+                    remove(source.batch, one, states)
             except SourceError as error:
                 log.warning("the pilots of %s stay: %s", name, error)
         self.stop()
@@ -306,7 +308,8 @@ class Factory:
         except Exception as error:
             log.exception("queue %s is out", queue.name, extra={"queue": queue.name})
             with self._board.turn:
-                self._board.blocked(queue.name)
+                for part in queue.parts:
+                    self._board.blocked(part.claim)
             reason = f"out until a reload, something it needs cannot be built: {error!r}"
             return CycleReport(queue.name, self._clock.now(), blocked=Blocked(reason, cause="part"))
 

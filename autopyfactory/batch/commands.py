@@ -30,7 +30,14 @@ from urllib.parse import quote
 
 from autopyfactory.batch import ALL_STATES, Context, Order
 from autopyfactory.batch.cids import Cids
-from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions, absent, judge, own_account
+from autopyfactory.batch.commands_options import (
+    CommandOptions,
+    CommandQueueOptions,
+    absent,
+    judge,
+    own_account,
+    refused_by_sudo,
+)
 from autopyfactory.batch.commands_pilots import Pilots
 from autopyfactory.batch.commands_record import Record, RecordView
 from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
@@ -46,6 +53,11 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 200
 """Ids in one command: a command line has its limits."""
+
+LOST = (
+    "shows pilots no more and does not tell how they ended, so they have no exit code"
+    " (it has to list ended jobs for longer than interval)"
+)
 
 
 class CommandBatch(ABC):
@@ -137,7 +149,9 @@ class CommandBatch(ABC):
         self._once("hidden", f"{accounts}: its admin has to let {own_account()} see the jobs of others" * bool(hidden))
         ends = self._history(lacking, began + self._options.deadline) if lacking else {}
         with self._book() as pilots:
-            pilots.told(ends, self._clock.now())
+            lost = pilots.told(ends, self._clock.now())
+            if ends or lost:
+                self._once("lost", LOST if lost and not self._said.get("history") else "")
             return PilotReport(tuple(pilots.groups()), pilots.news())
 
     def submit(self, order: Order) -> Submitted:
@@ -258,6 +272,8 @@ class CommandBatch(ABC):
                     raise
                 self._once("history", f"exit codes of pilots listed no more are not known: {error.reason}")
                 break
+        else:
+            self._once("history", "")
         return ends
 
     def _submit_one(self, order: Order, cid: str, wrapper: str, user: str, deadline: float) -> None:
@@ -270,9 +286,8 @@ class CommandBatch(ABC):
                 raise Refused(f"{error.reason}, nothing was submitted") from None
             except Silent as error:
                 raise Ambiguous(error.reason) from None
-        if user and answer.rc and answer.stderr.startswith("sudo:"):
-            line = f"{own_account()} ALL=({user}) NOPASSWD: {argv[4]}"
-            raise Refused(f"sudo refuses, allow it by a line in /etc/sudoers.d: {line} ({answer.said()})")
+        if user and (reason := refused_by_sudo(answer, user, argv[4])):
+            raise Refused(reason)
         id_ = self._commands.submitted(answer)
         try:
             with self._book() as pilots:

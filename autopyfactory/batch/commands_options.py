@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from autopyfactory.batch.commands_words import Answer
 from autopyfactory.config.fields import AbsolutePath, CommandLine, Duration, Options, Rate
 from autopyfactory.config.models import FactoryOptions, QueueOptions
 
@@ -89,6 +90,18 @@ def own_account() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return ""
+
+
+def refused_by_sudo(answer: Answer, user: str, program: str) -> str:
+    """Return why sudo did not run a program as a user, and what helps, or "" where the program has had its say.
+
+    A refusal is sudo's last word; it also warns of host names, and goes on.
+    """
+    lines = [line for line in answer.stderr.splitlines() if line.strip() and "unable to resolve host" not in line]
+    if not answer.rc or not lines or not lines[-1].startswith(("sudo:", "Sorry, user ")):
+        return ""
+    line = f"{own_account()} ALL=({user}) NOPASSWD: {program}"
+    return f"sudo refuses, allow it by a line in /etc/sudoers.d: {line} ({answer.said()})"
 
 
 def _exists(user: str) -> bool:

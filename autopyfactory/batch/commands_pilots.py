@@ -27,13 +27,16 @@ class Pilots:
         self._unproven: set[str] = set()
 
     def load(self, now: float) -> None:
-        """Read the record of earlier runs."""
+        """Read the record of earlier runs; an account of whose pilots none was ever shown is still unproven."""
         self._record.load(now)
+        pilots = self._record.pilots.values()
+        self._unproven = {pilot.user for pilot in self.alive()} - {pilot.user for pilot in pilots if pilot.entered}
+        self._unproven.discard("")
 
     def accepted(self, id_: str, tags: Tags, user: str, at: float) -> None:
         """Keep a pilot that the system has just accepted."""
         self._record.add(Pilot(id_, tags, at, user))
-        if user and not any(pilot.state for pilot in self._record.pilots.values() if pilot.user == user):
+        if user and not any(pilot.entered for pilot in self._record.pilots.values() if pilot.user == user):
             self._unproven.add(user)
 
     def shown(self, seen: Iterable[Seen], now: float) -> None:
@@ -55,14 +58,20 @@ class Pilots:
             pilot.missed += 1
         return [pilot.id for pilot in lacking]
 
-    def told(self, ends: Mapping[str, End], now: float) -> None:
-        """Take in the ends of pilots that are listed no more; who is told of nowhere is gone after a while."""
+    def told(self, ends: Mapping[str, End], now: float) -> int:
+        """Take in the ends of pilots that are listed no more; who is told of nowhere is gone after a while.
+
+        Return how many are gone like that although a listing showed them.
+        """
+        lost = 0
         for pilot in list(self.alive()):
             end = ends.get(pilot.id) if pilot.missed else None
             if end is None and pilot.missed >= PATIENCE and pilot.user not in self._unproven:
                 end = End(fault="" if pilot.state else VANISHED)
+                lost += bool(pilot.state)
             if end is not None:
                 self._finish(pilot, end, now)
+        return lost
 
     def groups(self) -> Iterator[PilotGroup]:
         """Return the living pilots that a listing has shown, by submission and state."""

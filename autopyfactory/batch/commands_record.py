@@ -59,6 +59,7 @@ class Record:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "pilots.jsonl"
         self._lines = 0
+        self._torn = False
         self.pilots: dict[str, Pilot] = {}
 
     def load(self, now: float) -> None:
@@ -98,7 +99,7 @@ class Record:
         old = [id_ for id_, one in self.pilots.items() if one.end and one.ended < now - REMEMBER and id_ not in listed]
         for id_ in old:
             del self.pilots[id_]
-        if self._lines > 4 * len(self.pilots) + _SPARE_LINES:
+        if self._torn or self._lines > 4 * len(self.pilots) + _SPARE_LINES:
             self._write()
 
     def _read(self, paper: dict[str, Any]) -> None:
@@ -113,8 +114,14 @@ class Record:
             self.pilots[paper["id"]] = Pilot(paper["id"], Tags(**paper["tags"]), paper["accepted"], paper["user"])
 
     def _append(self, paper: dict[str, Any]) -> None:
+        """Add a line; after one that a full disk has lost or cut short the whole file is written anew instead."""
+        if self._torn:
+            self._write()
+            return
+        self._torn = True
         with self._path.open("a", encoding="utf-8") as file:
             file.write(f"{json.dumps(paper)}\n")
+        self._torn = False
         self._lines += 1
 
     def _write(self) -> None:
@@ -125,7 +132,7 @@ class Record:
         fresh = self._path.with_suffix(".new")
         fresh.write_text("".join(f"{json.dumps(paper)}\n" for paper in papers), encoding="utf-8")
         fresh.replace(self._path)
-        self._lines = len(papers)
+        self._lines, self._torn = len(papers), False
 
 
 class RecordView(Record):

@@ -23,7 +23,9 @@ from autopyfactory.batch.condor_process import CallLost, KillableChild, NoAnswer
 from autopyfactory.batch.condor_rows import CONDOR_ROWS, CondorQueueOptions
 from autopyfactory.batch.condor_spool import Spool
 from autopyfactory.batch.condor_states import (
+    MEANING,
     STATES,
+    Lasting,
     Watch,
     at_ces,
     is_coming,
@@ -84,14 +86,23 @@ class ScheddOptions(Options):
 
 
 class CondorSchedd:
-    """One schedd. Safe from many threads; its calls run one after the other in its child process."""
+    """One schedd. Safe from many threads; its calls run one after the other in its child process.
+
+    What asks the collector beside them has a child of its own: a pool whose central manager hangs still takes pilots.
+    """
 
     source_kind: ClassVar[str] = "schedd"
     SourceOptions: ClassVar[type[Options]] = ScheddOptions
     QueueOptions: ClassVar[type[Options]] = CondorQueueOptions
 
     def __init__(
-        self, name: str, options: ScheddOptions, context: Context, *, child: KillableChild | None = None
+        self,
+        name: str,
+        options: ScheddOptions,
+        context: Context,
+        *,
+        child: KillableChild | None = None,
+        beside: KillableChild | None = None,
     ) -> None:
         self._source = f"schedd {name}"
         self._options = options
@@ -99,9 +110,9 @@ class CondorSchedd:
         self._factory = context.factory.id
         self._target = Target(options.name, options.collector)
         self._spool = bool(options.name) if options.spool is None else options.spool
-        self._child = child or KillableChild(
-            f"schedd-{name}", condor_child.prepare, str(options.config or ""), str(options.token_dir or "")
-        )
+        config, tokens = str(options.config or ""), str(options.token_dir or "")
+        self._child = child or KillableChild(f"schedd-{name}", condor_child.prepare, config, tokens)
+        self._beside = beside or child or KillableChild(f"limits-{name}", condor_child.prepare, config, tokens)
         self._ends = Ends(cid_prefix(context.position))
         self._spooled = Spool(
             self._child,
@@ -124,6 +135,7 @@ class CondorSchedd:
         )
         self._said: dict[str, str] = {}
         self._watch = Watch(options.silent_after)
+        self._lasting = Lasting()
         self._troubles: Mapping[str, Trouble] = {}
         self._version = ""
         self._full: Mapping[str, int] = {}
@@ -185,8 +197,9 @@ class CondorSchedd:
         if any(is_coming(ad) for ad in survey.groups) and not self._context.looking:
             self._spooled.look_after()
         ces = at_ces(survey.groups)
-        silent = self._watch.look(began, [group for group in groups if group.submission in ces])
-        found = troubles(unreachable(survey.groups), silent)
+        there = [group for group in groups if group.submission in ces]
+        silent = self._watch.look(began, there)
+        found = self._lasting.look(began, troubles(unreachable(survey.groups), silent), there)
         self._tell_of_endpoints(found)
         self._look_for_limits(groups, began)
         return PilotReport(groups, self._ends.take(), found, full=self._full)
@@ -248,8 +261,9 @@ class CondorSchedd:
         )
 
     def close(self) -> None:
-        """Kill the child; who waits for it gets SourceError(stopped), or Ambiguous for a submission under way."""
+        """Kill the children; who waits for one gets SourceError(stopped), or Ambiguous for a submission under way."""
         self._child.close()
+        self._beside.close()
 
     def _ask(self, deadline: float, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         try:
@@ -276,7 +290,7 @@ class CondorSchedd:
         elif now >= self._next_look:
             self._next_look = now + LIMITS_AGE
             with suppress(NotRun):
-                future = self._child.post(self._options.deadline, condor_child.full, self._target, self._factory)
+                future = self._beside.post(self._options.deadline, condor_child.full, self._target, self._factory)
                 future.add_done_callback(self._take_limits)
 
     def _take_limits(self, future: "Future[dict[str, int]]") -> None:
@@ -286,9 +300,11 @@ class CondorSchedd:
     def _tell_of_endpoints(self, found: Mapping[str, Trouble]) -> None:
         """Log what has changed."""
         for endpoint, trouble in found.items():
-            if self._troubles.get(endpoint) != trouble:
+            before = self._troubles.get(endpoint)
+            if before is None or before.word != trouble.word:
                 since = f"{utc(trouble.since):%Y-%m-%d %H:%M:%S}"
-                log.warning("%s: endpoint %s is %s since %s UTC", self._source, endpoint, trouble.word, since)
+                found_wrong = f"endpoint {endpoint} is {trouble.word} since {since} UTC: {MEANING[trouble.word]}"
+                log.warning("%s: %s; it gets probes only", self._source, found_wrong)
         for endpoint in self._troubles.keys() - found.keys():
             log.info("%s: endpoint %s is no longer in trouble", self._source, endpoint)
         self._troubles = found

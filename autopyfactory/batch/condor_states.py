@@ -32,7 +32,15 @@ WORDS = {
 AT_ONCE = 500
 """Pilots that one constraint names."""
 
+MEANING = {
+    "unreachable": "HTCondor's gridmanager cannot talk to it, see its log",
+    "silent": "pilots wait and nothing has moved there",
+}
+"""What is known of an endpoint by the word for its trouble."""
+
 _ALIVE = frozenset({1, 2})
+_ARRIVED = frozenset({PilotState.PENDING, PilotState.RUNNING, PilotState.SUSPENDED})
+_FORGOTTEN = 3600.0
 
 
 def those(factory: str, queue: str, states: frozenset[PilotState]) -> str:
@@ -190,3 +198,29 @@ def troubles(dead: Mapping[str, float], silent: Mapping[str, float]) -> dict[str
     """Return what is wrong with endpoints, by endpoint; a dead one is not called silent too."""
     found = {endpoint: Trouble("silent", since) for endpoint, since in silent.items()}
     return found | {endpoint: Trouble("unreachable", since) for endpoint, since in dead.items()}
+
+
+class Lasting:
+    """Remember a trouble until a pilot shows that the CE works: that its last pilots were removed does not.
+
+    Where no pilot goes any more it is forgotten after an hour.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Trouble, float]] = {}
+
+    def look(self, at: float, found: Mapping[str, Trouble], groups: Sequence[PilotGroup]) -> dict[str, Trouble]:
+        """Return the troubles found and those that last; `groups` are all pilots at CEs."""
+        there = {group.endpoint for group in groups}
+        arrived = {group.endpoint for group in groups if group.state in _ARRIVED}
+        for endpoint, (trouble, seen) in list(self._known.items()):
+            gone = endpoint not in there and at - seen > _FORGOTTEN
+            if endpoint not in found and (endpoint in arrived or gone):
+                del self._known[endpoint]
+            elif endpoint in there:
+                self._known[endpoint] = (trouble, at)
+        for endpoint, trouble in found.items():
+            before = self._known.get(endpoint, (trouble, at))[0]
+            since = min(before.since, trouble.since) if before.word == trouble.word else trouble.since
+            self._known[endpoint] = (Trouble(trouble.word, since), at)
+        return {endpoint: trouble for endpoint, (trouble, _) in self._known.items()}

@@ -37,9 +37,6 @@ INHERITED = ("PATH", "LANG", "LC_ALL", "TZ")
 REMEMBER = 600.0
 """Seconds that a submission can be asked for after all its pilots have ended."""
 
-NO_START = "could not "
-"""How the fault of a pilot begins that this host could not start."""
-
 _TICK = 0.25
 
 
@@ -131,6 +128,7 @@ class ForkHost:
 
     def __init__(self, name: str, options: ForkOptions, context: Context) -> None:
         self.name = name
+        self._source = f"{self.source_kind} {name}"
         self._options = options
         self._context = context
         files = ForkFilesView if context.looking else ForkFiles
@@ -142,7 +140,6 @@ class ForkHost:
         self._slots = Slots(options.slots)
         self._news: list[EndedPilot] = []
         self._trouble = ""
-        self._fault = ""
 
     def shows(self, queue: str) -> list[str]:
         """Return the commands that show the pilots' files and the guards that run."""
@@ -168,16 +165,19 @@ class ForkHost:
         """Write the order down; its pilots start as slots become free. Raises Refused."""
         self._refuse(order)
         try:
+            order.log_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Refused(f"cannot make the log folder {order.log_dir}: {error.strerror}") from None
+        try:
             with self._changed, self._source_errors():
                 self._open()
-                order.log_dir.mkdir(parents=True, exist_ok=True)
                 position = self._context.position
                 prefix = f"{position}-" if position else ""
                 record = self._files.add(self._context.clock.now(), prefix, self._paper(order))
                 self._take(record)
                 self._changed.notify_all()
         except SourceError as error:
-            raise Refused(error.reason) from error
+            raise Refused(str(error)) from error
         return Submitted(order.id, record.cids())
 
     def ended(self, submissions: frozenset[str]) -> frozenset[str]:
@@ -222,18 +222,18 @@ class ForkHost:
         try:
             yield
         except (OSError, ValueError) as error:
-            raise SourceError(self.name, f"no access to the pilots' files: {error}") from error
+            raise SourceError(self._source, f"no access to the pilots' files: {error}") from error
 
     def _open(self) -> None:
         if self._closed:
-            raise SourceError(self.name, "the factory stops", stopped=True)
+            raise SourceError(self._source, "the factory stops", stopped=True)
         if self._starter is not None:
             if not self._starter.is_alive():
-                raise SourceError(self.name, "starts no pilots after a bug, see the log, restart the factory")
+                raise SourceError(self._source, "starts no pilots after a bug, see the log, restart the factory")
             return
         if not self._files.open():
             folder = self._files.folder
-            raise SourceError(self.name, f"another process uses {folder}, give each factory a state_dir of its own")
+            raise SourceError(self._source, f"another process uses {folder}, give each factory a state_dir of its own")
         self._submissions, self._slots, self._news = {}, Slots(self._options.slots), []
         for record in self._files.records():
             self._take(record)
@@ -322,15 +322,8 @@ class ForkHost:
             lived=None if began is None or ended is None else max(0.0, ended - began),
             at=ended or self._context.clock.now(),
         )
-        self._tell_once(fault if fault.startswith(NO_START) else "", pilot)
         if pilot.record.factory == self._context.factory.id:
             self._news.append(pilot.ended)
-
-    def _tell_once(self, fault: str, pilot: Pilot) -> None:
-        """Log why pilots cannot start here; it stands in the .log of each, the factory's says it on change."""
-        if fault and fault != self._fault:
-            log.warning("%s: pilot %s %s", self.name, pilot.cid, fault, extra={"queue": pilot.record.queue})
-        self._fault = fault
 
     def _start_pilots(self) -> None:
         while True:
@@ -342,10 +335,10 @@ class ForkHost:
                     self._trouble = ""
                 except (OSError, ValueError) as error:
                     if str(error) != self._trouble:
-                        log.warning("%s: cannot start pilots: %s", self.name, error)
+                        log.warning("%s: cannot start pilots: %s", self._source, error)
                     self._trouble = str(error)
                 except Exception:
-                    log.exception("%s: no more pilots are started", self.name)
+                    log.exception("%s: no more pilots are started", self._source)
                     return
                 self._changed.wait(_TICK if any(self._slots.waiting()) else None)
 

@@ -227,6 +227,8 @@ class Globus:
     def _tell(self, failures: Mapping[str, str]) -> None:
         """Say on change where pilots cannot be asked for."""
         for endpoint, reason in failures.items():
+            if self._said.get(endpoint) and not reason:
+                log.info("%s: %s answers again for its pilots", self._source, endpoint)
             self._once(endpoint, f"{endpoint} does not answer for its pilots: {reason}" if reason else "")
 
     def _troubles(self, silent: Iterable[str], now: float) -> dict[str, Trouble]:

@@ -64,6 +64,16 @@ SHIPPED: Rows = {
     ),
     "container": HeldOptions(code=("35", "45"), action="remove", remedy=_SITE),
     "duration": HeldOptions(code=("46", "47"), action="remove", remedy="the allowed time is over, lower walltime"),
+    "gahp-refused": HeldOptions(
+        match="^submission command failed",
+        action="tell",
+        remedy="where no reason follows, submit a job by hand as this account to see it, then release or remove them",
+    ),
+    "gahp-removed": HeldOptions(
+        match="^job removed from batch queue manually",
+        action="remove",
+        remedy="the batch system killed them: by its admin, or longer than walltime",
+    ),
     "slurm-by-hand": HeldOptions(match="JobHeldUser", action="leave"),
     "slurm-start": HeldOptions(match="launch_failed_requeued_held|JobHoldMaxRequeue", action="release"),
     "slurm-limits": HeldOptions(

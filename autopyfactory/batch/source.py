@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from autopyfactory.batch import Batch
+from autopyfactory.batch.faults import Faults
 from autopyfactory.batch.tender import Tender
 from autopyfactory.clock import Clock, utc
 from autopyfactory.errors import SourceError
@@ -132,6 +133,7 @@ class PilotSource:
         self._patience = interval
         self._host = host
         self._on_ended = on_ended
+        self._faults = Faults(name, clock)
         self._shared = Shared(name, self._poll, interval=interval, max_age=max_age, clock=clock, on_good=self._compare)
         self._lock = threading.Lock()
         self._polls: list[tuple[float, Mapping[str, Mapping[str, int]]]] = []
@@ -283,6 +285,7 @@ class PilotSource:
         self.tender.notice(snapshot.value.by_queue)
         ended, self._ended = self._ended, []
         if ended:
+            self._faults.tell(ended)
             self._tell(ended)
 
     def _tell(self, ended: Sequence[EndedPilot]) -> None:
@@ -301,7 +304,8 @@ class PilotSource:
                 # A batch system that was hung may still take it: wait as long as a call may last.
                 if shown >= entry.count or snapshot.began > entry.ended + self._deadline:
                     log.info("%s: of %d pilots submitted without an answer %d exist", self.name, entry.count, shown)
-                    self._ledger.settle(entry.id, shown, snapshot.began)
+                    # Those not shown may have run and ended unseen: until the demand is younger, they took their jobs.
+                    self._ledger.settle(entry.id, entry.count, snapshot.began)
             elif shown:
                 self._ledger.settle(entry.id, entry.count, snapshot.began)
             else:
@@ -322,7 +326,9 @@ class PilotSource:
                 self._ledger.settle(entry.id, entry.count, at)
             elif entry.id not in self._doubted:
                 log.error(
-                    "%s does not show the %d pilots of %s; they are given up", self.name, entry.count, entry.queue
+                    "%s shows neither the %d pilots of submission %s nor their end; they are given up, counted no more",
+                    *(self.name, entry.count, entry.id),
+                    extra={"queue": entry.queue},
                 )
                 self._ledger.settle(entry.id, 0, at)
 

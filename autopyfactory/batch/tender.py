@@ -6,8 +6,9 @@ concerned, then what has to be done with them. Its calls have the source's deadl
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 from autopyfactory.batch import Batch
 from autopyfactory.batch.held import Rows, row_of, summary
@@ -23,6 +24,9 @@ PART = 20
 
 BURST = 60.0
 """Seconds of a rate that may be used at once after a time without use."""
+
+PATIENCE = 10.0
+"""Seconds of a round after which a failure ends it: a source that hangs would hang with each further order."""
 
 REMEMBER = 7 * 86400.0
 """Seconds for which releases are remembered where the system does not count them."""
@@ -57,7 +61,7 @@ class _Allowance:
 
 
 class Tender:
-    """Look after the pilots of one source. Safe from many threads; `tend` runs in one.
+    """Look after the pilots of one source, those of former names as their heirs'. `tend` runs in one thread.
 
     It does nothing before it is configured. `may_act` tells whether pilots may be touched now. `paused` are queues
     at endpoints that get probes only, `held` says by queue why pilots are held; both are replaced whole.
@@ -73,6 +77,7 @@ class Tender:
         self._rows: Rows = {}
         self._acts = False
         self._ages: Mapping[str, Ages] = {}
+        self._heirs: Mapping[str, str] = {}
         self._changed = threading.Condition()
         self._wanted: frozenset[PilotState] = frozenset()
         self._thread: threading.Thread | None = None
@@ -81,14 +86,17 @@ class Tender:
         self._released: dict[str, tuple[int, float]] = {}
         self._aged: dict[str, float] = {}
         self._told: frozenset[tuple[str, str]] = frozenset()
-        self._trouble = ""
+        self._began = 0.0
+        self._troubles: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 
     def configure(self, rows: Rows, queues: Iterable[QueueConfig], *, act: bool = True) -> None:
         """Take over the table, in the order in which it is asked, and the queues' ages; not `act`: only look."""
+        served = list(queues)
         self._rows, self._acts = rows, act
+        self._heirs = {old: queue.name for queue in served for old in queue.options.formerly}
         self._ages = {
             queue.name: Ages(queue.options.max_pending_age, queue.options.max_running_age, queue.options.interval)
-            for queue in queues
+            for queue in served
         }
 
     def notice(self, counts: Mapping[str, PilotCounts]) -> None:
@@ -111,7 +119,7 @@ class Tender:
         if not self._rows:
             return frozenset()
         for queue, one in counts.items():
-            ages = self._ages.get(queue)
+            ages = self._ages.get(self._heirs.get(queue, queue))
             if one.held:
                 states.add(PilotState.HELD)
             if ages and ages.pending is not None and one.unsent + one.pending:
@@ -136,18 +144,36 @@ class Tender:
             self.tend(wanted)
 
     def tend(self, states: frozenset[PilotState]) -> None:
-        """List the pilots in these states and deal with them; without an answer nothing is done."""
+        """List the pilots in these states and deal with them; without an answer nothing is done.
+
+        What is done with some of them and fails keeps nothing from the others, unless the source is slow to fail.
+        """
+        self._troubles, self._began = (self._troubles[1], frozenset()), self._clock.now()
         try:
-            pilots = self._batch.pilots("", states)
-            self._tend_held([pilot for pilot in pilots if pilot.state is PilotState.HELD])
-            self._tend_old([pilot for pilot in pilots if pilot.state is not PilotState.HELD])
-            self._trouble = ""
-        except SourceError as error:
-            if not error.stopped and error.reason != self._trouble:
-                log.warning("%s (looking after single pilots; it is tried again with the next count)", error)
-            self._trouble = error.reason
+            with self._trying():
+                pilots = [
+                    replace(pilot, queue=self._heirs.get(pilot.queue, pilot.queue))
+                    for pilot in self._batch.pilots("", states)
+                ]
+                self._tend_held([pilot for pilot in pilots if pilot.state is PilotState.HELD])
+                self._tend_old([pilot for pilot in pilots if pilot.state is not PilotState.HELD])
+        except SourceError:
+            return
         except Exception:
             log.exception("%s: a bug in looking after its pilots", self.name)
+
+    @contextmanager
+    def _trying(self) -> Iterator[None]:
+        """Log, on change, what the source refuses; go on unless it is closed, or the round has lasted."""
+        try:
+            yield
+        except SourceError as error:
+            before, now = self._troubles
+            if not error.stopped and error.reason not in before | now:
+                log.warning("%s (looking after single pilots; it is tried again with the next count)", error)
+            self._troubles = (before, now | {error.reason})
+            if error.stopped or self._clock.now() > self._began + PATIENCE:
+                raise
 
     def _tend_held(self, held: Sequence[Pilot]) -> None:
         by_row: dict[str, tuple[HeldOptions, list[Pilot]]] = {}
@@ -193,10 +219,12 @@ class Tender:
         released = self._limited((name, "release"), row, fresh)
         if released:
             self._note_releases(released, now)
-            self._say("released", self._batch.release_pilots(released), released)
+            with self._trying():
+                self._say("released", self._batch.release_pilots(released), released)
         removed = self._limited((name, "remove"), row, [pilot for pilot in due if pilot not in fresh])
         if removed:
-            self._say("removed", self._batch.remove_pilots(removed), removed)
+            with self._trying():
+                self._say("removed", self._batch.remove_pilots(removed), removed)
 
     def _limited(self, key: tuple[str, str], row: HeldOptions, pilots: Sequence[Pilot]) -> Sequence[Pilot]:
         """Return as many of the pilots as the row's rate allows now, those first that are held longest."""
@@ -244,7 +272,9 @@ class Tender:
         return self._clock.now() - self._aged.get(queue, float("-inf")) >= interval
 
     def _remove_old(self, queue: str, old: Sequence[Pilot], why: str) -> None:
-        if old:
+        if not old:
+            return
+        with self._trying():
             unsent = sum(pilot.state is PilotState.UNSENT for pilot in old)
             count = self._batch.remove_pilots(old)
             log.info("%s: removed %d pilots %s (%d unsent)", self.name, count, why, unsent, extra={"queue": queue})

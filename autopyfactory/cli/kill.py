@@ -119,10 +119,11 @@ class _Deed:
     def _at(self, place: Place, config: Config) -> None:
         with closing(_batch(place, config)) as batch:
             states = frozenset(self.states)
-            if self.dry_run:
-                self.removed.update(pilot.state for pilot in batch.pilots(self.queue, states))
-            else:
-                self.removed.update(remove(batch, self.queue, states))
+            for name in names(config, self.queue):
+                if self.dry_run:
+                    self.removed.update(pilot.state for pilot in batch.pilots(name, states))
+                else:
+                    self.removed.update(remove(batch, name, states))
 
 
 def _batch(place: Place, config: Config) -> Batch:
@@ -132,13 +133,20 @@ def _batch(place: Place, config: Config) -> Batch:
     return batch
 
 
+def names(config: Config, queue: str) -> tuple[str, ...]:
+    """Return the name of a queue and the former ones, under which its pilots may have been submitted."""
+    known = config.queues.get(queue) or config.disabled.get(queue)
+    return (queue, *(known.options.formerly if known else ()))
+
+
 def places(config: Config, queue: str) -> tuple[list[Place], list[str]]:
     """Return the sources that may have pilots of a queue, and the names of those that nobody can ask any more.
 
     Of a configured queue that is its own, of another one every configured one; and those that the record names.
     """
     known = config.queues.get(queue) or config.disabled.get(queue)
-    recorded = sources_of(config.factory.state_dir / "submissions.jsonl", queue)
+    path = config.factory.state_dir / "submissions.jsonl"
+    recorded = frozenset[str]().union(*(sources_of(path, name) for name in names(config, queue)))
     configured = [Place(section, number) for number, section in enumerate(config.sources.values())]
     own = config.sources.get(known.options.source) if known else None
     found = [place for place in configured if own in {None, place.section} or str(place) in recorded]

@@ -13,6 +13,7 @@ from autopyfactory.config import load
 from autopyfactory.config.fields import words
 from autopyfactory.config.models import Config, QueueConfig
 from autopyfactory.config.problems import suggest
+from autopyfactory.config.references import pledges
 from autopyfactory.explain import details, spoken_why
 from autopyfactory.factory import Factory
 from autopyfactory.model import Blocked, CycleReport, PilotState
@@ -90,7 +91,14 @@ def plan(
     if as_json:
         click.echo(json.dumps([summary(report) for report in reports], indent=1))
         return
-    click.echo("\n\n".join("\n".join(lines(report)) for report in reports))
+    blocks = []
+    for queue, report in zip(asked, reports, strict=True):
+        notes = [f"  note: {fault.option}: {fault.text}" for fault in pledges(queue.options)]
+        blocks.append("
+".join((*lines(report), *notes)))
+    click.echo("
+
+".join(blocks))
 
 
 def observed(config: Config, asked: list[QueueConfig]) -> list[CycleReport]:

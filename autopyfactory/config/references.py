@@ -102,8 +102,13 @@ def rights(options: QueueOptions, main: Main, own: frozenset[str]) -> Iterator[F
     shares = getattr(section.options, "by", "") == "share" if section else False
     if options.global_shares and not shares and section is not None:
         yield Fault("global_shares", f"is never read: [wms {options.wms}] does not count by share, write 'by = share'")
+    yield from (fault for fault in pledges(options) if fault.option in own)
+
+
+def pledges(options: QueueOptions) -> Iterator[Fault]:
+    """Say how much of the demand counts where the pilots ask for a country's or group's jobs alone."""
     for option in ("country", "group"):
-        if getattr(options, option) and option in own:
+        if getattr(options, option):
             how = f"limited to the shares {', '.join(options.global_shares)}" if options.global_shares else "whole"
             text = f"PanDA tells no counts by {option}: the demand is {how}, the pilots ask for {option} only"
             yield Fault(option, text, warning=True)

@@ -202,12 +202,14 @@ def _name(text: str) -> str:
 
 
 def _named_apart(sections: list[Section]) -> Iterator[Section]:
-    """Add the batch queue, and at last a number, to the names of sections that would have one name."""
-    names = Counter(section.name for section in sections)
+    """Add the batch queue, and at last a number, to the names of sections that would have one name.
+
+    The first one keeps its name, whoever comes after it: a queue that is renamed loses sight of its pilots.
+    """
     used: Counter[str] = Counter()
     for section in sections:
         name = section.name
-        if names[name] > 1:
+        if used[name]:
             name = _name(f"{name}-{section.options.get('batchqueue', 'default')}")
         used[name] += 1
         yield Section(f"{name}-{used[name]}" if used[name] > 1 else name, section.options, section.origin)

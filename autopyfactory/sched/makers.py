@@ -35,7 +35,7 @@ def _told(demand: Demand, state: QueueState, offset: int = 0) -> str:
         parts.append(f"{offset} left to others")
     parts.append(f"{state.pilots.waiting} waiting")
     if state.left:
-        parts.append(f"{state.left} started since the figures were made")
+        parts.append(f"{state.left} started or gone since the figures were made")
     if demand.surplus:
         parts.append(f"{demand.surplus} answered by siblings' pilots")
     return ", ".join(parts)

@@ -17,7 +17,8 @@ from autopyfactory.board import Board, claim_of
 from autopyfactory.config.models import Config, QueueConfig
 from autopyfactory.cycle import Cycle
 from autopyfactory.ledger import Ledger, Outcome
-from autopyfactory.model import Submitted
+from autopyfactory.model import EndedPilot, Submitted
+from autopyfactory.outcomes import Outcomes
 from autopyfactory.sched.demand import Claim, job_cores
 from autopyfactory.simulate.arrivals import Arrival
 from autopyfactory.simulate.model import Cell, Fleet, Jobs, ModelSource, SiteOptions, VirtualClock, totals
@@ -94,6 +95,9 @@ class Replay:
             for part in queue.parts
         }
         self._source = ModelSource("model", _Door(self._submit), self.clock, self._fleets)
+        self._outcomes = Outcomes(self.clock)
+        rules = {queue.name: queue.rules for queue in config.queues.values()}
+        self._judging = {name for name, one in rules.items() if one.throttle is not None or one.empty_guard is not None}
         self._board = Board(config.factory.max_per_factory)
         self._board.configure(config.queues, (self._source,), config.factory.max_per_factory)
         self._cycles = {name: self._cycle(queue) for name, queue in config.queues.items()}
@@ -122,7 +126,18 @@ class Replay:
     def _cycle(self, queue: QueueConfig) -> Cycle:
         order = partial(make_order, self._config, endpoint="model")
         wms = self.jobs if queue.options.wms else None
-        return Cycle(queue, self._source, wms, self._board, _NoLedger(), self.clock, make_order=order)
+        endings = partial(self._outcomes.endings, queue.name, options=queue.rules)
+        return Cycle(
+            queue,
+            self._source,
+            wms,
+            self._board,
+            _NoLedger(),
+            self.clock,
+            make_order=order,
+            endpoint="model",
+            endings=lambda endpoint: endings(""),
+        )
 
     def _at(self, at: float, event: Callable[[], None]) -> None:
         self._number += 1
@@ -179,15 +194,21 @@ class Replay:
         site = fleet.site
         if fleet.fails():
             fleet.failed += 1
-            return self._at(self.clock.at + site.failure_time, partial(self._end, queue, kind, None, 0))
+            return self._until(site.failure_time, queue, kind, exit_code=1)
         part, claim = self._wanting[queue, kind]
         if not part.options.wms:
-            return self._at(self.clock.at + fleet.about(site.job_length), partial(self._end, queue, kind, None, 1))
+            return self._until(fleet.about(site.job_length), queue, kind, count=1)
         cell, count = self._take(queue, part, claim)
         if cell is None:
             fleet.wasted += 1
-            return self._at(self.clock.at + site.empty_time, partial(self._end, queue, kind, None, 0))
-        return self._at(self.clock.at + fleet.about(site.job_length), partial(self._end, queue, kind, cell, count))
+            return self._until(site.empty_time, queue, kind)
+        return self._until(fleet.about(site.job_length), queue, kind, cell, count)
+
+    def _until(
+        self, lives: float, queue: str, kind: str, cell: Cell | None = None, count: int = 0, *, exit_code: int = 0
+    ) -> None:
+        pilot = EndedPilot("", queue, "", exit_code, lived=lives, at=self.clock.at + lives)
+        self._at(pilot.at, partial(self._end, pilot, kind, cell, count))
 
     def _take(self, queue: str, part: QueueConfig, claim: Claim) -> tuple[Cell | None, int]:
         """Take what fits into a pilot from the first cell with jobs that the queue counts."""
@@ -208,13 +229,15 @@ class Replay:
         if since is not None:
             course.first_pilot.append(self.clock.at - since)
 
-    def _end(self, queue: str, kind: str, cell: Cell | None, count: int) -> None:
-        fleet = self._fleets[queue][kind]
+    def _end(self, pilot: EndedPilot, kind: str, cell: Cell | None, count: int) -> None:
+        if pilot.queue in self._judging:
+            self._outcomes.add([pilot])
+        fleet = self._fleets[pilot.queue][kind]
         fleet.running -= 1
         fleet.finished += bool(count)
         if cell is not None:
             cell.running -= count
-        self._start(queue)
+        self._start(pilot.queue)
 
     def _sample(self, step: float, end: float) -> None:
         for name, course in self.courses.items():

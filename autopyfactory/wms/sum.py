@@ -24,6 +24,9 @@ class SumOptions(Options):
         for word in words:
             if not word.partition(":")[0].strip():
                 raise ValueError(f"'{word}' names no section, write NAME or NAME:WMSQUEUE")
+        pairs = [tuple(piece.strip() for piece in word.partition(":")[::2]) for word in words]
+        if twice := next((word for word, pair in zip(words, pairs, strict=True) if pairs.count(pair) > 1), ""):
+            raise ValueError(f"'{twice}' stands there twice, its jobs would be asked for twice: take one away")
         return words
 
     @property

@@ -14,6 +14,8 @@ GOT: Mapping[str, Mapping[str, str]] = {
     # of Slurm's own record; it knows whole minutes only
     "grid slurm": {"Partition": "normal", "NumCPUs": "2", "MinMemoryNode": "301M", "TimeLimit": "00:11:00"},
     "grid arc": {"Partition": "normal", "NumCPUs": "2", "MinMemoryCPU": "151M", "TimeLimit": "00:11:00"},
+    # of Grid Engine's own record; the script asks for no memory
+    "grid sge": {"qname": "grid", "granted_pe": "smp", "slots": "2", "category": "-q grid -l h_rt=660 -pe * 2"},
     # of what a stand-in was asked for
     "grid pbs": {"nodes": "1:ppn=2", "mem": "301mb", "walltime": "660"},
     "grid lsf": {"-n": "2", "-R": "span[ptile=2]", "-W": "11"},

@@ -11,10 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.testbed.patience import patience
 from tests.testbed.ports import free_port
 
 _MARK = "APF_TESTBED_POOL"
 _MB_PER_CPU = 256
+# The scripts of the batch gahp call perl and others: that must be the host's, for the prefix has some that run nowhere.
+_PATH = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 _CONFIG = """
 RELEASE_DIR = {prefix}/usr
@@ -27,6 +30,8 @@ LOCAL_DIR = {base}/local
 RUN = {base}/local/run
 LOG = {base}/local/log
 LOCK = {base}/local/lock
+# A socket's whole path may have 107 characters.
+DAEMON_SOCKET_DIR = {base}/s
 SPOOL = {base}/local/spool
 EXECUTE = {base}/local/execute
 CRED_STORE_DIR = {base}/local/cred
@@ -226,7 +231,7 @@ class CondorPool:
         with (self.base / "master.out").open("ab") as out:
             self._master = subprocess.Popen(
                 self.as_user([f"{self.prefix}/usr/sbin/condor_master", "-f"]),
-                env={**self.environment, **self._blahp(), **self._more, _MARK: str(self.base)},
+                env={**self.environment, **_PATH, **self._blahp(), **self._more, _MARK: str(self.base)},
                 cwd=self.base,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -246,7 +251,7 @@ class CondorPool:
 
     def wait_ready(self, timeout: float = 60) -> None:
         """Wait until the collector knows the schedd and every slot."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + patience(timeout)
         while time.monotonic() < end:
             if self._count("-schedd") == 1 and self._count() >= self.slots:
                 return

@@ -274,6 +274,18 @@ def test_a_source_that_is_used_again_begins_anew(
     assert counts.waiting == 3
 
 
+def test_a_queue_by_type_that_is_out_leaves_its_jobs_to_its_siblings(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal
+) -> None:
+    journal.broken.add("other")
+    types = {"SCORE": {"cores": 1}, "MCORE": {"cores": 1}}
+    out = replace(queue("Q1", source="other", wmsqueue="Q0", resource_types="SCORE, MCORE"), by_type=types)
+    start(config(tmp_path, out, queue("Q0"), max_per_factory=100))
+    watch.cycles("Q0", more=2)
+    assert watch.last("Q1").blocked
+    assert journal.submitted["Q0"] == 3
+
+
 def test_a_broken_queue_does_not_stop_the_others(
     tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal
 ) -> None:
@@ -440,7 +452,7 @@ def test_a_sum_follows_its_parts_through_a_reload(
 
     def given(jobs: int) -> Config:
         wms = {
-            "all": Section("wms", "all", SumOptions(of="s, s"), "sum"),
+            "all": Section("wms", "all", SumOptions(of="s, s:Q"), "sum"),
             "s": Section("wms", "s", StaticOptions(activated=jobs), "static"),
         }
         return replace(config(tmp_path, queue("Q", wms="all")), wms=wms)

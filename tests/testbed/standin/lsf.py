@@ -203,6 +203,7 @@ def _field(number: str, job: dict[str, Any], name: str) -> str:
         "stat": _word(job),
         "user": job["user"],
         "queue": job["queue"],
+        "exec_host": "vm" if "started" in job else "",
         "job_name": job["name"],
         "exit_code": str(code) if code and not removed else "",
         "exit_reason": "TERM_OWNER: job killed by owner" if removed and "ended" in job else "",

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autopyfactory.batch import remove
+from autopyfactory.batch.commands import LOST
 from autopyfactory.batch.commands_options import file_system, judge
 from autopyfactory.batch.commands_pilots import VANISHED
 from autopyfactory.batch.commands_record import REMEMBER
@@ -368,6 +369,18 @@ def test_sudo_says_no(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
         bed.batch.submit(bed.order(submit_user="pilot"))
 
 
+def test_sudo_warns_and_the_command_speaks_for_itself(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    warning = "sudo: unable to resolve host x: Name or service not known\n"
+    lost = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation\n"
+    said = iter([warning + lost, warning + "sudo: a password is required\n", "Sorry, user apf is not allowed ...\n"])
+    monkeypatch.setattr(bed.slurm, "_sbatch", lambda argv, stdin: Answer(1, "", next(said)))
+    with pytest.raises(Ambiguous, match="Socket timed out"):
+        bed.batch.submit(bed.order(submit_user="pilot"))
+    for _ in range(2):
+        with pytest.raises(Refused, match="sudo refuses"):
+            bed.batch.submit(bed.order(submit_user="pilot"))
+
+
 def test_what_cannot_be_submitted_is_refused_before_any_command(bed: Bed) -> None:
     bed.wrapper.unlink()
     with pytest.raises(Refused, match="cannot read the executable"):
@@ -389,6 +402,23 @@ def test_a_damaged_line_of_the_record_is_skipped(bed: Bed, caplog: pytest.LogCap
     bed.restart()
     assert bed.counts() == {"pending": 1}
     assert "skipped a broken line" in caplog.text
+
+
+def test_what_a_full_disk_has_cut_short_is_written_again(bed: Bed) -> None:
+    bed.batch.submit(bed.order())
+    [record] = (bed.home / "state/slurm/local").glob("*.jsonl")
+    aside = record.rename(record.with_name("aside"))
+    record.mkdir()
+    bed.batch.submit(bed.order(name="s2"))
+    record.rmdir()
+    aside.rename(record)
+    bed.batch.submit(bed.order(name="s3"))
+    bed.slurm.jobs.clear()
+    bed.restart()
+    assert bed.batch.ended(frozenset({"s1", "s2", "s3"})) == frozenset()
+    bed.poll()
+    bed.poll()
+    assert bed.batch.ended(frozenset({"s1", "s2", "s3"})) == {"s1", "s2", "s3"}
 
 
 def test_a_record_that_cannot_be_written_is_an_error_of_the_source(bed: Bed) -> None:
@@ -515,3 +545,13 @@ def test_whatever_happens_no_living_pilot_is_missed_and_each_end_is_told_once(
     bed.slurm.set("COMPLETED")
     assert poll() == 0
     assert len(told) == len(set(told)) == len(bed.slurm.jobs)
+
+
+def test_ends_that_nothing_tells_are_told_of_on_change(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(2):
+        bed.batch.submit(bed.order(name=f"s{number}"))
+        bed.poll()
+        bed.slurm.jobs.clear()
+        for _ in range(2):
+            bed.poll()
+    assert [record.getMessage() for record in caplog.records] == [f"slurm local: {LOST}"]

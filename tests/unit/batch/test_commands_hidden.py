@@ -39,7 +39,20 @@ def test_once_shown_is_enough(tmp_path: Path) -> None:
 def test_a_new_start_does_not_wait_for_what_ended_meanwhile(tmp_path: Path) -> None:
     bed = Bed(tmp_path)
     bed.batch.submit(bed.order(submit_user="pilot"))
+    bed.poll()
     bed.slurm.jobs.clear()
     bed.restart()
     bed.poll()
     assert len(bed.poll().ended) == 1
+
+
+def test_a_new_start_does_not_take_hidden_pilots_for_ended(tmp_path: Path) -> None:
+    bed = Bed(tmp_path)
+    bed.batch.submit(bed.order(2, submit_user="pilot"))
+    jobs, bed.slurm.jobs = bed.slurm.jobs, {}
+    bed.poll()
+    bed.restart()
+    for _ in range(3):
+        assert bed.poll().ended == ()
+    bed.slurm.jobs = jobs
+    assert bed.counts() == {"pending": 2}

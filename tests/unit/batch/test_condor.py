@@ -339,6 +339,16 @@ def test_unsent_pilots_make_it_ask_for_limits_now_and_then() -> None:
     assert failing.poll().full == {}
 
 
+def test_a_collector_that_hangs_keeps_no_submission_waiting() -> None:
+    child, beside = FakeChild(survey=Survey((ad(1, 3, JobUniverse=9),), unsent={"s-1": 3})), FakeChild(full={})
+    children = {"child": cast(KillableChild, child), "beside": cast(KillableChild, beside)}
+    source = CondorSchedd("ap1", ScheddOptions(), context(0), **children)
+    source.poll()
+    assert (child.asked("full"), beside.asked("full")) == (0, 1)
+    source.close()
+    assert (child.closed, beside.closed) == (True, True)
+
+
 def test_pilots_are_listed_by_our_tags_and_states() -> None:
     child = FakeChild(pilots=())
     source = schedd(child)
@@ -436,7 +446,8 @@ def test_pilots_on_their_way_to_a_ce_and_a_ce_that_is_dead(caplog: pytest.LogCap
     child.answers["survey"] = Survey((grid_ad(1, 5),), "25.14.1")
     assert source.poll().troubles == {}
     assert [record.getMessage() for record in caplog.records if "endpoint" in record.getMessage()] == [
-        "schedd ap1: endpoint ap1 is unreachable since 2023-11-14 22:13:20 UTC",
+        "schedd ap1: endpoint ap1 is unreachable since 2023-11-14 22:13:20 UTC:"
+        " HTCondor's gridmanager cannot talk to it, see its log; it gets probes only",
         "schedd ap1: endpoint ap1 is no longer in trouble",
     ]
 

@@ -1,5 +1,5 @@
 from autopyfactory.batch.condor_child import Ad, Survey
-from autopyfactory.batch.condor_states import Watch, at_ces, pilot_groups, troubles, unreachable
+from autopyfactory.batch.condor_states import Lasting, Watch, at_ces, pilot_groups, troubles, unreachable
 from autopyfactory.model import PilotGroup, PilotState, Trouble
 
 
@@ -84,3 +84,35 @@ def test_endpoints_are_watched_apart_and_forgotten_with_their_pilots() -> None:
     assert watch.look(100, [*pilots("a", s1=1), *pilots("b", s2=2)]) == {"a": 0}
     assert watch.look(200, pilots("b", s2=2)) == {"b": 100}
     assert watch.look(300, pilots("a", s1=1)) == {}
+
+
+DEAD = {"ce1": Trouble("unreachable", 10)}
+
+
+def at_ce1(state: PilotState) -> list[PilotGroup]:
+    return [PilotGroup("s2", "Q", state, 1, endpoint="ce1")]
+
+
+def test_a_dead_ce_whose_pilots_were_removed_is_still_dead() -> None:
+    lasting = Lasting()
+    assert lasting.look(20, DEAD, at_ce1(PilotState.UNSENT)) == DEAD
+    assert lasting.look(30, {}, []) == DEAD
+    assert lasting.look(40, {}, at_ce1(PilotState.UNSENT)) == DEAD, "a probe that has not arrived proves nothing"
+    assert lasting.look(50, {"ce1": Trouble("unreachable", 45)}, at_ce1(PilotState.UNSENT)) == DEAD
+    assert lasting.look(60, {}, at_ce1(PilotState.HELD)) == DEAD
+    assert lasting.look(70, {}, at_ce1(PilotState.PENDING)) == {}
+    assert lasting.look(80, {}, []) == {}
+
+
+def test_what_is_found_wrong_anew_is_told_by_its_new_word() -> None:
+    lasting = Lasting()
+    lasting.look(20, DEAD, at_ce1(PilotState.UNSENT))
+    silent = {"ce1": Trouble("silent", 30)}
+    assert lasting.look(40, silent, at_ce1(PilotState.PENDING)) == silent
+
+
+def test_a_trouble_where_no_pilot_goes_any_more_is_forgotten() -> None:
+    lasting = Lasting()
+    lasting.look(20, DEAD, at_ce1(PilotState.UNSENT))
+    assert lasting.look(3620, {}, []) == DEAD
+    assert lasting.look(3621, {}, []) == {}

@@ -89,6 +89,8 @@ def held(code: int | None, reason: str = "", **more: object) -> Pilot:
         (0, "HTTP response 500", "arc-refuses", "pause"),
         (0, "curl_easy_perform() failed (7): 'Could not connect to server'.", "arc-unreachable", "release"),
         (0, "The job's proxy has expired", "credential-of-grid", "release"),
+        (0, "submission command failed (exit code = 1) (stdout:) (stderr:)", "gahp-refused", "tell"),
+        (0, "Job removed from batch queue manually", "gahp-removed", "remove"),
         (21, "Job exceeded something here", "by-site", "remove"),
         (34, "memory usage exceeded request_memory", "resources", "remove"),
         (7, "Error from slot1: Failed to open '/x/1.out'", "files-here", "pause"),
@@ -198,6 +200,25 @@ def test_nothing_is_done_without_an_answer_and_it_is_told_on_change(caplog: pyte
     assert len(caplog.records) == 2
 
 
+@pytest.mark.parametrize("takes", [0.0, 20.0])
+def test_what_cannot_be_done_for_some_is_done_for_others(caplog: pytest.LogCaptureFixture, takes: float) -> None:
+    rows = {"no": HeldOptions(match="no", action="release"), "go": HeldOptions(match="go", action="remove")}
+    bed = Bed(rows, ages={"Q": Ages(None, 60.0, 60.0)})
+    bed.batch.add(1, hold_reason="no")
+    bed.batch.add(1, hold_reason="go")
+    bed.batch.add(1, PilotState.RUNNING)
+
+    def refuse(pilots: Sequence[Pilot]) -> int:
+        bed.clock.at += takes
+        raise SourceError("schedd x", "no such job")
+
+    bed.batch.release_pilots = refuse  # type: ignore[method-assign]
+    bed.tend(3600)
+    bed.tend(3600)
+    assert bed.batch.removed == ([] if takes else ["1.0", "2.0"]), "a source that hangs is asked no more in this round"
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
 def test_who_may_not_act_only_looks() -> None:
     bed = Bed(ages={"Q": Ages(60.0, 60.0, 60.0)})
     bed.acts = False
@@ -225,6 +246,19 @@ def test_old_waiting_pilots_go_unsent_first_and_few_at_a_time(caplog: pytest.Log
     bed.tend(200)
     assert len(bed.batch.removed) == 3, "at least one"
     assert caplog.records[0].getMessage() == "schedd x: removed 2 pilots waiting for more than 1 h (1 unsent)"
+
+
+def test_pilots_under_a_former_name_are_their_heirs() -> None:
+    bed = Bed()
+    heir = make_queue("Q", formerly="OLD", max_running_age=60.0)
+    bed.tender.configure(table({"full": HeldOptions(match="no space", action="pause")}), [heir])
+    bed.batch.add(1, PilotState.RUNNING, queue="OLD")
+    bed.batch.add(2, queue="OLD", hold_reason="no space")
+    assert bed.tender.wanted({"OLD": PilotCounts(running=1)}) == {PilotState.RUNNING, PilotState.SUSPENDED}
+    bed.tend(3600)
+    assert bed.batch.removed == ["0.0"]
+    assert bed.tender.held["Q"].startswith("2 held")
+    assert bed.tender.paused.keys() == {("Q", "ce"), ("Q", "")}
 
 
 def test_pilots_that_run_too_long_go() -> None:

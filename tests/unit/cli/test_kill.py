@@ -87,6 +87,14 @@ def test_only_the_pilots_of_the_queue_and_the_factory(site: Site) -> None:
     assert (result.exit_code, result.output) == (0, "removed nothing: no pilot of Q is there\n")
 
 
+def test_pilots_under_a_former_name_are_the_queues_own(site: Site) -> None:
+    site.write(queues=QUEUES.replace("[OTHER]", "formerly = OLD\n[OTHER]"))
+    mine, old = site.submit("Q", 1), site.submit("OLD", 2)
+    assert site.kill("--queue", "Q", "--dry-run").output == "would remove 3 pilots of Q: pending 3\n"
+    assert site.kill("--queue", "Q").output.startswith("removed 3 pilots of Q: pending 3\n")
+    assert (site.waiting(mine), site.waiting(old)) == (0, 0)
+
+
 def test_only_the_states_that_are_named(site: Site) -> None:
     mine = site.submit("Q", 2)
     result = site.kill("--queue", "Q", "--state", "running", "--state", "held")

@@ -73,6 +73,12 @@ def planned(conf: Path, *words: str) -> dict[str, dict[str, Any]]:
     return {one["queue"]: one for one in json.loads(result.stdout)}
 
 
+def test_what_is_supposed_of_a_queue_by_type_is_of_its_first_type(conf: Path) -> None:
+    more = "[T]\nwmsqueue = A\ncores = SCORE:1, MCORE:8\n"
+    (conf.parent / "queues.conf").write_text(QUEUES + more)
+    assert planned(conf, "T", "--jobs", "activated=10", "--pilots", "pending=2,running=9")["T"]["count"] == 8
+
+
 def test_a_plan_of_all(conf: Path) -> None:
     found = planned(conf)
     assert list(found) == ["A", "A-more", "B", "DOWN", "TYPO"]
@@ -169,3 +175,10 @@ def test_a_pause_is_shown(conf: Path) -> None:
     (conf.parent / "state").mkdir()
     Operator(conf.parent / "state").set("A", OperatorState("pause", "ada", 0.0, "moving"))
     assert "paused by ada" in planned(conf, "A")["A"]["blocked"]
+
+
+def test_a_note_on_demand_that_counts_whole(conf: Path) -> None:
+    queues = conf.parent / "queues.conf"
+    queues.write_text(QUEUES.replace("wmsqueue = A\nmax_per_cycle", "wmsqueue = A\ncountry = de\nmax_per_cycle"))
+    said = "note: country: PanDA tells no counts by country: the demand is whole, the pilots ask for country only"
+    assert said in say(conf, "A").output

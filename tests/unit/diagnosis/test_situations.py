@@ -16,12 +16,13 @@ from autopyfactory import plugins
 from autopyfactory.config.models import Config, FactoryOptions, QueueConfig, Section
 from autopyfactory.config.problems import Problem
 from autopyfactory.credentials.wallet import Wallet
-from autopyfactory.diagnosis.story import Scene, find, tell
+from autopyfactory.diagnosis.cause import cause_of
+from autopyfactory.diagnosis.story import Scene, find, headline, tell
 from autopyfactory.factory import Factory
-from autopyfactory.model import CycleReport, Trouble
+from autopyfactory.model import CycleReport, Decision, Downtime, Trouble, Wanted
 from autopyfactory.operate import Operator, OperatorState
 from autopyfactory.record.book import Record, Writer
-from autopyfactory.record.paper import ages, paper
+from autopyfactory.record.paper import Recorded, ages, paper
 from autopyfactory.space import FreeSpace
 from tests.unit import parts
 from tests.unit.parts import FAKES, Journal, PartOptions
@@ -166,6 +167,23 @@ def test_the_batch_system_refuses(place: Callable[..., Place]) -> None:
     here.world.pool.answer = "refused"
     here.cycle()
     assert here.first() == "Q submits nothing: the batch system took no pilots, refused: the pool says no"
+
+
+@pytest.mark.parametrize(
+    ("error", "submitted", "line"),
+    [
+        ("refused: quota", 5, "Q submits slowly: the batch system took 5 of 12 pilots, refused: quota"),
+        ("no answer: x", 0, "Q submits nothing: the batch system did not say whether it took 12 pilots, no answer: x"),
+    ],
+)
+def test_a_submission_that_half_failed(error: str, submitted: int, line: str) -> None:
+    report = CycleReport("Q", 0.0, decision=Decision(12), error=error)
+    assert headline("Q", cause_of(Recorded(report, 0.0, submitted))) == line
+
+
+def test_what_could_not_be_retired_is_no_reason_for_no_pilots() -> None:
+    report = CycleReport("Q", 0.0, decision=Decision(0), activated=0, wanted=Wanted(0), error="cannot retire pilots: x")
+    assert headline("Q", cause_of(Recorded(report, 0.0))).startswith("Q submits nothing: no job waits")
 
 
 def test_the_batch_system_hides_what_it_took(place: Callable[..., Place]) -> None:
@@ -467,3 +485,31 @@ class TestFactory:
 
     def test_a_dry_run(self, first: Callable[..., str]) -> None:
         assert first() == "Q submits nothing: the factory runs with --dry-run, 3 would be submitted"
+
+
+def test_a_throttled_black_hole(place: Callable[..., Place]) -> None:
+    here = place({"throttle": "0.5", "max_pending": 20})
+    here.world.activate("Q", 10_000)
+    here.world.pool.start_after, here.world.pool.run_for, here.world.pool.code = 0.0, 5.0, 1
+    here.cycle(times=4, every=30.0)
+    assert here.first().startswith("Q submits nothing: a black hole swallows its pilots: black hole, 20 of 20 pilots")
+
+
+def test_pilots_find_no_work(place: Callable[..., Place]) -> None:
+    here = place({"empty_guard": "0.8", "max_pending": 20})
+    here.world.pool.start_after, here.world.pool.run_for = 0.0, 5.0
+    here.world.wms.frozen = True
+    here.world.wms.activated["Q"] = 0
+    here.cycle(times=4, every=30.0)
+    assert here.first().startswith("Q submits nothing: ")
+    assert "its pilots find no work" in here.first() or "pilots took the jobs" in here.first()
+
+
+def test_a_downtime(place: Callable[..., Place]) -> None:
+    here = place()
+    here.world.wms.downtimes = (Downtime(START - 60, START + 3600, "new power supply", "ada"),)
+    here.cycle()
+    assert here.first() == (
+        "Q submits nothing: there is a downtime: "
+        "down from 2023-11-14 22:12 to 2023-11-14 23:13 UTC, by ada: new power supply"
+    )

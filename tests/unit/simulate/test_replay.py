@@ -80,6 +80,16 @@ def test_failures_cost_pilots_and_no_jobs(tmp_path: Path) -> None:
     assert course.demand[-1] == 5
 
 
+def test_a_black_hole_is_throttled(tmp_path: Path) -> None:
+    site = SiteOptions(failures=1, start_delay=0)
+    found = {}
+    for text in ("", "throttle = 0.5\n"):
+        config = load(conf(tmp_path, f"[Q]\nwmsqueue = Q\n{text}"))
+        replay = Replay(config, lambda queue: site, lag=120.0)
+        found[text] = replay.run(iter([Arrival(0.0, "Q", count=50)]), 0.5)["Q"].submitted
+    assert found["throttle = 0.5\n"] < found[""] / 5
+
+
 def test_the_same_dice_the_same_run(tmp_path: Path) -> None:
     names = [("A", ""), ("B", "")]
     runs = [ran(tmp_path, "[A]\nwmsqueue = A\n[B]\nwmsqueue = B\n", list(made_up(names, 0.5, 30, 3))) for _ in "12"]

@@ -46,6 +46,12 @@ def test_what_names_no_section(of: str) -> None:
         SumOptions(of=of)
 
 
+@pytest.mark.parametrize("of", ["a, b, a", "a:Q, a : Q"])
+def test_no_part_is_added_twice(of: str) -> None:
+    with pytest.raises(ValueError, match="twice"):
+        SumOptions(of=of)
+
+
 def sums(**of: str) -> dict[str, Section]:
     return {name: Section("wms", name, SumOptions(of=words)) for name, words in of.items()}
 
