@@ -94,11 +94,8 @@ def plan(
     blocks = []
     for queue, report in zip(asked, reports, strict=True):
         notes = [f"  note: {fault.option}: {fault.text}" for fault in pledges(queue.options)]
-        blocks.append("
-".join((*lines(report), *notes)))
-    click.echo("
-
-".join(blocks))
+        blocks.append("\n".join((*lines(report), *notes)))
+    click.echo("\n\n".join(blocks))
 
 
 def observed(config: Config, asked: list[QueueConfig]) -> list[CycleReport]:
