@@ -319,6 +319,8 @@ class Cycle:
         except Ambiguous as unclear:
             outcome = Outcome.AMBIGUOUS
             error = f"no answer: {unclear.reason}"
+            # Others are asked first, or one that hangs would have every cycle.
+            self.memory.endpoints.refused(self._clock.now(), self.queue.rules.max_held_probe)
         except BaseException:
             # A bug: the pilots may exist all the same, so they count until a poll has told.
             outcome = Outcome.AMBIGUOUS

@@ -72,7 +72,7 @@ class Endpoints:
         if due and free:
             self.chosen = min(due, key=lambda name: self._refusals[name].at)
             trial = (
-                f"{self.chosen} refused pilots at {utc(self._refusals[self.chosen].at):%H:%M:%S}, one tries it again"
+                f"{self.chosen} took no pilots at {utc(self._refusals[self.chosen].at):%H:%M:%S}, one tries it again"
             )
         elif free:
             load = self._load(queues, answer)

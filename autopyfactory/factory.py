@@ -13,7 +13,7 @@ from autopyfactory import plugins
 from autopyfactory.assess import Standstill
 from autopyfactory.batch import Batch, Context, remove
 from autopyfactory.batch.held import table
-from autopyfactory.batch.order import make_order
+from autopyfactory.batch.order import endpoints_of, make_order
 from autopyfactory.batch.source import PilotSource
 from autopyfactory.board import Board
 from autopyfactory.clock import Clock
@@ -317,7 +317,7 @@ class Factory:
         source = self._sources[source_name(queue)]
         urls = [self._monitors[name].pilot_url for name in queue.options.monitor if name in self._monitors]
         monitor_url = next((url for url in urls if url), "")
-        endpoints = queue.options.endpoints
+        endpoints = endpoints_of(queue, source.batch.endpoint)
         endpoint = ", ".join(endpoints) or source.batch.endpoint
         kinds = carried(source.batch, queue.options.type, queue.options.subtype)
         return Cycle(

@@ -22,6 +22,7 @@ from autopyfactory.model import (
     PilotGroup,
     PilotReport,
     PilotState,
+    Shape,
     Site,
     Snapshot,
     Submitted,
@@ -67,7 +68,9 @@ class _GivenPilots:
     def poll(self) -> PilotReport:
         # A submission that is older than any process: one of an earlier factory.
         pilots = {state: count for state, count in self._given.pilots.items() if count}
-        return PilotReport(tuple(PilotGroup("0", self._queue.name, state, count) for state, count in pilots.items()))
+        shape = Shape(resource_type=_type(self._queue)).tag()
+        groups = (PilotGroup("0", self._queue.name, state, count, shape=shape) for state, count in pilots.items())
+        return PilotReport(tuple(groups))
 
     def submit(self, order: Order) -> Submitted:
         raise Refused("a plan submits nothing")
@@ -89,7 +92,10 @@ class _GivenPilots:
 
 
 class _GivenJobs:
-    """Contract of `Wms`: all jobs are in one cell, of the queue's own resource type and label where it names one."""
+    """Contract of `Wms`: all jobs are in one cell, of the queue's own resource type and label where it names one.
+
+    Of a queue that counts each type alone they are of the first.
+    """
 
     Options: ClassVar[type[Options]] = Options
 
@@ -99,7 +105,7 @@ class _GivenJobs:
 
     def jobs(self, wmsqueue: str) -> Snapshot[tuple[JobCount, ...]]:
         options = self._queue.options
-        return self._now((JobCount(_only(options.resource_types), _only(options.labels), self._given.jobs),))
+        return self._now((JobCount(_type(self._queue), _only(options.labels), self._given.jobs),))
 
     def site(self, wmsqueue: str) -> Snapshot[Site]:
         return self._now(Site(self._given.status))
@@ -109,6 +115,10 @@ class _GivenJobs:
 
     def _now(self, value: Any) -> Snapshot[Any]:
         return Snapshot(value, SOURCE, self._clock.now(), self._clock.now())
+
+
+def _type(queue: QueueConfig) -> str:
+    return next(iter(queue.by_type), _only(queue.options.resource_types))
 
 
 def _only(words: Sequence[str]) -> str:

@@ -12,6 +12,7 @@
 # shellcheck disable=SC2317,SC2329  # functions that only traps call
 set -u
 
+launched=
 payload=
 reporter=
 work=
@@ -72,6 +73,8 @@ report_exiting() {
 
 pass_on() {
     caught=$1
+    # The command may run already while the line that notes its number has not.
+    [ -n "$payload" ] || [ -z "$launched" ] || [ "${!:-}" = "$reporter" ] || payload=$!
     [ -n "$payload" ] || exit $((128 + $2))
     say "caught $1, passed on to the command"
     # A shell starts background commands with INT and QUIT ignored, so the command gets TERM for them.
@@ -144,6 +147,7 @@ work=$(mktemp -d "$parent/apf.XXXXXXXXXX") || exit 1
 cd "$work" || exit 1
 say "pilot ${APFCID:-without a name} on $(uname -n): $1 in $work"
 
+launched=1
 if command -v setsid >/dev/null 2>&1; then
     setsid "$@" &
 else

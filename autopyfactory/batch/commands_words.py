@@ -40,6 +40,12 @@ class Answer:
         return "; ".join(lines[-3:])[:400] or f"exit code {self.rc} without a word"
 
 
+def remedied(said: str, remedies: Mapping[str, str]) -> str:
+    """Return a complaint with what an admin has to change, by the first text in it that has a remedy."""
+    remedy = next((remedy for text, remedy in remedies.items() if text.lower() in said.lower()), "")
+    return f"{said} ({remedy})" if remedy else said
+
+
 @dataclass(frozen=True, slots=True)
 class Tags:
     """What a pilot carries so that a listing alone tells whose it is; "" where a system has no room for it."""

@@ -23,6 +23,7 @@ from autopyfactory.batch.condor_process import CallLost, KillableChild, NoAnswer
 from autopyfactory.batch.condor_rows import CONDOR_ROWS, CondorQueueOptions
 from autopyfactory.batch.condor_spool import Spool
 from autopyfactory.batch.condor_states import (
+    MEANING,
     STATES,
     Lasting,
     Watch,
@@ -302,7 +303,8 @@ class CondorSchedd:
             before = self._troubles.get(endpoint)
             if before is None or before.word != trouble.word:
                 since = f"{utc(trouble.since):%Y-%m-%d %H:%M:%S}"
-                log.warning("%s: endpoint %s is %s since %s UTC", self._source, endpoint, trouble.word, since)
+                found_wrong = f"endpoint {endpoint} is {trouble.word} since {since} UTC: {MEANING[trouble.word]}"
+                log.warning("%s: %s; it gets probes only", self._source, found_wrong)
         for endpoint in self._troubles.keys() - found.keys():
             log.info("%s: endpoint %s is no longer in trouble", self._source, endpoint)
         self._troubles = found

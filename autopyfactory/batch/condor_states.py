@@ -32,6 +32,12 @@ WORDS = {
 AT_ONCE = 500
 """Pilots that one constraint names."""
 
+MEANING = {
+    "unreachable": "HTCondor's gridmanager cannot talk to it, see its log",
+    "silent": "pilots wait and nothing has moved there",
+}
+"""What is known of an endpoint by the word for its trouble."""
+
 _ALIVE = frozenset({1, 2})
 _ARRIVED = frozenset({PilotState.PENDING, PilotState.RUNNING, PilotState.SUSPENDED})
 _FORGOTTEN = 3600.0

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from autopyfactory.batch.commands import CommandBatch
 from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions
-from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable
+from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable, remedied
 from autopyfactory.config.fields import Boolean, Options
 from autopyfactory.errors import Ambiguous, Refused
 from autopyfactory.model import PilotState
@@ -168,8 +168,7 @@ class LsfCommands:
         said = answer.said()
         if answer.rc <= 0 or any(word in said for word in UNCERTAIN):
             raise Ambiguous(f"bsub: {said}")
-        remedy = next((remedy for text, remedy in REMEDIES.items() if text.lower() in said.lower()), "")
-        raise Refused(f"bsub: {said}{f' ({remedy})' if remedy else ''}")
+        raise Refused(f"bsub: {remedied(said, REMEDIES)}")
 
     def status(self) -> list[str]:
         """Return the bjobs of all jobs; the table does not list ended ones, `history` tells of them."""
@@ -220,7 +219,7 @@ def _records(answer: Answer) -> list[Seen]:
     try:
         paper = json.loads(answer.stdout)
     except ValueError:
-        raise Unbelievable(f"bjobs: {answer.said()}") from None
+        raise Unbelievable(f"bjobs: {remedied(answer.said(), REMEDIES)}") from None
     records = paper["RECORDS"]
     if int(paper.get("JOBS", len(records))) != len(records):
         raise Unbelievable(f"bjobs: {len(records)} records where {paper['JOBS']} are announced")
@@ -246,7 +245,7 @@ def _rows(answer: Answer) -> Iterator[Seen]:
     """
     head, *rows = answer.stdout.splitlines() or [""]
     if head.split()[:3] != ["JOBID", "USER", "STAT"]:
-        raise Unbelievable(f"bjobs: {answer.said()}")
+        raise Unbelievable(f"bjobs: {remedied(answer.said(), REMEDIES)}")
     for row in rows:
         words = row.split()
         if not words or row[0] == " ":

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from autopyfactory.batch.commands import AT_ONCE, CommandBatch
 from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions
-from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable
+from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable, remedied
 from autopyfactory.batch.sge_accounting import blocks, lines
 from autopyfactory.config.fields import AbsolutePath, Options
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
@@ -185,8 +185,7 @@ class SgeCommands:
         said = answer.said().replace("Unable to run job: ", "").removesuffix("; Exiting.")
         if answer.rc <= 0 or any(word in said for word in UNCERTAIN):
             raise Ambiguous(f"qsub: {said}")
-        remedy = next((remedy for text, remedy in REMEDIES.items() if text.lower() in said.lower()), "")
-        raise Refused(f"qsub: {said}{f' ({remedy})' if remedy else ''}")
+        raise Refused(f"qsub: {remedied(said, REMEDIES)}")
 
     def status(self) -> list[str]:
         """Return the qstat of all jobs; its table cuts names, and so the tags, to ten letters."""
@@ -201,7 +200,7 @@ class SgeCommands:
         except ElementTree.ParseError:
             paper = None
         if paper is None or paper.find("queue_info") is None or paper.find("job_info") is None:
-            raise Unbelievable(f"qstat: {answer.said()}")
+            raise Unbelievable(f"qstat: {remedied(answer.said(), REMEDIES)}")
         return [_seen(job) for job in paper.iter("job_list")]
 
     def history(self, ids: Sequence[str]) -> list[str] | None:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from autopyfactory.batch.commands import CommandBatch
 from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions
-from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable
+from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable, remedied
 from autopyfactory.config.fields import AbsolutePath, Boolean, Options
 from autopyfactory.errors import Ambiguous, Refused
 from autopyfactory.model import PilotState
@@ -183,8 +183,7 @@ class SlurmCommands:
         said = answer.said().replace("sbatch: error: ", "")
         if answer.rc <= 0 or any(word in said for word in UNCERTAIN):
             raise Ambiguous(f"sbatch: {said}")
-        remedy = next((remedy for text, remedy in REMEDIES.items() if text.lower() in said.lower()), "")
-        raise Refused(f"sbatch: {said}{f' ({remedy})' if remedy else ''}")
+        raise Refused(f"sbatch: {remedied(said, REMEDIES)}")
 
     def status(self) -> list[str]:
         """Return the squeue of all jobs, those of hidden partitions and finished ones too."""
@@ -221,7 +220,7 @@ class SlurmCommands:
         """Return how many jobs scancel took; it is silent about those it does not know."""
         complaints = [line for line in answer.stderr.splitlines() if line.strip() and "Invalid job id" not in line]
         if answer.rc and complaints:
-            raise Unbelievable(f"scancel: {answer.said()}")
+            raise Unbelievable(f"scancel: {remedied(answer.said(), REMEDIES)}")
         return len(ids)
 
 
@@ -238,7 +237,7 @@ def jobs_of(answer: Answer) -> list[Mapping[str, Any]]:
         raise Unbelievable(f"squeue: {answer.said()}")
     if errors := paper.get("errors"):
         # 22.05 describes any failure like this, and says what it was in the log of slurmctld alone.
-        raise Unbelievable(f"squeue: no answer of slurmctld: {_complaint(errors)}")
+        raise Unbelievable(f"squeue: no answer of slurmctld: {_complaint(errors)} (it is down, or its log tells why)")
     jobs: list[Mapping[str, Any]] = paper["jobs"]
     return jobs
 

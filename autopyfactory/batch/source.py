@@ -304,7 +304,8 @@ class PilotSource:
                 # A batch system that was hung may still take it: wait as long as a call may last.
                 if shown >= entry.count or snapshot.began > entry.ended + self._deadline:
                     log.info("%s: of %d pilots submitted without an answer %d exist", self.name, entry.count, shown)
-                    self._ledger.settle(entry.id, shown, snapshot.began)
+                    # Those not shown may have run and ended unseen: until the demand is younger, they took their jobs.
+                    self._ledger.settle(entry.id, entry.count, snapshot.began)
             elif shown:
                 self._ledger.settle(entry.id, entry.count, snapshot.began)
             else:
@@ -325,7 +326,9 @@ class PilotSource:
                 self._ledger.settle(entry.id, entry.count, at)
             elif entry.id not in self._doubted:
                 log.error(
-                    "%s does not show the %d pilots of %s; they are given up", self.name, entry.count, entry.queue
+                    "%s shows neither the %d pilots of submission %s nor their end; they are given up, counted no more",
+                    *(self.name, entry.count, entry.id),
+                    extra={"queue": entry.queue},
                 )
                 self._ledger.settle(entry.id, 0, at)
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from autopyfactory.batch.commands import CommandBatch
 from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions
-from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable
+from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable, remedied
 from autopyfactory.config.fields import Options
 from autopyfactory.errors import Ambiguous, Refused
 from autopyfactory.model import PilotState
@@ -160,8 +160,7 @@ class TorqueCommands:
         said = _complaint("qsub", answer)
         if answer.rc <= 0 or any(word in said for word in UNCERTAIN):
             raise Ambiguous(said)
-        remedy = next((remedy for text, remedy in REMEDIES.items() if text.lower() in said.lower()), "")
-        raise Refused(f"{said}{f' ({remedy})' if remedy else ''}")
+        raise Refused(remedied(said, REMEDIES))
 
     def status(self) -> list[str]:
         """Return the qstat of all jobs; the short table shows no tags and cuts names."""
@@ -174,7 +173,7 @@ class TorqueCommands:
         """
         _, *parts = _HEAD.split(_unfolded(answer.stdout))
         if answer.rc or (not parts and (answer.stdout + answer.stderr).strip()):
-            raise Unbelievable(_complaint("qstat", answer))
+            raise Unbelievable(remedied(_complaint("qstat", answer), REMEDIES))
         return [_seen(id_, block) for id_, block in zip(parts[::2], parts[1::2], strict=True)]
 
     def history(self, ids: Sequence[str]) -> list[str] | None:

@@ -108,9 +108,11 @@ def _idle(queue: PandaQueue) -> str:
 
 def _doubts(queue: PandaQueue, options: CricOptions) -> Iterator[str]:
     if queue.pilot_manager.lower() not in OURS and not options.pilot_manager:
-        yield f"its pilot_manager is '{queue.pilot_manager}': two factories may feed it, pilot_manager leaves it out"
+        doubt = f"its pilot_manager is '{queue.pilot_manager}': two factories may feed it"
+        yield f"{doubt}, the filter pilot_manager leaves it out"
     if queue.workflow.lower().startswith("push"):
-        yield f"it works by push ('{queue.workflow}'): pilots that fetch their jobs may find none, skip leaves it out"
+        doubt = f"it works by push ('{queue.workflow}'): pilots that fetch their jobs may find none"
+        yield f"{doubt}, the filter skip leaves it out"
 
 
 def _sections(name: str, queue: PandaQueue, left_out: list[tuple[str, str]]) -> Iterator[Section]:
@@ -200,12 +202,14 @@ def _name(text: str) -> str:
 
 
 def _named_apart(sections: list[Section]) -> Iterator[Section]:
-    """Add the batch queue, and at last a number, to the names of sections that would have one name."""
-    names = Counter(section.name for section in sections)
+    """Add the batch queue, and at last a number, to the names of sections that would have one name.
+
+    The first one keeps its name, whoever comes after it: a queue that is renamed loses sight of its pilots.
+    """
     used: Counter[str] = Counter()
     for section in sections:
         name = section.name
-        if names[name] > 1:
+        if used[name]:
             name = _name(f"{name}-{section.options.get('batchqueue', 'default')}")
         used[name] += 1
         yield Section(f"{name}-{used[name]}" if used[name] > 1 else name, section.options, section.origin)

@@ -5,12 +5,15 @@ import os
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from urllib.parse import quote
 
 from autopyfactory.cric.document import Document, Unusable, read
 from autopyfactory.cric.options import CricOptions
+from autopyfactory.cric.sections import harvest
+
+_MANY = 10
+"""Sections below which a few that go out of service are no sign of a bad document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +53,24 @@ class Store:
         return None
 
     def judge(self, content: bytes) -> Document:
-        """Return the document in what was read. Raises Unusable for one that is broken or has shrunk too far."""
+        """Return the document in what was read. Raises Unusable for a broken one, Shrunk for one that lost too much.
+
+        A document may keep all names and lose what stands below them, so the sections that it makes count too.
+        """
         document = read(content)
         with suppress(Unusable):
             kept = self.current()
-            least = self._options.min_part * (len(kept.document) if kept else 0)
-            if len(document) < least:
-                raise _shrunk(len(document), least / self._options.min_part, self.path)
+            if kept is not None:
+                self._compare(len(document), len(kept.document), "queues")
+                made, before = (len(harvest(one, self._options).sections) for one in (document, kept.document))
+                if before >= _MANY:
+                    self._compare(made, before, "CE queues to serve")
         return document
+
+    def _compare(self, now: int, before: int, what: str) -> None:
+        if now < self._options.min_part * before:
+            text = f"it has {now} {what}, the last one had {before}: kept out; if that is meant, remove {self.path}"
+            raise Shrunk(text)
 
     def keep(self, content: bytes) -> bool:
         """Keep a document that was judged and tell whether it is another one. Raises OSError."""
@@ -81,7 +94,3 @@ class Store:
 
 class Shrunk(Exception):
     """The document has lost more queues than is believed."""
-
-
-def _shrunk(now: int, before: Fraction, path: Path) -> Shrunk:
-    return Shrunk(f"it has {now} queues, the last one had {before}: kept out; if that is meant, remove {path}")

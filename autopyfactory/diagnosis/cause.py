@@ -95,11 +95,10 @@ def cause_of(found: Recorded, queue: QueueConfig | None = None) -> Cause:
     report = found.report
     if report.blocked is not None:
         return _blocked(report.blocked)
-    if report.error:
-        change = "the batch system has to take pilots again; the queue tries one in each cycle"
-        return Cause("error", f"the batch system took no pilots, {report.error}", change)
     steps = report.decision.steps if report.decision else ()
     count = report.decision.count if report.decision else 0
+    if report.error and count:
+        return _failed(report.error, count, found.submitted)
     if lack := _miscounted(report, steps, queue):
         return Cause(lack.key, lack.text, lack.change, slow=count > 0)
     if count:
@@ -111,6 +110,16 @@ def cause_of(found: Recorded, queue: QueueConfig | None = None) -> Cause:
 def _blocked(blocked: Blocked) -> Cause:
     key = blocked.cause or "blocked"
     return Cause(key, blocked.reason, BLOCKED.get(key, "what the first line says has to be mended"))
+
+
+def _failed(error: str, count: int, took: int) -> Cause:
+    """Return what a submission that failed left behind, which may be a part of it, or nobody knows what."""
+    change = "the batch system has to take pilots again; the queue tries one in each cycle"
+    if took:
+        return Cause("error", f"the batch system took {took} of {count} pilots, {error}", change, slow=True)
+    if error.startswith("no answer"):
+        return Cause("error", f"the batch system did not say whether it took {count} pilots, {error}", change)
+    return Cause("error", f"the batch system took no pilots, {error}", change)
 
 
 def _submits(found: Recorded, steps: Sequence[Step], count: int) -> Cause:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.testbed.condor import CondorPool
+from tests.testbed.patience import patience
 
 pytestmark = pytest.mark.xdist_group("condor-adapter")
 
@@ -140,7 +141,7 @@ def local(drive: Callable[..., Driver]) -> Driver:
 
 def until(check: Callable[[], Any], seconds: float = 40) -> Any:
     """Return the first true result of a check."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + patience(seconds)
     while time.monotonic() < end:
         if result := check():
             return result

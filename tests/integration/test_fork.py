@@ -31,7 +31,13 @@ class Driver:
         self.user = user
         # A copy, for the clone may lie where the user cannot go.
         self._code = home / "code"
-        for name in ("__init__.py", "testbed/__init__.py", "testbed/forkhost.py", "testbed/fork_driver.py"):
+        for name in (
+            "__init__.py",
+            "testbed/__init__.py",
+            "testbed/forkhost.py",
+            "testbed/patience.py",
+            "testbed/fork_driver.py",
+        ):
             target = self._code / "tests" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / "tests" / name, target)

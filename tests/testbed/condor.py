@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.testbed.patience import patience
 from tests.testbed.ports import free_port
 
 _MARK = "APF_TESTBED_POOL"
@@ -29,6 +30,8 @@ LOCAL_DIR = {base}/local
 RUN = {base}/local/run
 LOG = {base}/local/log
 LOCK = {base}/local/lock
+# A socket's whole path may have 107 characters.
+DAEMON_SOCKET_DIR = {base}/s
 SPOOL = {base}/local/spool
 EXECUTE = {base}/local/execute
 CRED_STORE_DIR = {base}/local/cred
@@ -248,7 +251,7 @@ class CondorPool:
 
     def wait_ready(self, timeout: float = 60) -> None:
         """Wait until the collector knows the schedd and every slot."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + patience(timeout)
         while time.monotonic() < end:
             if self._count("-schedd") == 1 and self._count() >= self.slots:
                 return

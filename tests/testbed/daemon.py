@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypedDict
 
+from tests.testbed.patience import patience
+
 _MARK = "APF_TEST_DAEMON"
 
 
@@ -109,7 +111,7 @@ class Daemon:
 
     def wait_for(self, pattern: str, timeout: float = 30.0, *, since: int = 0, count: int = 1) -> str:
         """Return the `count`-th line that matches as soon as it is there; fail when the daemon ends before."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + patience(timeout)
         while True:
             ended = self._process is not None and self._process.poll() is not None
             found = self.lines(pattern, since=since)
@@ -165,7 +167,7 @@ class Daemon:
         """Wait until it ends by itself (`--once`, `--cycles`); return its exit code."""
         assert self._process is not None, "not started"
         try:
-            return self._process.wait(timeout)
+            return self._process.wait(patience(timeout))
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it has not ended within {timeout:.0f} s; the log ends:\n{self.tail()}") from None
 

@@ -13,13 +13,14 @@ from autopyfactory.clock import Clock
 from autopyfactory.config.models import FactoryOptions, QueueConfig, QueueOptions
 from autopyfactory.model import EndedPilot, PilotState, Shape, Submitted
 from autopyfactory.sched.options import RuleOptions
+from tests.testbed.patience import patience
 
 ALL = frozenset(PilotState)
 
 
 def until(true: Callable[[], bool], *, seconds: float = 20.0) -> None:
     """Wait for something to become true, or fail."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + patience(seconds)
     while not true():
         assert time.monotonic() < end, f"not within {seconds} s"
         time.sleep(0.02)

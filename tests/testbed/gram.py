@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.testbed.certificates import Authority
+from tests.testbed.patience import patience
 
 PORT = 2119
 _MARK = "APF_TESTBED_GRAM"
@@ -171,7 +172,7 @@ class GramService:
         (base / "services/jobmanager").symlink_to("jobmanager-fork")
 
     def _wait_ready(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + patience(20)
         while True:
             answer = self.run("globusrun", "-a", "-r", self.endpoint)
             if "successful" in answer.stdout:

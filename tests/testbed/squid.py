@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Self
 
+from tests.testbed.patience import patience
 from tests.testbed.ports import free_port
 
 SQUID = shutil.which("squid") or "/usr/sbin/squid"
@@ -81,7 +82,7 @@ class Squid:
             self._process = subprocess.Popen(
                 [SQUID, "-N", "-f", str(self.base / "squid.conf")], stdout=output, stderr=subprocess.STDOUT
             )
-        end = time.monotonic() + 20
+        end = time.monotonic() + patience(20)
         while time.monotonic() < end and self._process.poll() is None:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:

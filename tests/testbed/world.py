@@ -19,6 +19,7 @@ from autopyfactory.simulate.jobs import SimulatedQueue
 from autopyfactory.simulate.panda import SimulatedPanda
 from tests.testbed.apfmon import ApfmonServer
 from tests.testbed.condor import CondorPool
+from tests.testbed.patience import patience
 from tests.testbed.squid import Squid
 
 FACTORY = "TEST-factory"
@@ -32,7 +33,7 @@ METRONOME = "METRONOME"
 
 def until(condition: Callable[[], bool], timeout: float, what: str, step: float = 0.2) -> None:
     """Wait for a condition; fail with what was waited for."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + patience(timeout)
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
         time.sleep(step)

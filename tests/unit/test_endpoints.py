@@ -13,7 +13,7 @@ from autopyfactory.batch import Order
 from autopyfactory.batch.source import Tally
 from autopyfactory.cycle import Cycle
 from autopyfactory.endpoints import Choice, Endpoints
-from autopyfactory.errors import Refused
+from autopyfactory.errors import Ambiguous, Refused
 from autopyfactory.model import (
     CycleReport,
     PilotCounts,
@@ -40,6 +40,7 @@ class Ces(PoolBatch):
         self.held: dict[str, int] = {}
         self.full: dict[str, int] = {}
         self.refusing: set[str] = set()
+        self.hanging: set[str] = set()
         self.tried: list[tuple[str, int]] = []
 
     def poll(self) -> PilotReport:
@@ -57,6 +58,8 @@ class Ces(PoolBatch):
         self.tried.append((order.endpoint, order.count))
         if order.endpoint in self.refusing:
             raise Refused("no")
+        if order.endpoint in self.hanging:
+            raise Ambiguous("no answer within 45 s")
         self.orders.append(order)
         return Submitted(order.id, tuple(f"{len(self.orders)}.{k}" for k in range(order.count)))
 
@@ -194,7 +197,7 @@ def test_one_that_refuses_is_left_alone_and_tried_with_one_pilot(world: World) -
     assert batch.tried == [("a", 6), *[("b", 6)] * 9]
     report = run(world, cycle)
     steps = {step.rule: step for step in report.decision.steps} if report.decision else {}
-    assert steps["endpoint"].why == "a refused pilots at 22:14:20, one tries it again"
+    assert steps["endpoint"].why == "a took no pilots at 22:14:20, one tries it again"
     assert batch.tried[-1] == ("a", 1)
     for _ in range(20):
         run(world, cycle)
@@ -203,6 +206,20 @@ def test_one_that_refuses_is_left_alone_and_tried_with_one_pilot(world: World) -
     for _ in range(42):
         run(world, cycle)
     assert ("a", 6) in batch.tried, "the third trial went well"
+
+
+@pytest.mark.parametrize("first", ["refuses", "hangs"])
+def test_one_that_hangs_is_left_alone_like_one_that_refuses(world: World, first: str) -> None:
+    batch = Ces(world)
+    batch.refusing, batch.hanging = ({"a"}, set()) if first == "refuses" else (set(), {"a"})
+    cycle = cycle_of(world, batch, ("a", "b"))
+    run(world, cycle)
+    batch.refusing, batch.hanging = set(), {"a"}
+    for _ in range(40):
+        run(world, cycle)
+    tried = [endpoint for endpoint, _ in batch.tried]
+    assert tried.count("a") == 3, "two trials, the pause doubles"
+    assert sum(count for endpoint, count in batch.tried if endpoint == "b") > 100
 
 
 def test_the_only_endpoint_that_refuses_ramps(world: World) -> None:

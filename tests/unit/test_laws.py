@@ -5,6 +5,7 @@ The floods are those that have happened to factories; the machine at the end loo
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -158,6 +159,18 @@ def test_an_outage_of_one_wms_leaves_the_pilots_known(tmp_path: Path) -> None:
     assert (one.pool.served, one.pool.idle) == (40, 0)
 
 
+def test_what_was_submitted_without_an_answer_and_never_was_is_asked_for_again(tmp_path: Path) -> None:
+    one = World(tmp_path, [make_queue("Q")], lag=130.0, period=30.0)
+    one.advance(150)
+    one.activate("Q", 10)
+    one.advance(150)
+    one.pool.answer = "lost"
+    one.cycle()
+    one.pool.answer = "ok"
+    one.run(600)
+    assert (one.pool.submitted, one.pool.served, one.pool.idle) == (10, 10, 0)
+
+
 class Attack(RuleBasedStateMachine):
     """Everything that can go wrong, in any order; then it stops going wrong, and all jobs are served.
 
@@ -306,3 +319,25 @@ class Attack(RuleBasedStateMachine):
 
 Attack.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
 TestAttack = Attack.TestCase
+
+
+def replay(begin: dict[str, Any], *steps: tuple[str, dict[str, Any]]) -> None:
+    """Do again what the machine once found to break a law."""
+    machine = Attack()
+    machine.begin(**begin)
+    for name, arguments in steps:
+        getattr(machine, name)(**arguments)
+        machine.caps_hold()
+    machine.teardown()
+
+
+def test_pilots_of_crashed_submissions_that_ended_before_any_poll_saw_them() -> None:
+    replay(
+        {"lag": 130.0, "maximum": None, "start_after": 20.0, "run_for": 0.0},
+        ("time_passes", {"seconds": 150.0}),
+        ("users_submit", {"jobs": 1, "wmsqueue": "X"}),
+        ("killed_while_submitting", {"again": 60.0, "name": "A"}),
+        ("killed_while_submitting", {"again": 0.0, "name": "C"}),
+        ("all_cycle_after", {"seconds": 30.0}),
+        ("all_cycle_after", {"seconds": 30.0}),
+    )

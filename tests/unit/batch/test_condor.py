@@ -446,7 +446,8 @@ def test_pilots_on_their_way_to_a_ce_and_a_ce_that_is_dead(caplog: pytest.LogCap
     child.answers["survey"] = Survey((grid_ad(1, 5),), "25.14.1")
     assert source.poll().troubles == {}
     assert [record.getMessage() for record in caplog.records if "endpoint" in record.getMessage()] == [
-        "schedd ap1: endpoint ap1 is unreachable since 2023-11-14 22:13:20 UTC",
+        "schedd ap1: endpoint ap1 is unreachable since 2023-11-14 22:13:20 UTC:"
+        " HTCondor's gridmanager cannot talk to it, see its log; it gets probes only",
         "schedd ap1: endpoint ap1 is no longer in trouble",
     ]
 

@@ -47,10 +47,10 @@ SAID = {
         "condor vanilla": "Failed to fetch ads from schedd",
         "condor grid": r"endpoint ce1\.example\.org:9619 is unreachable since",
         "fork": "fork local: no access to the pilots' files",
-        "slurm": "slurm local: squeue: no answer of slurmctld",
-        "torque": "torque local: qstat: cannot connect to server",
+        "slurm": r"slurm local: squeue: no answer of slurmctld: .* \(it is down, or its log tells why\)",
+        "torque": r"torque local: qstat: cannot connect to server .* \(pbs_server is down or cannot be reached\)",
         "lsf": "lsf local: bjobs: no answer within 20 s; it said: LSF is down",
-        "sge": "sge local: qstat: .*unable to send message to qmaster",
+        "sge": r"sge local: qstat: .*unable to send message to qmaster.* \(sge_qmaster is down or cannot be reached\)",
         "globus": "gk1/jobmanager-pbs is unreachable since",
     },
     "hung": {

@@ -73,6 +73,12 @@ def planned(conf: Path, *words: str) -> dict[str, dict[str, Any]]:
     return {one["queue"]: one for one in json.loads(result.stdout)}
 
 
+def test_what_is_supposed_of_a_queue_by_type_is_of_its_first_type(conf: Path) -> None:
+    more = "[T]\nwmsqueue = A\ncores = SCORE:1, MCORE:8\n"
+    (conf.parent / "queues.conf").write_text(QUEUES + more)
+    assert planned(conf, "T", "--jobs", "activated=10", "--pilots", "pending=2,running=9")["T"]["count"] == 8
+
+
 def test_a_plan_of_all(conf: Path) -> None:
     found = planned(conf)
     assert list(found) == ["A", "A-more", "B", "DOWN", "TYPO"]

@@ -79,6 +79,21 @@ def test_the_last_good_one_serves(
     assert names(tmp_path) == ["A", "B", "E"]
 
 
+def test_names_without_their_ces_are_not_believed(catalogue: Catalogue, site: Site, tmp_path: Path) -> None:
+    def page(bare: int) -> bytes:
+        ce = {"ce_endpoint": "ce1.x.org:9619", "ce_flavour": "HTCONDOR-CE", "ce_state": "ACTIVE"}
+        queues = {f"Q{k}": {"panda_resource": f"Q{k}", "queues": [] if k < bare else [ce]} for k in range(12)}
+        return json.dumps(queues).encode()
+
+    site.pages[URL.url] = page(0)
+    assert catalogue.refresh()
+    for bare in (12, 4):
+        site.pages[URL.url] = page(bare)
+        assert not catalogue.refresh()
+    site.pages[URL.url] = page(3)
+    assert catalogue.refresh()
+
+
 def test_another_origin_starts_afresh(catalogue: Catalogue, site: Site, tmp_path: Path) -> None:
     site.pages[URL.url] = document("A", "B", "C")
     assert catalogue.refresh()

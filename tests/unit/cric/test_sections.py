@@ -134,8 +134,14 @@ def test_ces_left_out(said: dict[str, str], reason: str) -> None:
 
 def test_names_stay_apart() -> None:
     found = made(queue(ce(ce_queue_name="a b"), ce(ce_queue_name="c"), ce(ce_queue_name="a,b"), ce(ce_queue_name="c")))
-    assert list(found.sections) == ["Q-ce1.example.org-a_b", "Q-ce1.example.org-c", "Q-ce1.example.org-a_b-2"]
+    assert list(found.sections) == ["Q-ce1.example.org", "Q-ce1.example.org-c", "Q-ce1.example.org-a_b"]
     assert found.left_out == (("Q at ce1.example.org", "stands twice in the document"),)
+
+
+def test_a_queue_that_comes_beside_another_leaves_its_name() -> None:
+    one, other = ce(ce_queue_name="short"), ce(ce_queue_name="long")
+    [before] = made(queue(one)).sections.values()
+    assert before in made(queue(one, other)).sections.values()
 
 
 def test_doubts() -> None:

@@ -16,12 +16,13 @@ from autopyfactory import plugins
 from autopyfactory.config.models import Config, FactoryOptions, QueueConfig, Section
 from autopyfactory.config.problems import Problem
 from autopyfactory.credentials.wallet import Wallet
-from autopyfactory.diagnosis.story import Scene, find, tell
+from autopyfactory.diagnosis.cause import cause_of
+from autopyfactory.diagnosis.story import Scene, find, headline, tell
 from autopyfactory.factory import Factory
-from autopyfactory.model import CycleReport, Downtime, Trouble
+from autopyfactory.model import CycleReport, Decision, Downtime, Trouble, Wanted
 from autopyfactory.operate import Operator, OperatorState
 from autopyfactory.record.book import Record, Writer
-from autopyfactory.record.paper import ages, paper
+from autopyfactory.record.paper import Recorded, ages, paper
 from autopyfactory.space import FreeSpace
 from tests.unit import parts
 from tests.unit.parts import FAKES, Journal, PartOptions
@@ -166,6 +167,23 @@ def test_the_batch_system_refuses(place: Callable[..., Place]) -> None:
     here.world.pool.answer = "refused"
     here.cycle()
     assert here.first() == "Q submits nothing: the batch system took no pilots, refused: the pool says no"
+
+
+@pytest.mark.parametrize(
+    ("error", "submitted", "line"),
+    [
+        ("refused: quota", 5, "Q submits slowly: the batch system took 5 of 12 pilots, refused: quota"),
+        ("no answer: x", 0, "Q submits nothing: the batch system did not say whether it took 12 pilots, no answer: x"),
+    ],
+)
+def test_a_submission_that_half_failed(error: str, submitted: int, line: str) -> None:
+    report = CycleReport("Q", 0.0, decision=Decision(12), error=error)
+    assert headline("Q", cause_of(Recorded(report, 0.0, submitted))) == line
+
+
+def test_what_could_not_be_retired_is_no_reason_for_no_pilots() -> None:
+    report = CycleReport("Q", 0.0, decision=Decision(0), activated=0, wanted=Wanted(0), error="cannot retire pilots: x")
+    assert headline("Q", cause_of(Recorded(report, 0.0))).startswith("Q submits nothing: no job waits")
 
 
 def test_the_batch_system_hides_what_it_took(place: Callable[..., Place]) -> None:
@@ -378,9 +396,7 @@ class TestOutsideOfCycles:
         here = place()
         scene = here.scene("the decision record is switched off ([factory] record_keep = 0)")
         [line, *_] = tell(scene, "Q", None, find(scene, "Q", None))
-        assert (
-            line == "Q submits nothing: nobody knows, the decision record is switched off ([factory] record_keep = 0)"
-        )
+        assert line == "nobody knows of Q: the decision record is switched off ([factory] record_keep = 0)"
 
 
 class TestThen:

@@ -71,6 +71,8 @@ class ForkSite(Site):
         return sum(len(_cids(paper)) for paper in folder.glob("*.json")) - len(list(folder.glob("*.end")))
 
     def strike(self, fault: str) -> None:
+        # One pilot runs, its output is open.
+        until(lambda: any(self.folder.glob("*.claim")) and any((self.home / "logs").rglob("*.out")))
         if fault == "down":
             self.folder.rename(self.folder.with_name("away"))
             self.folder.touch()
@@ -78,7 +80,6 @@ class ForkSite(Site):
             (self.home / "logs").rename(self.home / "logs-before")
             (self.home / "logs").touch()
         elif fault == "vanished":
-            until(lambda: bool(list(self.folder.glob("*.claim"))))
             [claim] = self.folder.glob("*.claim")
             guard = str(json.loads(claim.read_text())["process"])
             os.kill(int(guard.split()[1]), signal.SIGKILL)
