@@ -18,9 +18,9 @@ from autopyfactory.batch import Context, condor_rows, remove
 from autopyfactory.batch.order import make_order
 from autopyfactory.batch.rows import ROWS, Row
 from autopyfactory.batch.source import PilotSource
+from autopyfactory.build import source_name
 from autopyfactory.config import load
 from autopyfactory.errors import Ambiguous, Refused, SourceError
-from autopyfactory.factory import source_name
 from autopyfactory.ledger import Ledger, Outcome
 from autopyfactory.model import EndedPilot, PilotState
 from tests.unit.cli.test_check import run
