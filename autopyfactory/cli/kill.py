@@ -54,7 +54,7 @@ class Place(NamedTuple):
 
 @click.command(short_help="Remove pilots of a queue.")
 @conf_option
-@click.option("--queue", required=True, metavar="QUEUE", help="Its pilots; it need not be configured any more.")
+@click.option("--queue", "option", metavar="QUEUE", help="The same as QUEUE alone.")
 @click.option(
     "--state",
     "states",
@@ -63,16 +63,20 @@ class Place(NamedTuple):
     help="Only those in this state, may be given several times; default: all.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, remove nothing.")
-def kill(conf: Path, queue: str, states: tuple[str, ...], dry_run: bool) -> None:
-    """Remove the pilots of a queue, of this factory only, whether it runs or not.
+@click.argument("argument", required=False, metavar="QUEUE")
+def kill(conf: Path, argument: str | None, option: str | None, states: tuple[str, ...], dry_run: bool) -> None:
+    """Remove the pilots of QUEUE, of this factory only, whether it runs or not.
 
     With '--state unknown' those that no GRAM CE answers for are written off: they are not removed, they may still
     run, and the factory counts them no more.
 
-    It asks the batch systems themselves, as the account that owns state_dir; root becomes that account. Exit code:
-    0 done, also when there was none; 1 a batch system did not answer or refused; 2 a wrong command line or
-    configuration.
+    The queue need not be configured any more. The batch systems themselves are asked, as the account that owns
+    state_dir; root becomes that account. Exit code: 0 done, also when there was none; 1 a batch system did not
+    answer or refused; 2 a wrong command line or configuration.
     """
+    queue = argument or option
+    if queue is None or None not in (argument, option):
+        raise click.UsageError("name one QUEUE, for example: autopyfactory kill BNL_PROD --dry-run")
     try:
         _become_owner(glance(conf).state_dir)
         config = load(conf)
@@ -214,7 +218,8 @@ def _say(config: Config, done: _Deed, *, complete: bool) -> None:
             " the factory counts them no more"
         )
     elif complete and not parts:
-        click.echo(f"{verb} nothing: no pilot of {queue} is there in these states")
+        which = f"no {' or '.join(done.states)} pilot" if len(done.states) < len(STATES) else "no pilot"
+        click.echo(f"{verb} nothing: {which} of {queue} is there")
         if queue not in known:
             hint = suggest(queue, known)
             click.echo(f"no queue '{queue}' is configured either{hint}", err=True)

@@ -86,7 +86,7 @@ def test_only_the_pilots_of_the_queue_and_the_factory(site: Site) -> None:
     assert (site.waiting(mine), site.waiting(others), site.waiting(foreign)) == (0, 2, 1)
     assert [pilot.queue for pilot in fork_pilots.listed(site.files.folder, "F1")] == ["OTHER"] * 2
     result = site.kill("--queue", "Q")
-    assert (result.exit_code, result.output) == (0, "removed nothing: no pilot of Q is there in these states\n")
+    assert (result.exit_code, result.output) == (0, "removed nothing: no pilot of Q is there\n")
 
 
 def test_pilots_under_a_former_name_are_the_queues_own(site: Site) -> None:
@@ -101,6 +101,7 @@ def test_only_the_states_that_are_named(site: Site) -> None:
     mine = site.submit("Q", 2)
     result = site.kill("--queue", "Q", "--state", "running", "--state", "held")
     assert (result.exit_code, site.waiting(mine)) == (0, 2)
+    assert result.output == "removed nothing: no running or held pilot of Q is there\n"
     assert site.kill("--queue", "Q", "--state", "finishing").exit_code == 2
     assert site.kill("--queue", "Q", "--state", "pending").output.startswith("removed 2 pilots of Q: pending 2\n")
 
@@ -111,6 +112,12 @@ def test_a_pilot_that_has_started_since_it_was_listed_goes_on(site: Site) -> Non
     site.run(cid)
     assert not fork_pilots.remove(site.files.folder, listed)
     assert site.files.end(cid) is None
+
+
+def test_the_queue_may_stand_there_as_in_other_commands(site: Site) -> None:
+    site.submit("Q", 1)
+    assert site.kill("Q", "--dry-run").output == "would remove 1 pilot of Q: pending 1\n"
+    assert [site.kill(*words).exit_code for words in ([], ["Q", "--queue", "OTHER"])] == [2, 2]
 
 
 def test_a_queue_that_is_configured_no_more(site: Site) -> None:
