@@ -154,7 +154,7 @@ class CommandBatch(ABC):
             lost = pilots.told(ends, self._clock.now())
             if ends or lost:
                 self._once("lost", LOST if lost and not self._said.get("history") else "")
-            return PilotReport(tuple(pilots.groups()), pilots.news())
+            return PilotReport(tuple(pilots.groups(self._clock.now())), pilots.news())
 
     def submit(self, order: Order) -> Submitted:
         """Submit the pilots of the order one by one, as many as half the deadline allows to begin.
