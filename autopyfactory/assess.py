@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from autopyfactory.batch.source import Tally
+from autopyfactory.batch.tally import Tally
 from autopyfactory.board import claim_of
 from autopyfactory.config.models import QueueConfig
 from autopyfactory.credentials import Chosen

@@ -20,7 +20,8 @@ from autopyfactory.assess import (
     witnessed,
 )
 from autopyfactory.batch import Order
-from autopyfactory.batch.source import PilotSource, Tally
+from autopyfactory.batch.source import PilotSource
+from autopyfactory.batch.tally import Tally
 from autopyfactory.board import Board, claim_of
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import QueueConfig

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from autopyfactory.batch.source import Tally
+from autopyfactory.batch.tally import Tally
 from autopyfactory.clock import utc
 from autopyfactory.model import Snapshot
 

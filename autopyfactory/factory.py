@@ -1,4 +1,4 @@
-"""The factory: builds everything from the configuration; starts, reloads and stops the queue threads."""
+"""The factory: starts, reloads and stops the queue threads; what they work with is built by `build`."""
 
 import logging
 import random
@@ -9,16 +9,15 @@ from functools import partial
 from threading import Event
 from typing import Any
 
-from autopyfactory import plugins
 from autopyfactory.assess import Standstill
-from autopyfactory.batch import Batch, Context, remove
+from autopyfactory.batch import remove
 from autopyfactory.batch.held import table
-from autopyfactory.batch.order import make_order
-from autopyfactory.batch.source import PilotSource
+from autopyfactory.batch.order import endpoints_of, make_order
 from autopyfactory.board import Board
+from autopyfactory.build import Parts, built_on, source_name
 from autopyfactory.clock import Clock
 from autopyfactory.config import difference
-from autopyfactory.config.models import Config, QueueConfig, Section
+from autopyfactory.config.models import Config, QueueConfig
 from autopyfactory.credentials import carried
 from autopyfactory.credentials.wallet import Wallet
 from autopyfactory.cric.refresh import Refresher
@@ -27,7 +26,6 @@ from autopyfactory.errors import SourceError
 from autopyfactory.former import Former
 from autopyfactory.ledger import Ledger, LedgerView
 from autopyfactory.model import Blocked, CycleReport, EndedPilot, PilotState
-from autopyfactory.monitor import Monitor
 from autopyfactory.monitor.reporter import Reporter
 from autopyfactory.operate import Operator
 from autopyfactory.outcomes import Outcomes
@@ -35,8 +33,6 @@ from autopyfactory.record import FILE
 from autopyfactory.record.keeper import Keeper
 from autopyfactory.runner import Runner
 from autopyfactory.space import FreeSpace
-from autopyfactory.wms import Wms
-from autopyfactory.wms.parts import made_of, parts_of, with_parts
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +85,7 @@ class Factory:
         self._wallet = Wallet(config.credentials, clock)
         self._board = Board(config.factory.max_per_factory, self._ledger.most_waiting, self._fresh)
         self._former = Former(self._ledger, clock)
-        self._sources: dict[str, PilotSource] = {}
-        self._wms: dict[str, Wms] = {}
-        self._monitors: dict[str, Monitor] = {}
+        self._parts = Parts(self._ledger, clock, self._former.idle, looking=looking, on_ended=self._pilots_ended)
         self._runners: dict[str, Runner] = {}
         self._reporter: Reporter | None = None
         self._refresher = Refresher(clock, on_catalogue)
@@ -140,7 +134,7 @@ class Factory:
         gone = [self._runners.pop(name) for name in list(self._runners) if name in restart]
         self._end(gone, RELOAD_GRACE)
         memories = {runner.name: runner.cycle.memory for runner in gone}
-        self._close_changed(config)
+        self._parts.close_changed(self.config, config)
         if self.config.credentials != config.credentials:
             self._wallet = Wallet(config.credentials, self._clock)
         self.config = config
@@ -160,9 +154,7 @@ class Factory:
         self._refresher.stop()
         self._end(self._runners.values(), GRACE)
         self._former.stop()
-        parts: list[PilotSource | Wms] = [*self._sources.values(), *self._former.idle.values(), *self._wms.values()]
-        for part in parts:
-            _close(part)
+        self._parts.close()
         if self._reporter is not None:
             self._reporter.stop(0.5)
         self._keeper.stop(0.3)
@@ -171,7 +163,7 @@ class Factory:
         """Stop, and remove the queues' pilots that are in one of the states."""
         self._end(self._runners.values(), GRACE)
         for name, queue in self.config.queues.items():
-            source = self._sources[source_name(queue)]
+            source = self._parts.sources[source_name(queue)]
             try:
                 for one in source.names(name):
                     remove(source.batch, one, states)
@@ -187,107 +179,32 @@ class Factory:
         return {
             name
             for name in self._runners
-            if config.queues.get(name) != old.queues[name] or self._parts(old, name) != self._parts(config, name)
+            if config.queues.get(name) != old.queues[name] or built_on(old, name) != built_on(config, name)
         }
 
-    @staticmethod
-    def _parts(config: Config, name: str) -> tuple[object, ...]:
-        options = config.queues[name].options
-        return (
-            _placed(config, source_name(config.queues[name])),
-            made_of(config.wms, options.wms),
-            tuple(config.monitors.get(monitor) for monitor in options.monitor),
-        )
-
-    def _close_changed(self, config: Config) -> None:
-        whole = self.config.factory != config.factory
-        used = {source_name(queue) for queue in config.queues.values()}
-        for name in list(self._sources):
-            if name not in used:
-                self._former.idle[name] = self._sources.pop(name)
-            elif whole or _placed(self.config, name) != _placed(config, name):
-                _close(self._sources.pop(name))
-        for name in used & self._former.idle.keys():
-            _close(self._former.idle.pop(name))
-        pairs: tuple[tuple[dict[str, Any], Mapping[str, Section], Mapping[str, Section]], ...] = (
-            (self._wms, self.config.wms, config.wms),
-            (self._monitors, self.config.monitors, config.monitors),
-        )
-        for built, before, now in pairs:
-            for name in list(built):
-                if whole or made_of(before, name) != made_of(now, name):
-                    part = built.pop(name)
-                    if built is not self._monitors:
-                        _close(part)
-
     def _connect(self, config: Config) -> None:
-        """Build what is missing: monitors, sources and WMS that a queue uses."""
-        used = [queue.options for queue in config.queues.values()]
-        for name in {monitor for options in used for monitor in options.monitor}:
-            _build(self._monitors, name, partial(self._monitor, config, name))
-        for name in with_parts({options.wms: None for options in used if options.wms}, config.wms):
-            _build(self._wms, name, partial(self._demand, config, name))
-        for name in {source_name(queue) for queue in config.queues.values()}:
-            _build(self._sources, name, partial(self._source, config, name))
+        """Build what is missing, and tell all parts of the queues that are served now."""
+        self._parts.build(config)
         self._adopt(config)
         if self._reporter is not None:
             named = {name: queue for queue in config.queues.values() for name in (*queue.options.formerly, queue.name)}
-            self._reporter.update(self._monitors, {name: queue.options.monitor for name, queue in named.items()})
-        for source in () if self._looking else self._all_sources():
+            self._reporter.update(self._parts.monitors, {name: queue.options.monitor for name, queue in named.items()})
+        for source in () if self._looking else self._parts.all_sources():
             source.tender.configure(table(config.held), config.queues.values(), act=not self._dry_run)
-        self._board.configure(config.queues, self._all_sources(), config.factory.max_per_factory)
+        self._board.configure(config.queues, self._parts.all_sources(), config.factory.max_per_factory)
         self._outcomes.keep(config.queues)
-
-    def _all_sources(self) -> list[PilotSource]:
-        return [*self._sources.values(), *self._former.idle.values()]
 
     def _adopt(self, config: Config) -> None:
         """Give former queues' pilots to their heirs, and look after sources on record that no queue uses."""
-        used = {source_name(queue) for queue in config.queues.values()}
         recorded, named = self._ledger.sources(), {f"{at.kind} {at.name}": key for key, at in config.sources.items()}
-        for name in recorded & named.keys():
-            if named[name] not in used:
-                _build(self._former.idle, named[name], partial(self._source, config, named[name]))
+        self._parts.build_idle(config, (named[name] for name in recorded & named.keys()))
         for name in recorded - named.keys() - {source.name for source in self._former.idle.values()}:
             log.warning("%s has no section any more: pilots that may still be there are not counted", name)
             self._ledger.leave(name)
         self._ledger.adopt({old: name for name, queue in config.queues.items() for old in queue.options.formerly})
-        for source in self._all_sources():
+        for source in self._parts.all_sources():
             source.adopt({name: queue.options.formerly for name, queue in config.queues.items()})
-        self._former.configure(config, self._sources.values())
-
-    def _monitor(self, config: Config, name: str) -> Monitor:
-        section = config.monitors[name]
-        kind = plugins.load("autopyfactory.monitor", section.plugin)
-        monitor: Monitor = kind(name, section.options, config.factory, self._clock)
-        return monitor
-
-    def _demand(self, config: Config, name: str) -> Wms:
-        section = config.wms[name]
-        kind = plugins.load("autopyfactory.wms", section.plugin)
-        parts = parts_of(section)
-        more = {"parts": {part: self._wms[part] for part in parts}} if parts else {}
-        wms: Wms = kind(name, section.options, self._clock, **more)
-        return wms
-
-    def _source(self, config: Config, name: str) -> PilotSource:
-        section = config.sources[name]
-        options: Any = section.options
-        position = list(config.sources).index(name)
-        kind = plugins.load("autopyfactory.batch", section.plugin)
-        batch: Batch = kind(section.name, options, Context(config.factory, self._clock, position, self._looking))
-        return PilotSource(
-            f"{section.kind} {section.name}",
-            batch,
-            self._ledger,
-            self._clock,
-            interval=options.interval,
-            max_age=options.max_age,
-            deadline=options.deadline,
-            rate=getattr(options, "max_submit_rate", None),
-            host=config.factory.host,
-            on_ended=self._pilots_ended,
-        )
+        self._former.configure(config, self._parts.sources.values())
 
     def _serve(self, queues: Iterable[QueueConfig], memories: Mapping[str, Any] | None = None) -> None:
         for queue in queues:
@@ -314,16 +231,16 @@ class Factory:
             return CycleReport(queue.name, self._clock.now(), blocked=Blocked(reason, cause="part"))
 
     def _cycle(self, queue: QueueConfig) -> Cycle:
-        source = self._sources[source_name(queue)]
-        urls = [self._monitors[name].pilot_url for name in queue.options.monitor if name in self._monitors]
+        source, monitors = self._parts.sources[source_name(queue)], self._parts.monitors
+        urls = [monitors[name].pilot_url for name in queue.options.monitor if name in monitors]
         monitor_url = next((url for url in urls if url), "")
-        endpoints = queue.options.endpoints
+        endpoints = endpoints_of(queue, source.batch.endpoint)
         endpoint = ", ".join(endpoints) or source.batch.endpoint
         kinds = carried(source.batch, queue.options.type, queue.options.subtype)
         return Cycle(
             queue,
             source,
-            self._wms[queue.options.wms] if queue.options.wms else None,
+            self._parts.wms[queue.options.wms] if queue.options.wms else None,
             self._board,
             self._ledger,
             self._clock,
@@ -346,7 +263,7 @@ class Factory:
             return Standstill(str(state), draining=state.action == "drain", wanted=True, cause=state.action)
         if damage := self._operator.downtimes.damage():
             return Standstill(damage, cause="downtime")
-        twins = [source.twin for source in self._all_sources() if source.twin]
+        twins = [source.twin for source in self._parts.all_sources() if source.twin]
         if twins:
             return Standstill(f"{twins[0]}; stop one of the two factories, then restart the other", cause="twin")
         factory = self.config.factory
@@ -376,30 +293,3 @@ class Factory:
         late = [runner.name for runner in ending if not runner.join(deadline - time.monotonic())]
         if late:
             log.warning("left behind in a call that does not end: %s", ", ".join(late))
-
-
-def _build(built: dict[str, Any], name: str, make: Callable[[], Any]) -> None:
-    """Add a part that is missing. One that cannot be built is left out, and the queues that need it with it."""
-    if name in built:
-        return
-    try:
-        built[name] = make()
-    except Exception:
-        log.exception("%s cannot be built", name)
-
-
-def _close(part: PilotSource | Wms) -> None:
-    try:
-        part.close()
-    except Exception:
-        log.exception("%s could not be closed", getattr(part, "name", part))
-
-
-def _placed(config: Config, name: str) -> tuple[int, Section] | None:
-    """Return a source's section with its place, which goes into the cid of its pilots."""
-    return next(((k, section) for k, (key, section) in enumerate(config.sources.items()) if key == name), None)
-
-
-def source_name(queue: QueueConfig) -> str:
-    """Return the name of the section that a queue submits through."""
-    return queue.options.source or "local"

@@ -11,7 +11,7 @@ from autopyfactory.batch.condor_child import Ad, Survey
 from autopyfactory.batch.condor_states import pilot_groups
 from autopyfactory.batch.lsf import LsfCommands
 from autopyfactory.batch.slurm import SlurmCommands
-from autopyfactory.batch.source import tally
+from autopyfactory.batch.tally import tally
 from autopyfactory.batch.torque import TorqueCommands
 from benchmarks.decide import seconds
 from benchmarks.table import show, times

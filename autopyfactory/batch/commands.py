@@ -18,11 +18,10 @@ One call submits one pilot, so that each carries its own tags and is recorded as
 import logging
 import shlex
 import shutil
-import tempfile
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -30,6 +29,7 @@ from urllib.parse import quote
 
 from autopyfactory.batch import ALL_STATES, Context, Order
 from autopyfactory.batch.cids import Cids
+from autopyfactory.batch.commands_file import script_file
 from autopyfactory.batch.commands_options import (
     CommandOptions,
     CommandQueueOptions,
@@ -67,6 +67,8 @@ class CommandBatch(ABC):
     programs: ClassVar[tuple[str, ...]]
     releasing: ClassVar[tuple[str, ...]] = ()
     """The command, before the ids, that lets held jobs go on."""
+    script_stays: ClassVar[bool] = False
+    """The system reads the script's file when the pilot starts, not when it is submitted."""
 
     SourceOptions: ClassVar[type[Options]] = CommandOptions
     QueueOptions: ClassVar[type[Options]] = CommandQueueOptions
@@ -123,8 +125,8 @@ class CommandBatch(ABC):
     def describe(self, order: Order) -> str:
         """Return the command line and the script of the order's first pilot. Raises Refused."""
         job = self._job(order, f"{self._base()}.0", read_wrapper(order.executable))
-        if self._commands.needs_file:
-            job = replace(job, file=Path(f"{job.cid}.sh"))
+        if self.script_stays or self._commands.needs_file:
+            job = replace(job, file=job.kept if self.script_stays else Path(f"{job.cid}.sh"))
         line = shlex.join(self._as(self._account(order), self._commands.submit(job)))
         return f"{line}{'' if job.file else ' <<SCRIPT'}\n\n{job.script}"
 
@@ -277,18 +279,17 @@ class CommandBatch(ABC):
         return ends
 
     def _submit_one(self, order: Order, cid: str, wrapper: str, user: str, deadline: float) -> None:
-        job = self._job(order, cid, wrapper)
-        with self._file(job.script) as file:
-            argv = self._as(user, self._commands.submit(replace(job, file=file)))
+        with self._file(self._job(order, cid, wrapper)) as job:
+            argv = self._as(user, self._commands.submit(job))
             try:
-                answer = self._run(argv, deadline, "" if file else job.script)
+                answer = self._run(argv, deadline, "" if job.file else job.script)
             except NotStarted as error:
                 raise Refused(f"{error.reason}, nothing was submitted") from None
             except Silent as error:
                 raise Ambiguous(error.reason) from None
-        if user and (reason := refused_by_sudo(answer, user, argv[4])):
-            raise Refused(reason)
-        id_ = self._commands.submitted(answer)
+            if user and (reason := refused_by_sudo(answer, user, argv[4])):
+                raise Refused(reason)
+            id_ = self._commands.submitted(answer)
         try:
             with self._book() as pilots:
                 pilots.accepted(id_, job.tags, user, self._clock.now())
@@ -301,21 +302,10 @@ class CommandBatch(ABC):
         tags = Tags(factory.id, order.queue.name, order.id, cid, factory.host, order.endpoint, order.shape.tag())
         return Job(order, tags, pilot_script(self._context, order, cid, wrapper))
 
-    @contextmanager
-    def _file(self, script: str) -> Iterator[Path | None]:
-        """Lend the script as a file that every account can read, where the system needs one."""
-        if not self._commands.needs_file:
-            yield None
-            return
-        try:
-            with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="apf-", suffix=".sh") as file:
-                file.write(script)
-                file.flush()
-                path = Path(file.name)
-                path.chmod(0o644)
-                yield path
-        except OSError as error:
-            raise Refused(f"cannot write the script of a pilot: {error}") from None
+    def _file(self, job: Job) -> AbstractContextManager[Job]:
+        if self.script_stays or self._commands.needs_file:
+            return script_file(job, stays=self.script_stays)
+        return nullcontext(job)
 
     def _account(self, order: Order) -> str:
         """Return the account that a pilot is submitted as by sudo, "" for our own."""

@@ -73,6 +73,13 @@ class Pilots:
                 self._finish(pilot, end, now)
         return lost
 
+    def write_off(self, ids: Iterable[str], fault: str, now: float) -> None:
+        """End those of the ids that are living pilots of unknown state, with a fault."""
+        wanted = frozenset(ids)
+        for pilot in list(self.alive()):
+            if pilot.id in wanted and pilot.state is PilotState.UNKNOWN:
+                self._finish(pilot, End(fault=fault), now)
+
     def groups(self) -> Iterator[PilotGroup]:
         """Return the living pilots that a listing has shown, by submission and state."""
         counts = Counter((pilot.tags.submission, pilot.state) for pilot in self.alive() if pilot.state)

@@ -5,6 +5,7 @@ itself. Every parser is given the whole answer and looks for the expected form; 
 output means anything by itself.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -97,6 +98,11 @@ class Job:
         """Return where its standard error goes."""
         return self.order.log_dir / f"{self.cid}.err"
 
+    @property
+    def kept(self) -> Path:
+        """Return where its script lies for a system that reads it only when the pilot starts."""
+        return self.order.log_dir / f"{self.cid}.sh"
+
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -124,41 +130,51 @@ class Seen:
 
 
 class Commands(Protocol):
-    """What one batch system has to know. Nothing here runs a command, waits or raises OSError."""
+    """What one batch system has to know. Nothing here runs a command, waits or raises OSError.
+
+    A class that derives from it need not write what has a body here.
+    """
 
     @property
     def needs_file(self) -> bool:
         """Tell whether the script is a file named in the argv (`Job.file`, readable by all), else it is on stdin."""
-        ...
+        return False
 
+    @abstractmethod
     def submit(self, job: Job) -> list[str]:
         """Return the command that submits one pilot. Raises Refused for what the system cannot carry."""
         ...
 
+    @abstractmethod
     def submitted(self, answer: Answer) -> str:
         """Return the id the system gave. Raises Refused, or Ambiguous where it may have been taken all the same."""
         ...
 
+    @abstractmethod
     def status(self) -> list[str]:
         """Return the one command that lists all pilots, of all queues and accounts, ended ones if possible."""
         ...
 
+    @abstractmethod
     def listed(self, answer: Answer) -> Sequence[Seen]:
         """Return the jobs of the listing, foreign ones may be among them. Raises Unbelievable."""
         ...
 
     def history(self, ids: Sequence[str]) -> list[str] | None:
         """Return a command that tells the ends of jobs that are listed no more, None where there is none."""
-        ...
+        return None
 
     def told(self, answer: Answer) -> Mapping[str, End]:
         """Return the ends by id; ids that are not told are left out. Raises Unbelievable."""
-        ...
+        return {}
 
+    @abstractmethod
     def remove(self, ids: Sequence[str]) -> list[str]:
         """Return the command that removes jobs."""
         ...
 
     def removed(self, answer: Answer, ids: Sequence[str]) -> int:
         """Return how many were removed or had ended already. Raises Unbelievable when the system did not answer."""
-        ...
+        if answer.rc:
+            raise Unbelievable(answer.said())
+        return len(ids)

@@ -29,6 +29,15 @@ def folder_name(queue: str) -> str:
     return queue.replace("/", "_").replace(":", "_")
 
 
+def endpoints_of(queue: QueueConfig, source: str) -> tuple[str, ...]:
+    """Return where a queue's pilots go: the endpoints it names, else one of its own where it passes through the source.
+
+    Behind a schedd a batch system of this host is not the schedd: trouble there is none of its other queues.
+    """
+    options = queue.options
+    return options.endpoints or ((f"{options.subtype}@{source}",) if options.subtype else ())
+
+
 def make_order(
     config: Config, queue: QueueConfig, name: str, count: int, at: float, *, endpoint: str, monitor_url: str = ""
 ) -> Order:

@@ -13,24 +13,25 @@ from autopyfactory import __version__
 from autopyfactory.errors import ConfigError
 
 COMMANDS = {
+    "demo": "autopyfactory.cli.demo:demo",
     "run": "autopyfactory.cli.run:run",
     "check": "autopyfactory.cli.check:check",
     "config": "autopyfactory.cli.config:config",
+    "plan": "autopyfactory.cli.plan:plan",
+    "why": "autopyfactory.cli.why:why",
+    "pause": "autopyfactory.cli.operate:pause",
+    "drain": "autopyfactory.cli.operate:drain",
+    "resume": "autopyfactory.cli.operate:resume",
+    "downtime": "autopyfactory.cli.downtime:downtime",
+    "kill": "autopyfactory.cli.kill:kill",
     "render": "autopyfactory.cli.render:render",
     "queues": "autopyfactory.cli.queues:queues",
     "backends": "autopyfactory.cli.backends:backends",
-    "reference": "autopyfactory.cli.reference:reference",
     "simulate": "autopyfactory.cli.simulate:simulate",
-    "pause": "autopyfactory.cli.operate:pause",
-    "resume": "autopyfactory.cli.operate:resume",
-    "drain": "autopyfactory.cli.operate:drain",
-    "downtime": "autopyfactory.cli.downtime:downtime",
-    "why": "autopyfactory.cli.why:why",
-    "kill": "autopyfactory.cli.kill:kill",
-    "plan": "autopyfactory.cli.plan:plan",
     "record": "autopyfactory.cli.record:record",
-    "demo": "autopyfactory.cli.demo:demo",
+    "reference": "autopyfactory.cli.reference:reference",
 }
+"""In the order of a newcomer: look, set up, ask, operate, go further."""
 
 
 class _Lazy(click.Group):

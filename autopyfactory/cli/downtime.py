@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import click
 
-from autopyfactory.cli.operate import resolve, spoken, who
+from autopyfactory.cli.operate import NO_REASON, resolve, spoken, who
 from autopyfactory.cli.options import conf_option
 from autopyfactory.config.fields import duration
 from autopyfactory.config.glance import glance
@@ -57,9 +57,9 @@ def downtime(
 
 def _period(start: str | None, end: str | None, why: str | None, now: float) -> Downtime:
     if end is None:
-        raise click.BadParameter("say when it is over", param_hint="--to")
+        raise click.UsageError("--to is missing: say when it is over, as in --to +8h or --to '2026-11-23 18:00'")
     if why is None or not why.strip():
-        raise click.BadParameter("say why, for whoever comes next", param_hint="--why")
+        raise click.UsageError(NO_REASON)
     begins = _time("--from", start or "now", now)
     ends = _time("--to", end, begins)
     if ends <= max(begins, now):

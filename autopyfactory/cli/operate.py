@@ -18,13 +18,17 @@ from autopyfactory.errors import OperateError
 from autopyfactory.operate import Action, Operator, OperatorState
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+NO_REASON = "--why is missing: say why, for whoever comes next, as in --why 'disk full at the site'"
 
 
 def _seconds(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
     try:
-        return None if text is None else duration(text)
+        seconds = None if text is None else duration(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+    if seconds is not None and seconds <= 0:
+        raise click.BadParameter(f"'{text}' is over at once, 'autopyfactory resume QUEUE' lets a queue run again")
+    return seconds
 
 
 def _naming(command: Command) -> Command:
@@ -98,7 +102,7 @@ def _stop(
     if not queues and not everything and why is None and lasts is None:
         return _show(conf)
     if why is None or not why.strip():
-        raise click.BadParameter("say why, for whoever comes next", param_hint="--why")
+        raise click.UsageError(NO_REASON)
     state_dir, names = resolve(queues, everything, conf)
     operator = Operator(state_dir)
     now = time.time()
@@ -130,7 +134,9 @@ def _states(operator: Operator) -> dict[str, OperatorState]:
 
 def resolve(queues: tuple[str, ...], everything: bool, conf: Path) -> tuple[Path, tuple[str, ...]]:
     """Return the folder of the state and the names to write; an unknown one is a wrong command line."""
-    if everything == bool(queues):
+    if everything and queues:
+        raise click.UsageError("--all means all queues: give it or name queues, not both")
+    if not everything and not queues:
         raise click.UsageError("name queues or give --all")
     seen = glance(conf)
     if everything:

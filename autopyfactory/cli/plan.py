@@ -39,7 +39,10 @@ class Counts(click.ParamType[dict[str, int]]):
         """Read the text."""
         found: dict[str, int] = {}
         for part in filter(None, (part.strip() for part in str(value).split(","))):
-            word, _, number = (piece.strip() for piece in part.partition("="))
+            word, equals, number = (piece.strip() for piece in part.partition("="))
+            if not equals and word not in self._known:
+                example = "activated=12" if "activated" in self._known else "pending=12"
+                self.fail(f"'{part}' is no word=number, write for example {example}", param, ctx)
             if word not in self._known:
                 hint = suggest(word, self._known) or f"; known: {', '.join(self._known)}"
                 self.fail(f"there is no '{word}'{hint}", param, ctx)
@@ -88,9 +91,11 @@ def plan(
     if as_json:
         click.echo(json.dumps([summary(report) for report in reports], indent=1))
         return
+    blocks = []
     for queue, report in zip(asked, reports, strict=True):
         notes = [f"  note: {fault.option}: {fault.text}" for fault in pledges(queue.options)]
-        click.echo("\n".join((*lines(report), *notes)) + "\n")
+        blocks.append("\n".join((*lines(report), *notes)))
+    click.echo("\n\n".join(blocks))
 
 
 def observed(config: Config, asked: list[QueueConfig]) -> list[CycleReport]:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from autopyfactory.cli.options import conf_option
 from autopyfactory.config.catalogue import Catalogue as Plugins
+from autopyfactory.config.ini import NO_MAIN
 from autopyfactory.config.ini import read as read_file
 from autopyfactory.config.sections import Main, read_main
 from autopyfactory.cric.document import Document, Unusable, read
@@ -64,7 +65,8 @@ def queues(conf: Path, origin: str | None, name: str | None, **filters: tuple[st
 def lines(options: CricOptions, document: Document, harvested: Harvest) -> Iterator[str]:
     """Return the sections as they could stand in a file, then the doubts and the reasons as comments."""
     made, left = len(harvested.sections), len(harvested.left_out)
-    yield f"; {options.origin}: {len(document)} PanDA queues make {made} queues, {left} left out"
+    found = f"{len(document)} PanDA queue{'s make' if len(document) != 1 else ' makes'}"
+    yield f"; {options.origin}: {found} {made} queue{'s' if made != 1 else ''}, {left} left out"
     for section in harvested.sections.values():
         yield ""
         yield f"[{section.name}]"
@@ -98,7 +100,7 @@ def _sections(conf: Path, name: str | None) -> dict[str, CricOptions]:
 
 
 def _main(conf: Path) -> Main:
-    main = read_main(read_file(conf), Plugins())
+    main = read_main(read_file(conf, missing=NO_MAIN), Plugins())
     wrong = [str(problem) for problem in main.problems if not problem.warning]
     if wrong:
         raise ConfigError(wrong)

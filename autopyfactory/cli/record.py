@@ -33,6 +33,9 @@ def record(conf: Path, first: str | None, last: str, output: Path | None, queues
         end = moment(last, now)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    if first and end <= begin:
+        raise click.UsageError(f"--to {last} is not after --from {first}")
+    count = 0
     try:
         with Record(glance(conf).state_dir / FILE) as book:
             for name in queues:
@@ -41,6 +44,7 @@ def record(conf: Path, first: str | None, last: str, output: Path | None, queues
             with output.open("w", encoding="utf-8") if output else click.open_file("-", "w") as file:
                 for demand in trace(book, queues or book.queues, max(begin, book.first() or begin), end):
                     file.write(line_of(demand))
+                    count += 1
     except RecordError as error:
         click.echo(f"autopyfactory: {error}", err=True)
         sys.exit(1)
@@ -48,3 +52,5 @@ def record(conf: Path, first: str | None, last: str, output: Path | None, queues
         raise
     except OSError as error:
         raise click.ClickException(f"cannot write {output}: {error.strerror}") from None
+    if not count:
+        click.echo("nothing: no queue with a wmsqueue had a cycle in that time", err=True)

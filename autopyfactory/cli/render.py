@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from autopyfactory.batch import Batch, Context
-from autopyfactory.batch.order import make_order
+from autopyfactory.batch.order import endpoints_of, make_order
 from autopyfactory.cli.options import conf_option, known_queue
 from autopyfactory.clock import Clock, utc
 from autopyfactory.config import load
@@ -41,7 +41,7 @@ def rendered(config: Config, queue: QueueConfig, count: int, clock: Clock) -> st
     if describe is None:
         raise Refused(f"the backend '{queue.options.backend}' cannot show what it submits")
     now = clock.now()
-    endpoint = next(iter(queue.options.endpoints), batch.endpoint)
+    endpoint = next(iter(endpoints_of(queue, batch.endpoint)), batch.endpoint)
     url = _monitor_url(config, queue, clock)
     name = f"{utc(now):%Y%m%dT%H%M%S}-rendered"
     orders = [make_order(config, part, name, count, now, endpoint=endpoint, monitor_url=url) for part in queue.parts]

@@ -15,13 +15,14 @@ from autopyfactory.cli.options import conf_option
 from autopyfactory.config import ini, load
 from autopyfactory.config.fields import duration
 from autopyfactory.config.models import Config
-from autopyfactory.config.sentences import build
+from autopyfactory.config.problems import Fault, suggest
+from autopyfactory.config.sentences import build, declared
 from autopyfactory.errors import ConfigError
 from autopyfactory.simulate import arrivals as demand
 from autopyfactory.simulate.model import SiteOptions
 from autopyfactory.simulate.picture import svg
 from autopyfactory.simulate.replay import Course, Replay, Sites
-from autopyfactory.simulate.trace import read
+from autopyfactory.simulate.trace import TraceError, read
 
 LAG = 120.0
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -97,9 +98,11 @@ def simulate(
     if against:
         click.echo(f"A: {conf}\nB: {against}")
     Console(width=None if sys.stdout.isatty() else 140).print(table(found))
-    if pictures:
-        for file in draw(found, pictures):
+    try:
+        for file in draw(found, pictures) if pictures else ():
             click.echo(file)
+    except OSError as error:
+        raise click.ClickException(f"cannot write into {pictures}: {error.strerror}") from None
 
 
 def _arrivals(
@@ -114,7 +117,10 @@ def _arrivals(
             for part in queue.parts
         }
         return days or 1.0, demand.made_up(sorted(served), days or 1.0, jobs, seed)
-    lines = list(read(trace))
+    try:
+        lines = list(read(trace))
+    except TraceError as error:
+        raise click.ClickException(str(error)) from None
     if not lines:
         raise click.ClickException(f"{trace}: holds no demand")
     span = (lines[-1].at - lines[0].at) / demand.DAY
@@ -131,6 +137,9 @@ def _sites(path: Path | None) -> Sites:
     found: list[tuple[str, SiteOptions]] = []
     for block in sorted(file.blocks, key=lambda block: block.name != "DEFAULT"):
         values, faults = ini.expand(block.entries)
+        fields = declared(SiteOptions)
+        faults += [Fault(name, f"unknown option{suggest(name, fields)}") for name in values if name not in fields]
+        values = {name: text for name, text in values.items() if name in fields}
         options, more = build(SiteOptions, common | values)
         for fault in (*block.faults, *faults, *more):
             place = block.entries[fault.option].place if fault.option in block.entries else block.place
@@ -150,21 +159,21 @@ def _sites(path: Path | None) -> Sites:
 _COLUMNS = (
     "queue",
     "jobs",
-    "wait",
+    "wait\nmin",
     "pilots",
-    "wasted",
-    "failed",
-    "most pending",
-    "most running",
-    "first pilot",
-    "longest",
-    "blocked",
+    "wasted\n%",
+    "failed\n%",
+    "most\npending",
+    "most\nrunning",
+    "first\nmin",
+    "longest\nmin",
+    "blocked\n%",
 )
 
 
 def table(found: Mapping[str, Mapping[str, Course]]) -> Table:
     """Return one row per queue and configuration, and their sums."""
-    grid = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    grid = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
     for k, name in enumerate((*_COLUMNS, *(["of"] if len(found) > 1 else []))):
         grid.add_column(name, justify="right" if 0 < k < len(_COLUMNS) else "left")
     queues = list(dict.fromkeys(queue for courses in found.values() for queue in courses))
@@ -194,11 +203,11 @@ def _cells(courses: Sequence[Course]) -> Iterator[str]:
 
 
 def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.1f} min"
+    return f"{seconds / 60:.1f}"
 
 
 def _part(count: int, whole: int) -> str:
-    return f"{100 * count / whole:.1f} %" if whole else "-"
+    return f"{100 * count / whole:.1f}" if whole else "-"
 
 
 def draw(found: Mapping[str, Mapping[str, Course]], folder: Path) -> Iterable[Path]:

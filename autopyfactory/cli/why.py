@@ -40,9 +40,9 @@ def why(conf: Path, when: str | None, queue: str) -> None:
     try:
         at = moment(when, now) if when else None
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        raise click.BadParameter(str(error), param_hint="--at") from None
     if at is not None and at > now:
-        raise click.UsageError(f"{when} has not been yet")
+        raise click.BadParameter(f"{when} has not been yet", param_hint="--at")
     try:
         config = load(conf)
     except ConfigError:
@@ -68,8 +68,12 @@ def _expect(scene: Scene, queue: str) -> None:
     known = {*config.queues, *config.disabled, *config.out} if config else set()
     if isinstance(record, Record):
         known.update(record.queues)
-    if queue not in known:
-        raise click.UsageError(f"there is no queue '{queue}'{suggest(queue, known)}")
+    if queue in known:
+        return
+    if config is None:
+        said = f"nothing is recorded of '{queue}'{suggest(queue, known)}, and the configuration cannot be used"
+        raise click.ClickException(f"{said}: 'autopyfactory check' tells why")
+    raise click.UsageError(f"there is no queue '{queue}'{suggest(queue, known)}")
 
 
 def _record(config: Config | None, state_dir: Path) -> Record | str:

@@ -4,7 +4,7 @@ import glob
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from autopyfactory.config.ini import Block, IniFile, read
+from autopyfactory.config.ini import NO_QUEUES, Block, IniFile, read
 from autopyfactory.config.problems import Fault, Problem
 from autopyfactory.config.sections import located
 
@@ -48,7 +48,7 @@ def gather(folder: Path, patterns: tuple[str, ...]) -> QueueFiles:
         for path in paths:
             if path not in seen and not (not patterns and _unneeded(path, folder)):
                 seen.add(path)
-                _add(files, read(path), shared=not wild)
+                _add(files, read(path, missing=NO_QUEUES), shared=not wild)
     return files
 
 

@@ -25,7 +25,7 @@ def glance(path: Path) -> Glance:
 
     Raises ConfigError when it is not known where the state is.
     """
-    file = ini.read(path)
+    file = ini.read(path, missing=ini.NO_MAIN)
     block = next((block for block in file.blocks if block.name == "factory"), None)
     if block is None:
         faults = file.faults or (Fault("", "has no [factory] section, so it is not known where the state is"),)

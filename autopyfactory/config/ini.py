@@ -112,8 +112,15 @@ class _Parser(RawConfigParser):
             yield f"{text}\n"
 
 
-def read(path: Path) -> IniFile:
-    """Read a file. Whatever it holds, and also if it cannot be read, the result says so; nothing is raised."""
+NO_MAIN = "name yours by --conf FILE or $APF_CONF"
+NO_QUEUES = "write it, or name your queue files in [factory] queues"
+
+
+def read(path: Path, *, missing: str = "") -> IniFile:
+    """Read a file. Whatever it holds, and also if it cannot be read, the result says so; nothing is raised.
+
+    `missing` is what to do where there is no such file.
+    """
     file = str(path)
     try:
         if path.exists() and not path.is_file():
@@ -121,7 +128,8 @@ def read(path: Path) -> IniFile:
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        return IniFile(file, faults=(Fault("", f"cannot be read: {reason.lower()}"),))
+        remedy = f", {missing}" if missing and isinstance(error, FileNotFoundError) else ""
+        return IniFile(file, faults=(Fault("", f"cannot be read: {reason.lower()}{remedy}"),))
     if content[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         return IniFile(file, faults=(Fault("", "is UTF-16, save it as UTF-8"),))
     head, *pieces = _cut(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"))

@@ -26,7 +26,7 @@ def load(path: Path, catalogue: Catalogue | None = None) -> Config:
     else; a wrong queue is out, and the others are served.
     """
     catalogue = catalogue or Catalogue()
-    file = ini.read(path)
+    file = ini.read(path, missing=ini.NO_MAIN)
     main = read_main(file, catalogue)
     if not file.blocks:
         raise ConfigError([str(problem) for problem in main.problems])

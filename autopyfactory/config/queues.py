@@ -13,7 +13,7 @@ from autopyfactory.config.fields import Options, boolean
 from autopyfactory.config.ini import Block, Entry, expand, references
 from autopyfactory.config.models import QueueConfig, QueueOptions
 from autopyfactory.config.problems import Fault, Problem
-from autopyfactory.config.sections import Main, located, unknown
+from autopyfactory.config.sections import Main, kinds_of, located, unknown
 from autopyfactory.config.sentences import build, declared
 from autopyfactory.sched.options import RuleOptions
 
@@ -53,6 +53,10 @@ class Judge:
 
     def judge(self, block: Block, *, trusted: bool = True) -> Verdict:
         """Judge a section; where its inheritance is not `trusted`, what is missing is not held against it."""
+        kind, _, name = block.name.partition(" ")
+        if (name or kind == "factory") and kind in kinds_of(self._catalogue):
+            stray = Fault("", "is a section of the main file, move it there")
+            return Verdict(None, True, (self.located(block, stray, True),))
         texts = self._sort(block)
         options, types, faults = by_type.build(texts.common)
         backend: Options | None = None
@@ -106,7 +110,7 @@ class Judge:
 
     @staticmethod
     def _name(name: str) -> Iterator[Fault]:
-        if not _NAME.fullmatch(name) or name == "factory":
+        if not _NAME.fullmatch(name):
             yield Fault("", "is no name for a queue, use up to 128 letters, digits and _.@/+-, a letter or digit first")
 
     def _backend(self, options: QueueOptions, texts: _Texts) -> tuple[Options | None, list[Fault]]:

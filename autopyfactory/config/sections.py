@@ -74,6 +74,11 @@ def read_main(file: IniFile, catalogue: Catalogue) -> Main:
     return reader.main
 
 
+def kinds_of(catalogue: Catalogue) -> list[str]:
+    """Return the first words of the sections that the main file may have."""
+    return ["factory", *_NAMED, *_PLUGIN_GROUPS, *catalogue.source_kinds]
+
+
 def located(block: Block, fault: Fault, *, queue: str = "") -> Problem:
     """Say where a fault of a section is: at its own line, that of the option, or the head."""
     entry = block.entries.get(fault.option)
@@ -90,8 +95,8 @@ def unknown(option: str, known: Mapping[str, object] | frozenset[str], helpers: 
         return Fault(option, f"an attribute is written 'submit.{option} = ...'")
     if option in CLASSIC:
         return Fault(option, f"is the name of AutoPyFactory 2, write '{CLASSIC[option]}'")
-    hint = suggest(option, known)
-    return Fault(option, f"unknown option{hint or ', autopyfactory reference prints all there are'}")
+    hint = suggest(option, known) or ", autopyfactory reference prints all there are"
+    return Fault(option, f"unknown option{hint}")
 
 
 class _Reader:
@@ -159,7 +164,7 @@ class _Reader:
         return None
 
     def _strange(self, block: Block, kind: str, name: str) -> None:
-        kinds = ["factory", *_NAMED, *_PLUGIN_GROUPS, *self._catalogue.source_kinds]
+        kinds = kinds_of(self._catalogue)
         broken = [f"{word}: {at.reason}" for word, at in self._catalogue.backends.items() if isinstance(at, Broken)]
         maybe = bool(broken and name and kind not in kinds)
         if kind == "factory":
@@ -180,7 +185,13 @@ class _Reader:
         if model.model_config.get("extra") != "allow":
             helpers = references(block.entries)
             strange = [name for name in block.entries if name not in fields]
-            faults += [fault for name in strange if (fault := unknown(name, fields, helpers))]
+            faults += [
+                Fault(name, "unknown option here, it is one of queues: write it in queues.conf")
+                if name in self._catalogue.queue_names
+                else fault
+                for name in strange
+                if (fault := unknown(name, fields, helpers))
+            ]
             values = {name: text for name, text in values.items() if name in fields}
         failed = {fault.option for fault in faults}
         options, more = build(model, values)

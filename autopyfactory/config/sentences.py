@@ -48,7 +48,9 @@ def _fault(fields: Mapping[str, FieldInfo], given: Mapping[str, str], detail: Er
     if detail["type"] == "missing":
         about = f" ({field.description})" if field is not None and field.description else ""
         return Fault(option, f"is missing, write '{option} = ...'{about}", missing=True)
-    return Fault(option, _sentence(field, given.get(option, ""), detail))
+    text = given.get(option, "")
+    comment = " (a comment at the end of a line begins with ; and a blank before it)" if " #" in text else ""
+    return Fault(option, _sentence(field, text, detail) + comment)
 
 
 def _sentence(field: FieldInfo | None, text: str, detail: ErrorDetails) -> str:

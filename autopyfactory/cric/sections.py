@@ -108,9 +108,11 @@ def _idle(queue: PandaQueue) -> str:
 
 def _doubts(queue: PandaQueue, options: CricOptions) -> Iterator[str]:
     if queue.pilot_manager.lower() not in OURS and not options.pilot_manager:
-        yield f"its pilot_manager is '{queue.pilot_manager}': two factories may feed it, pilot_manager leaves it out"
+        doubt = f"its pilot_manager is '{queue.pilot_manager}': two factories may feed it"
+        yield f"{doubt}, the filter pilot_manager leaves it out"
     if queue.workflow.lower().startswith("push"):
-        yield f"it works by push ('{queue.workflow}'): pilots that fetch their jobs may find none, skip leaves it out"
+        doubt = f"it works by push ('{queue.workflow}'): pilots that fetch their jobs may find none"
+        yield f"{doubt}, the filter skip leaves it out"
 
 
 def _sections(name: str, queue: PandaQueue, left_out: list[tuple[str, str]]) -> Iterator[Section]:

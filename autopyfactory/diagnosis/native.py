@@ -20,6 +20,8 @@ def commands(config: Config, queue: QueueConfig, batch: Any, wms: Any, key: str)
         yield shlex.join(["df", "-h", str(factory.state_dir), str(factory.pilot_log_dir)])
     if key in {"pause", "drain"}:
         yield shlex.join(["autopyfactory", "pause", "--conf", str(config.path)])
+    if key == "downtime":
+        yield shlex.join(["autopyfactory", "downtime", "--conf", str(config.path)])
     if key == "credential":
         names = [*queue.options.proxy, *queue.options.token]
         files = [str(config.credentials[name].file) if name in config.credentials else name for name in names]

@@ -61,6 +61,8 @@ def tell(scene: Scene, name: str, at: float | None, found: Finding) -> Iterator[
 
 def headline(name: str, cause: Cause) -> str:
     """Return the first line."""
+    if cause.key == "no record":
+        return f"nobody knows of {name}: {cause.text}"
     verb = "submits pilots" if cause.flows else "submits slowly" if cause.slow else "submits nothing"
     return f"{name} {verb}: {cause.text}"
 
@@ -93,7 +95,7 @@ def _no_cycle(scene: Scene, last: Recorded | None) -> Cause:
         return Cause("not running", f"the factory is not running: {when}", "start it: 'service autopyfactory start'")
     if isinstance(record, str):
         change = "'autopyfactory plan QUEUE' does a cycle now, and the log has a line per change"
-        return Cause("no record", f"nobody knows, {record}", change)
+        return Cause("no record", record, change)
     if scene.operator is not None:
         change = "somebody has to resume it: 'autopyfactory resume QUEUE'"
         return Cause(scene.operator.action, str(scene.operator), change)
@@ -119,7 +121,7 @@ def _remarks(scene: Scene, name: str, last: Recorded | None) -> tuple[str, ...]:
 def _past(scene: Scene, name: str, at: float) -> Finding:
     record = scene.record
     if isinstance(record, str):
-        return Finding(Cause("no record", f"nobody knows, {record}"))
+        return Finding(Cause("no record", record))
     found = record.at(name, at)
     if found is None:
         began = record.first()

@@ -30,7 +30,7 @@ def _told(demand: Demand, state: QueueState, offset: int = 0) -> str:
     if demand.testing:
         parts.append(f"the site is in test and gives ordinary pilots jobs of label {' or '.join(demand.testing)} only")
     if demand.gross != demand.activated:
-        parts.append(f"{demand.gross} pilots are this queue's part")
+        parts.append(f"{demand.gross} {'pilot is' if demand.gross == 1 else 'pilots are'} this queue's part")
     if offset:
         parts.append(f"{offset} left to others")
     parts.append(f"{state.pilots.waiting} waiting")

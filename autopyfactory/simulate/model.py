@@ -9,7 +9,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from autopyfactory.batch.source import PilotSource, Tally
+from autopyfactory.batch.source import PilotSource
+from autopyfactory.batch.tally import Tally
 from autopyfactory.clock import Clock
 from autopyfactory.config.fields import Duration, Number, Options, fraction
 from autopyfactory.errors import SourceError, UnknownWmsqueue

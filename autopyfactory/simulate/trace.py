@@ -75,7 +75,8 @@ def read(path: Path) -> Iterator[Demand]:
                 last = demand.at
                 yield demand
     except (OSError, UnicodeDecodeError) as error:
-        raise TraceError(f"{path}: cannot read the trace: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise TraceError(f"{path}: cannot read the trace: {reason}") from None
 
 
 def merged(traces: Iterable[Iterable[Demand]]) -> Iterator[Demand]:
@@ -88,6 +89,8 @@ def _demand(text: str, where: str) -> Demand:
         line = _Line.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            raise TraceError(f"{where}: is no line of a trace, 'autopyfactory record' writes them") from None
         place = ".".join(map(str, first["loc"]))
         raise TraceError(f"{where}: {f'{place}: ' if place else ''}{first['msg'].lower()}") from None
     return Demand(line.at, line.wmsqueue, None if line.cells is None else tuple(map(_cell, line.cells)))

@@ -100,6 +100,14 @@ class Json:
             raise SourceError(self.name, f"status_path leads to {_told(word)} for '{wmsqueue}', not to a word")
         return Snapshot(Site(word.strip().lower()), self.name, heard.began, heard.speaks_of)
 
+    def shows(self, wmsqueue: str) -> list[str]:
+        """Return what prints the document: its command, or curl for its URL."""
+        if not self._options.url:
+            return [shlex.join(self._argv(wmsqueue))]
+        through = ["-x", mask(self._options.http_proxy)] if self._options.http_proxy else ["--noproxy", "*"]
+        ca = ["--cacert", str(self._options.ca)] if self._options.ca else []
+        return [shlex.join(["curl", "-sS", "-i", *through, *ca, mask(self._url(wmsqueue))])]
+
     def close(self) -> None:
         """Cut the questions under way and wake all who wait for them."""
         with self._lock:
@@ -136,7 +144,7 @@ class Json:
         return Snapshot(value, self.name, began, began - age - self._options.lag)
 
     def _fetched(self, wmsqueue: str) -> tuple[str, float]:
-        url = self._options.url.replace(WMSQUEUE, quote(wmsqueue, safe=""))
+        url = self._url(wmsqueue)
         try:
             answer = self._get(url, {"Accept": "application/json"}, self._options.deadline)
         except NoAnswer as error:
@@ -149,7 +157,7 @@ class Json:
             raise SourceError(self.name, f"{mask(url)}: {error}") from None
 
     def _printed(self, wmsqueue: str) -> str:
-        argv = [word.replace(WMSQUEUE, wmsqueue) for word in shlex.split(self._options.command)]
+        argv = self._argv(wmsqueue)
         try:
             answer = self._run(argv, self._options.deadline)
         except (NotStarted, Silent) as error:
@@ -157,6 +165,12 @@ class Json:
         if answer.rc:
             raise SourceError(self.name, f"{argv[0]} ended with {answer.rc}: {answer.said()}")
         return answer.stdout
+
+    def _url(self, wmsqueue: str) -> str:
+        return self._options.url.replace(WMSQUEUE, quote(wmsqueue, safe=""))
+
+    def _argv(self, wmsqueue: str) -> list[str]:
+        return [word.replace(WMSQUEUE, wmsqueue) for word in shlex.split(self._options.command)]
 
     def _found(self, option: str, path: str, wmsqueue: str, document: Any) -> Any:
         try:
@@ -170,7 +184,8 @@ class Json:
         value = self._found(option, path, wmsqueue, document)
         number = int(value) if isinstance(value, float) and value.is_integer() else value
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= _MOST:
-            raise SourceError(self.name, f"{option} leads to {_told(value)} for '{wmsqueue}', not to a number of jobs")
+            wrong = f"{option} leads to {_told(value)} for '{wmsqueue}', not to a number of jobs"
+            raise SourceError(self.name, f"{wrong}: is the wmsqueue right, and the path?")
         return number
 
 

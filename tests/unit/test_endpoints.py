@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autopyfactory.batch import Order
-from autopyfactory.batch.source import Tally
+from autopyfactory.batch.tally import Tally
 from autopyfactory.cycle import Cycle
 from autopyfactory.endpoints import Choice, Endpoints
 from autopyfactory.errors import Ambiguous, Refused

@@ -112,7 +112,7 @@ def runners(factory: Factory) -> dict[str, Runner]:
 
 
 def source(factory: Factory, name: str = "local") -> PilotSource:
-    return factory._sources[name]
+    return factory._parts.sources[name]
 
 
 def test_fifty_queues_start_and_stop(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from autopyfactory.batch.order import folder_name, make_order, shape_of
+from autopyfactory.batch.order import endpoints_of, folder_name, make_order, shape_of
 from autopyfactory.batch.wrapper import wrapper_path
 from autopyfactory.config.models import Config, FactoryOptions
 from autopyfactory.model import Shape
@@ -92,3 +92,17 @@ def test_an_order_that_names_all() -> None:
     assert order.arguments == ("-q", "X", "--note", "two words")
     assert order.monitor_url == "http://mon/api"
     assert replace(order, count=2).count == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "places"),
+    [
+        ({"type": "vanilla"}, ()),
+        ({"type": "grid", "subtype": "slurm"}, ("slurm@ap1",)),
+        ({"type": "grid", "subtype": "arc", "endpoint": "ce1, ce2"}, ("ce1", "ce2")),
+    ],
+)
+def test_a_batch_system_behind_a_schedd_is_an_endpoint_of_its_own(
+    options: dict[str, Any], places: tuple[str, ...]
+) -> None:
+    assert endpoints_of(make_queue("Q", **{"backend": "condor"} | options), "ap1") == places

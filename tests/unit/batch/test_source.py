@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from autopyfactory.batch.source import DOUBT, REMEMBER, PilotSource, Tally, tally
+from autopyfactory.batch.source import DOUBT, REMEMBER, PilotSource
+from autopyfactory.batch.tally import Tally
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import KEEP, Ledger, Outcome
-from autopyfactory.model import EndedPilot, PilotCounts, PilotGroup, PilotState, Snapshot, Submitted
+from autopyfactory.model import EndedPilot, PilotCounts, PilotState, Snapshot, Submitted
 from tests.unit.world import DEADLINE, POLL, FakeWms, ManualClock, Pool, PoolBatch, make_queue, order_of
 
 PENDING, RUNNING = PilotState.PENDING, PilotState.RUNNING
@@ -78,35 +79,6 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
-
-
-def test_tally() -> None:
-    answer = tally(
-        [
-            PilotGroup("s1", "Q", PENDING, 3, "here"),
-            PilotGroup("s1", "Q", RUNNING, 2, "here"),
-            PilotGroup("s2", "Q", PENDING, 4, "there"),
-            PilotGroup("s3", "R", PilotState.FINISHING, 9, "here"),
-        ]
-    )
-    assert answer.by_queue == {"Q": PilotCounts(pending=7, running=2), "R": PilotCounts(finishing=9)}
-    assert answer.shown == {"s1": 5, "s2": 4, "s3": 9}
-    assert answer.hosts == {"s1": "here", "s2": "there", "s3": "here"}
-    assert answer.in_flight == 9
-    assert tally([]) == Tally()
-
-
-def test_pilots_by_endpoint() -> None:
-    answer = tally(
-        [
-            PilotGroup("s1", "Q", PENDING, 5, endpoint="a"),
-            PilotGroup("s2", "Q", PilotState.UNSENT, 2, endpoint="a"),
-            PilotGroup("s3", "Q", PilotState.HELD, 3, endpoint="b"),
-            PilotGroup("s4", "R", RUNNING, 9, endpoint="c"),
-        ]
-    )
-    assert answer.waiting_at == {("Q", "a"): 7}
-    assert answer.held_at == {("Q", "b"): 3}
 
 
 def test_what_was_submitted_after_the_poll_waits_unseen(bench: Bench) -> None:

@@ -77,7 +77,8 @@ def test_drain_and_resume(conf: Path) -> None:
         (["drain", "--for", "4h"], "say why"),
         (["resume", "--why", "x"], "name queues or give --all"),
         (["resume", "BNL_PROD", "--for", "4h"], "'autopyfactory pause QUEUE --for 4h'"),
-        (["resume", "BNL_PROD", "--all"], "name queues or give --all"),
+        (["resume", "BNL_PROD", "--all"], "not both"),
+        (["pause", "BNL_PROD", "--why", "x", "--for", "0m"], "over at once"),
     ],
 )
 def test_a_wrong_command_line_changes_nothing(conf: Path, words: list[str], said: str) -> None:

@@ -159,3 +159,16 @@ def test_who_holds_a_lock(tmp_path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert holder(path)
     assert holder(path) is None
+
+
+def test_a_queue_of_which_nobody_can_tell(conf: Path) -> None:
+    conf.write_text(conf.read_text().replace("plugin = panda", "plugin = pandda"))
+    done = say(conf, "CAM")
+    assert done.exit_code == 1
+    assert "nothing is recorded of 'CAM', and the configuration cannot be used: 'autopyfactory check'" in done.output
+
+
+def test_before_the_record_begins_nobody_knows(conf: Path) -> None:
+    told(conf, offline(Clock().now() - 5.0))
+    [line, *_] = say(conf, "BNL_PROD", "--at", "2020-01-01T10:00").output.splitlines()
+    assert line.startswith("2020-01-01 10:00: nobody knows of BNL_PROD: nothing is recorded of it then")

@@ -29,7 +29,9 @@ def test_an_empty_or_missing_queues_d_is_fine(files: Files) -> None:
 
 
 def test_a_missing_queues_conf_is_fine_beside_queues_d_only(files: Files) -> None:
-    assert files.texts() == ["queues.conf: cannot be read: no such file or directory"]
+    assert files.texts() == [
+        "queues.conf: cannot be read: no such file or directory, write it, or name your queue files in [factory] queues"
+    ]
     files.write("queues.d/a.conf", f"[A]\n{QUEUE}")
     assert files.texts() == []
 

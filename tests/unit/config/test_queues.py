@@ -258,12 +258,34 @@ def test_a_disabled_queue_costs_nothing_whatever_its_mistakes(files: Files) -> N
     assert files.load().disabled == {"Q": None}
 
 
-@pytest.mark.parametrize("name", ["a b", "a:b", "../x", "factory", "x" * 200, "a'b", "-x"])
+@pytest.mark.parametrize("name", ["a b", "a:b", "../x", "x" * 200, "a'b", "-x"])
 def test_names_that_no_queue_can_have(files: Files, name: str) -> None:
     files.write("queues.conf", f"[{name}]\n{QUEUE}")
     [found] = files.texts()
     assert "is no name for a queue" in found
     assert files.load().out == {name}
+
+
+@pytest.mark.parametrize("name", ["factory", "wms b", "schedd ap1"])
+def test_a_section_of_the_main_file_is_sent_there(files: Files, name: str) -> None:
+    files.write("queues.conf", f"[{name}]\nurl = x\n[A]\n{QUEUE}")
+    assert files.texts() == [f"queues.conf:1: [{name}]: is a section of the main file, move it there"]
+    assert files.load().out == {name}
+
+
+def test_an_option_of_queues_in_the_main_file_is_sent_to_them(files: Files) -> None:
+    with pytest.raises(
+        ConfigError, match=r"max_pilots: unknown option here, it is one of queues: write it in queues.co"
+    ):
+        files.write("autopyfactory.conf", MAIN + "max_pilots = 4\n")
+        files.load()
+
+
+def test_what_begins_a_comment_is_told(files: Files) -> None:
+    [found] = files.queue("cores = 8 # all")
+    assert found.endswith(
+        "'8 # all' is no whole number (a comment at the end of a line begins with ; and a blank before it)"
+    )
 
 
 def test_a_wrong_queue_is_out_and_the_others_run(files: Files) -> None:

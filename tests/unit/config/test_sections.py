@@ -112,7 +112,8 @@ def test_a_wrong_main_file_refuses_to_start(files: Files, text: str, problem: st
 def test_a_missing_file_is_all_that_is_said(files: Files) -> None:
     with pytest.raises(ConfigError) as caught:
         load(files.folder / "nothing.conf")
-    assert caught.value.problems == (f"{files.folder}/nothing.conf: cannot be read: no such file or directory",)
+    said = "cannot be read: no such file or directory, name yours by --conf FILE or $APF_CONF"
+    assert caught.value.problems == (f"{files.folder}/nothing.conf: {said}",)
 
 
 def test_problems_of_queues_are_told_beside_those_of_the_main_file(files: Files) -> None:

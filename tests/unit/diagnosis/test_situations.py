@@ -396,9 +396,7 @@ class TestOutsideOfCycles:
         here = place()
         scene = here.scene("the decision record is switched off ([factory] record_keep = 0)")
         [line, *_] = tell(scene, "Q", None, find(scene, "Q", None))
-        assert (
-            line == "Q submits nothing: nobody knows, the decision record is switched off ([factory] record_keep = 0)"
-        )
+        assert line == "nobody knows of Q: the decision record is switched off ([factory] record_keep = 0)"
 
 
 class TestThen:

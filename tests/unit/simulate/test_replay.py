@@ -113,7 +113,7 @@ def test_the_command(tmp_path: Path) -> None:
         "--conf", first, "--trace", str(trace), "--sites", str(sites), "--against", other, "--pictures", str(folder)
     )
     assert done.exit_code == 0, done.output
-    rows = [row.split() for row in done.output.splitlines()[3:5]]
+    rows = [row.split() for row in done.output.splitlines()[4:6]]
     assert [(row[0], row[-1]) for row in rows] == [("Q", "A"), ("Q", "B")]
     assert (folder / "Q.svg").read_text().count("stroke-dasharray") == 3
 
@@ -122,7 +122,7 @@ def test_the_command(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("capacity = many\n[Q]\n", "sites.conf:2: [DEFAULT] capacity: 'many' is no whole number"),
-        ("capacty = 3\n", "capacty"),
+        ("capacty = 3\n", "sites.conf:2: [DEFAULT] capacty: unknown option, did you mean 'capacity'?"),
     ],
 )
 def test_mistakes_in_sites(tmp_path: Path, text: str, said: str) -> None:
@@ -135,7 +135,15 @@ def test_mistakes_in_sites(tmp_path: Path, text: str, said: str) -> None:
 
 def test_other_mistakes(tmp_path: Path) -> None:
     path = conf(tmp_path, "[Q]\nwmsqueue = Q\n")
-    assert run("--conf", str(path), "--trace", str(tmp_path / "none")).exit_code == 1
+    done = run("--conf", str(path), "--trace", str(tmp_path / "none"))
+    assert (done.exit_code, done.output) == (
+        1,
+        f"Error: {tmp_path}/none: cannot read the trace: No such file or directory\n",
+    )
+    done = run("--conf", str(path), "--days", "0.01", "--pictures", str(path / "below"))
+    assert (done.exit_code, done.exception.__class__) == (1, SystemExit)
+    assert f"Error: cannot write into {path}/below" in done.output
+    assert max(len(line) for line in done.output.splitlines() if "Error" not in line) <= 80
     assert "'5' is no duration" in run("--conf", str(path), "--lag", "5").output
     (tmp_path / "queues.conf").write_text("")
     assert "no queue can be served" in run("--conf", str(path)).output

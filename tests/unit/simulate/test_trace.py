@@ -33,7 +33,7 @@ def test_lines_are_read_as_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "t:1: invalid json"),
+        ("{", "t:1: is no line of a trace"),
         ('{"at": 0, "wmsqueue": "A"}', "t:1: cells: field required"),
         ('{"at": 0, "wmsqueue": "A", "cells": [{"label": "x"}]}', "cells.0.activated: field required"),
         ('{"at": 0, "wmsqueue": "A", "cells": [{"activated": -1}]}', "cells.0.activated: "),

@@ -8,6 +8,7 @@ import pytest
 
 from autopyfactory.batch.commands_run import Silent
 from autopyfactory.batch.commands_words import Answer as Said
+from autopyfactory.clock import Clock
 from autopyfactory.errors import SourceError
 from autopyfactory.http import Answer, NoAnswer
 from autopyfactory.model import Site
@@ -69,6 +70,13 @@ def test_a_document_of_each() -> None:
     assert one.site("A/1").value == Site("brokeroff")
 
 
+def test_what_shows_the_same() -> None:
+    one, _, _ = source({}, url="http://x.example.org/{wmsqueue}", activated="n", http_proxy="http://squid:3128")
+    assert one.shows("A/1") == ["curl -sS -i -x http://squid:3128 http://x.example.org/A%2F1"]
+    other = Json("x", JsonOptions(command="count 'of {wmsqueue}'", activated="n", url=""), Clock())
+    assert other.shows("A") == ["count 'of A'"]
+
+
 @pytest.mark.parametrize(
     ("value", "told"),
     [
@@ -85,7 +93,8 @@ def test_a_document_of_each() -> None:
 )
 def test_what_is_no_number_is_unknown(value: Any, told: str) -> None:
     one, _, _ = source(value, activated="n")
-    assert reason(one) == f"activated leads to {told} for 'A', not to a number of jobs"
+    wrong = f"activated leads to {told} for 'A', not to a number of jobs"
+    assert reason(one) == f"{wrong}: is the wmsqueue right, and the path?"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,162 @@
+"""What a factory's queues work with: sources, WMS and monitors, each built from its section by a plug-in."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from autopyfactory import plugins
+from autopyfactory.batch import Batch, Context
+from autopyfactory.batch.source import PilotSource
+from autopyfactory.clock import Clock
+from autopyfactory.config.models import Config, QueueConfig, Section
+from autopyfactory.ledger import Ledger
+from autopyfactory.model import EndedPilot
+from autopyfactory.monitor import Monitor
+from autopyfactory.wms import Wms
+from autopyfactory.wms.parts import made_of, parts_of, with_parts
+
+log = logging.getLogger(__name__)
+
+
+class Parts:
+    """The parts of a factory that are built, by section name; one that cannot be built is missing.
+
+    `idle` are the sources that no queue uses and that have pilots: `Former` looks after them. Those of a factory
+    that is `looking` write nothing. `on_ended` is told of pilots that ended, from the queues' threads.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        idle: dict[str, PilotSource],
+        *,
+        looking: bool,
+        on_ended: Callable[[Sequence[EndedPilot]], None],
+    ) -> None:
+        self.sources: dict[str, PilotSource] = {}
+        self.wms: dict[str, Wms] = {}
+        self.monitors: dict[str, Monitor] = {}
+        self.idle = idle
+        self._ledger = ledger
+        self._clock = clock
+        self._looking = looking
+        self._on_ended = on_ended
+
+    def build(self, config: Config) -> None:
+        """Build what is missing: monitors, sources and WMS that a queue uses."""
+        used = [queue.options for queue in config.queues.values()]
+        for name in {monitor for options in used for monitor in options.monitor}:
+            _build(self.monitors, name, partial(self._monitor, config, name))
+        for name in with_parts({options.wms: None for options in used if options.wms}, config.wms):
+            _build(self.wms, name, partial(self._demand, config, name))
+        for name in sources_in_use(config):
+            _build(self.sources, name, partial(self._source, config, name))
+
+    def build_idle(self, config: Config, names: Iterable[str]) -> None:
+        """Build those of these sources that no queue uses."""
+        for name in set(names) - sources_in_use(config):
+            _build(self.idle, name, partial(self._source, config, name))
+
+    def all_sources(self) -> list[PilotSource]:
+        """Return the sources in use and the idle ones."""
+        return [*self.sources.values(), *self.idle.values()]
+
+    def close_changed(self, before: Config, now: Config) -> None:
+        """Close what another configuration describes otherwise; a source that is out of use becomes idle."""
+        whole, used = before.factory != now.factory, sources_in_use(now)
+        for name in list(self.sources):
+            if name not in used:
+                self.idle[name] = self.sources.pop(name)
+            elif whole or _placed(before, name) != _placed(now, name):
+                _close(self.sources.pop(name))
+        for name in used & self.idle.keys():
+            _close(self.idle.pop(name))
+        for name in list(self.wms):
+            if whole or made_of(before.wms, name) != made_of(now.wms, name):
+                _close(self.wms.pop(name))
+        for name in list(self.monitors):
+            if whole or before.monitors.get(name) != now.monitors.get(name):
+                del self.monitors[name]
+
+    def close(self) -> None:
+        """Close sources and WMS; monitors are the reporter's to close."""
+        parts: list[PilotSource | Wms] = [*self.all_sources(), *self.wms.values()]
+        for part in parts:
+            _close(part)
+
+    def _monitor(self, config: Config, name: str) -> Monitor:
+        section = config.monitors[name]
+        kind = plugins.load("autopyfactory.monitor", section.plugin)
+        monitor: Monitor = kind(name, section.options, config.factory, self._clock)
+        return monitor
+
+    def _demand(self, config: Config, name: str) -> Wms:
+        section = config.wms[name]
+        kind = plugins.load("autopyfactory.wms", section.plugin)
+        parts = parts_of(section)
+        more = {"parts": {part: self.wms[part] for part in parts}} if parts else {}
+        wms: Wms = kind(name, section.options, self._clock, **more)
+        return wms
+
+    def _source(self, config: Config, name: str) -> PilotSource:
+        section = config.sources[name]
+        options: Any = section.options
+        position = list(config.sources).index(name)
+        kind = plugins.load("autopyfactory.batch", section.plugin)
+        batch: Batch = kind(section.name, options, Context(config.factory, self._clock, position, self._looking))
+        return PilotSource(
+            f"{section.kind} {section.name}",
+            batch,
+            self._ledger,
+            self._clock,
+            interval=options.interval,
+            max_age=options.max_age,
+            deadline=options.deadline,
+            rate=getattr(options, "max_submit_rate", None),
+            host=config.factory.host,
+            on_ended=self._on_ended,
+        )
+
+
+def _build(built: dict[str, Any], name: str, make: Callable[[], Any]) -> None:
+    """Add a part that is missing. One that cannot be built is left out, and the queues that need it with it."""
+    if name in built:
+        return
+    try:
+        built[name] = make()
+    except Exception:
+        log.exception("%s cannot be built", name)
+
+
+def _close(part: PilotSource | Wms) -> None:
+    try:
+        part.close()
+    except Exception:
+        log.exception("%s could not be closed", getattr(part, "name", part))
+
+
+def _placed(config: Config, name: str) -> tuple[int, Section] | None:
+    """Return a source's section with its place, which goes into the cid of its pilots."""
+    return next(((k, section) for k, (key, section) in enumerate(config.sources.items()) if key == name), None)
+
+
+def built_on(config: Config, name: str) -> tuple[object, ...]:
+    """Return the sections that a queue is built on; where they change, it must begin again."""
+    options = config.queues[name].options
+    return (
+        _placed(config, source_name(config.queues[name])),
+        made_of(config.wms, options.wms),
+        tuple(config.monitors.get(monitor) for monitor in options.monitor),
+    )
+
+
+def source_name(queue: QueueConfig) -> str:
+    """Return the name of the section that a queue submits through."""
+    return queue.options.source or "local"
+
+
+def sources_in_use(config: Config) -> set[str]:
+    """Return the names of the sections that any queue submits through."""
+    return {source_name(queue) for queue in config.queues.values()}
