@@ -101,6 +101,8 @@ def _become_owner(state_dir: Path) -> None:
         name = pwd.getpwuid(owner).pw_name
     except KeyError:
         raise StartError(f"{state_dir} belongs to an account that this host does not know, chown it") from None
+    except FileNotFoundError:
+        raise StartError(f"there is no {state_dir}: no factory with this state_dir has run here yet") from None
     except OSError as error:
         raise StartError(f"cannot tell whose the pilots are, no access to {state_dir}: {error.strerror}") from None
     if owner == os.geteuid():

@@ -188,7 +188,7 @@ def test_without_a_state_dir_nobody_knows_whose_pilots_they_are(tmp_path: Path) 
     (tmp_path / "apf.conf").write_text(CONF.format(home=tmp_path, more=""))
     result = CliRunner().invoke(main, ["kill", "--conf", str(tmp_path / "apf.conf"), "--queue", "Q"])
     assert result.exit_code == 1
-    assert "cannot tell whose the pilots are" in result.output
+    assert "no factory with this state_dir has run here yet" in result.output
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
