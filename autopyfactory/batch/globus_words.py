@@ -32,6 +32,7 @@ REMEDIES = {
 """What an admin has to change, by GRAM's error code."""
 
 _UNSUPPORTED = 48
+_STOPPED = 94
 _NO_STATE_FILE = 121
 _ASKED_TO_COMMIT = 110
 _ENDED_ALREADY = 156
@@ -65,6 +66,9 @@ def state(answer: Answer) -> tuple[PilotState | End | Perhaps, str]:
         return (End(int(code[1])) if code else Perhaps()), word
     if answer.rc == 0 and _STRANGE.fullmatch(word):
         return PilotState.UNKNOWN, word
+    if answer.rc and code(answer) == _STOPPED:
+        # A job manager that has let go of the job: it says so for ever, and the gatekeeper knows what became of it.
+        return Perhaps(), "STOPPED"
     raise _unbelievable(answer)
 
 
