@@ -157,6 +157,21 @@ class Board:
         names = dict.fromkeys(self._standings[claim.queue].queue for claim in claims if claim.active)
         return tuple(name for name in names if name != but)
 
+    def awaited(self, queue: str, source: PilotSource, resource_type: str = "") -> int:
+        """Return a queue's pilots that wait at other sources than its present one and will take jobs."""
+        return sum(other.waiting(queue, resource_type) for other in self._heard(source))
+
+    def left(self, queue: str, source: PilotSource, since: float, resource_type: str = "") -> int:
+        """Return how many pilots of a queue left pending at other sources than its present one after a time."""
+        return sum(
+            other.left(queue, since, other.waiting(queue, resource_type), resource_type)
+            for other in self._heard(source)
+        )
+
+    def _heard(self, source: PilotSource) -> Iterable[PilotSource]:
+        """Return the other sources, without those that are silent: a queue may have moved for that very reason."""
+        return (other for other in self._sources if other is not source and not other.silent)
+
     def elsewhere(self, queue: str, source: PilotSource) -> int:
         """Return a queue's pilots in flight at other sources than its present one: a reload may have moved it."""
         return sum(other.in_flight_of(queue) for other in self._sources if other is not source)

@@ -266,7 +266,8 @@ class Cycle:
         left = self._left(observed, pilots, part)
         if part.options.weight_by == "drain":
             since = self._clock.now() - part.options.weight_window
-            begun = self._source.left(part.name, since, pilots.waiting, part.resource_type) - pilots.held
+            here = pilots.waiting - pilots.awaited
+            begun = self._source.left(part.name, since, here, part.resource_type) - pilots.held
             self._board.drained(part.claim, max(0, begun))
         mine = claim_of(part, pilots.waiting + left)
         mine = replace(mine, weight=self._board.weight(mine))
@@ -281,12 +282,18 @@ class Cycle:
     def _left(self, observed: Observed, pilots: PilotCounts, part: QueueConfig) -> int:
         if not isinstance(observed.jobs, Snapshot):
             return 0
-        return self._source.left(part.name, observed.jobs.speaks_of, pilots.waiting, part.resource_type)
+        since, kind = observed.jobs.speaks_of, part.resource_type
+        here = self._source.left(part.name, since, pilots.waiting - pilots.awaited, kind)
+        return here + self._board.left(part.name, self._source, since, kind)
 
     def _counts(self, snapshot: Snapshot[Tally], part: QueueConfig | None = None) -> PilotCounts:
         """Return the pilots of the whole queue, or those that answer the demand of a part."""
-        counts = self._source.counts(self.queue.name, snapshot, part.resource_type if part else "")
-        return replace(counts, elsewhere=self._board.elsewhere(self.queue.name, self._source))
+        name, kind = self.queue.name, part.resource_type if part else ""
+        awaited = self._board.awaited(name, self._source, kind)
+        elsewhere = self._board.elsewhere(name, self._source)
+        return replace(
+            self._source.counts(name, snapshot, kind), awaited=awaited, elsewhere=max(0, elsewhere - awaited)
+        )
 
     def _submit_all(self, plan: Sequence[Planned], report: CycleReport, chosen: Chosen, stopping: Event) -> CycleReport:
         """Make the submissions one after the other; after a failure the rest is left to the next cycle."""

@@ -88,7 +88,7 @@ def likeness(report: CycleReport) -> str:
 
 
 def _rare(pilots: PilotCounts) -> str:
-    rare = ("unsent", "suspended", "finishing", "unknown", "ambiguous", "unseen", "elsewhere")
+    rare = ("unsent", "suspended", "finishing", "unknown", "ambiguous", "unseen", "awaited", "elsewhere")
     return "".join(f" {name}={getattr(pilots, name)}" for name in rare if getattr(pilots, name))
 
 

@@ -157,14 +157,10 @@ class Ledger:
         with self._lock:
             return [entry for entry in self._unsettled.values() if entry.source == source]
 
-    def before(self, queue: str, at: float, resource_type: str = "") -> Entry | None:
-        """Return the queue's last submission that ended at or before a time, as far as remembered."""
-        past = [entry for entry in self.of_queue(queue, resource_type) if entry.ended <= at]
-        return max(past, key=lambda entry: entry.ended, default=None)
-
-    def most_waiting(self, queue: str, resource_type: str = "") -> int:
-        """Return the most pilots of a queue that may wait, by its last submission of each resource type."""
-        last = {entry.resource_type: entry for entry in self.of_queue(queue, resource_type)}
+    def most_waiting(self, queue: str, resource_type: str = "", source: str = "") -> int:
+        """Return the most of a queue that may wait, at one source or all, by the last submission of each type."""
+        mine = [entry for entry in self.of_queue(queue, resource_type) if source in ("", entry.source)]
+        last = {entry.resource_type: entry for entry in mine}
         return sum(entry.waiting + entry.count for entry in last.values())
 
     def submitted_since(self, queue: str, at: float, resource_type: str = "") -> int:

@@ -142,8 +142,8 @@ class PilotCounts:
     """How many pilots of one queue are in which state.
 
     `ambiguous` were submitted without an answer, `unseen` were accepted after the snapshot was taken:
-    both count as pending until a newer snapshot shows what became of them. `elsewhere` are in flight at a
-    source that the queue no longer submits to.
+    both count as pending until a newer snapshot shows what became of them. `awaited`
+    wait at a source that the queue no longer submits to, `elsewhere` are the others in flight there.
     """
 
     unsent: int = 0
@@ -156,11 +156,12 @@ class PilotCounts:
     ambiguous: int = 0
     unseen: int = 0
     elsewhere: int = 0
+    awaited: int = 0
 
     @property
     def waiting(self) -> int:
         """Return the pilots that have not started and will answer demand when they do."""
-        return self.unsent + self.pending + self.ambiguous + self.unseen
+        return self.unsent + self.pending + self.ambiguous + self.unseen + self.awaited
 
     @property
     def in_flight(self) -> int:

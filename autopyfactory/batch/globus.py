@@ -5,9 +5,7 @@ request runs only when it has been confirmed (two-phase commit), so one that got
 """
 
 import logging
-import re
 import shlex
-import shutil
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +21,12 @@ from autopyfactory.batch.commands_pilots import Pilots
 from autopyfactory.batch.commands_record import Record, RecordView
 from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
 from autopyfactory.batch.commands_words import Answer, End, Seen, Tags
+from autopyfactory.batch.globus_call import Globusrun
+from autopyfactory.batch.globus_lost import WRITTEN_OFF, Notes, Proxies
 from autopyfactory.batch.globus_options import GlobusOptions, problems
 from autopyfactory.batch.globus_rsl import GlobusQueueOptions, request
 from autopyfactory.batch.globus_slips import KEEP, Slip, Slips
-from autopyfactory.batch.globus_turns import Turns
+from autopyfactory.batch.globus_turns import UNANSWERED, Turns
 from autopyfactory.batch.globus_words import accepted, cancelled, complaint, unreachable
 from autopyfactory.batch.script import pilot_script, read_wrapper
 from autopyfactory.config.fields import Options
@@ -41,9 +41,6 @@ RETRY = 120.0
 """Seconds after which an endpoint that did not take pilots is tried again like any other."""
 
 REMOVED = "removed"
-
-# The contact comes at once and into a file, so that neither a deadline nor our own death loses it.
-_NOTED = ("sh", "-c", 'out=$1; shift; exec stdbuf -oL "$@" >>"$out"', "sh")
 
 
 class Globus:
@@ -80,6 +77,7 @@ class Globus:
         self._context = context
         self._clock = context.clock
         self._run = run or Runner()
+        self._globusrun = Globusrun(self._run, options.bin_dir)
         folder = context.factory.state_dir.absolute() / self.source_kind / quote(name, safe="")
         self._looking = context.looking
         self._pilots = Pilots(context.factory.id, RecordView(folder) if context.looking else Record(folder))
@@ -87,6 +85,9 @@ class Globus:
         self._turns = Turns(
             self._globusrun, context.clock, options.at_once, folder / "contacts.json", looking=context.looking
         )
+        self._proxies = Proxies()
+        self._notes = Notes(folder / "written-off")
+        self._began = context.clock.now()
         self._cids = Cids(context.position)
         self._lock = threading.Lock()
         self._loaded = False
@@ -106,7 +107,7 @@ class Globus:
         """Return the command line of the order's first pilot, its RSL, and the script inside. Raises Refused."""
         cid = f"{self._cids.base(self._clock.now())}.0"
         script = self._script(order, cid, read_wrapper(order.executable))
-        line = shlex.join(self._argv(str(order.proxy or ""), self._submission(order, f"{cid}.rsl")))
+        line = shlex.join(self._globusrun.argv(str(order.proxy or ""), self._submission(order, f"{cid}.rsl")))
         return f"{line}\n\n# {cid}.rsl\n{request(order, script, cid)}\n\n# the script inside\n{script}"
 
     def poll(self) -> PilotReport:
@@ -118,7 +119,7 @@ class Globus:
             if waiting := self._turns.waiting(alive):
                 reason = f"{waiting} of {len(alive)} pilots wait for their turn to be asked for, GRAM has no list"
                 raise SourceError(self._source, reason)
-            return PilotReport(tuple(book.groups()), book.news(), troubles, self._turns.oldest(alive))
+            return PilotReport(tuple(book.groups(self._clock.now())), book.news(), troubles, self._turns.oldest(alive))
 
     def submit(self, order: Order) -> Submitted:
         """Submit the pilots of the order one by one, as many as half the deadline allows to begin.
@@ -175,6 +176,19 @@ class Globus:
         """Release nothing: GRAM has no held jobs."""
         return 0
 
+    def lost(self, queue: str) -> list[Pilot]:
+        """Return a queue's pilots that the factory's record calls unknown and of which no CE tells now either.
+
+        What the factory has not lost sight of may be back at once. Raises SourceError.
+        """
+        listed = self.pilots(queue, frozenset({PilotState.UNKNOWN}))
+        return [one for one in listed if one.word in UNANSWERED and one.since and one.since < self._began]
+
+    def write_off(self, pilots: Sequence[Pilot]) -> None:
+        """Count pilots that `lost` returned no more, wherever this factory runs. Raises SourceError."""
+        with self._book():
+            self._notes.write((pilot.cid, pilot.id) for pilot in pilots)
+
     def close(self) -> None:
         """Kill the commands under way; who waits gets SourceError(stopped), a submission Ambiguous."""
         self._run.close()
@@ -206,6 +220,7 @@ class Globus:
         """Ask for pilots whose turn it is, and hold the record with what is known of all of them then."""
         with self._book() as book:
             asked = list(book.alive())
+        self._proxies.renew(asked)
         with self._stopping():
             told = {one.id: self._judged(one) for one in self._turns.ask(asked, self._options.deadline)}
         strange = sorted({one.word for one in told.values() if one.state is PilotState.UNKNOWN})
@@ -215,7 +230,19 @@ class Globus:
             kept = {pilot.id: Seen(pilot.id, None, pilot.state, pilot.word) for pilot in alive if pilot.state}
             lost = {one.id: one for one in self._turns.lost_sight_of(alive, now - self._options.max_age)}
             book.shown((kept | told | lost).values(), now)
+            self._notes.take_in(book, now, looking=self._looking)
+            self._give_up(book, lost, now)
             yield book
+
+    def _give_up(self, book: Pilots, lost: Iterable[str], now: float) -> None:
+        """Write off the pilots that have been of unknown state for too long; who only looks on does not."""
+        limit = self._options.give_up
+        since = {pilot.id: pilot.since for pilot in book.alive()}
+        overdue = [id_ for id_ in lost if (at := since.get(id_)) is not None and now - at > limit]
+        if overdue and not self._looking:
+            book.write_off(overdue, WRITTEN_OFF, now)
+            text = "wrote off %d pilots: no answer of their CE for %g h; they may still run, and are counted no more"
+            log.error(f"%s: {text}", self._source, len(overdue), limit / 3600)
 
     def _judged(self, one: Seen) -> Seen:
         """Call removed what we removed."""
@@ -243,6 +270,7 @@ class Globus:
         tags = Tags(factory.id, order.queue.name, order.id, cid, factory.host, order.endpoint, order.shape.tag())
         if order.proxy is None or not order.proxy.is_file():
             raise Refused(f"there is no proxy {order.proxy}, make one or correct the option proxy")
+        self._proxies.chosen(order.queue.name, str(order.proxy))
         self._under_way.add(cid)
         try:
             slip = self._slips.write(tags, str(order.proxy), self._clock.now(), rsl)
@@ -254,15 +282,15 @@ class Globus:
 
     def _exchange(self, order: Order, slip: Slip, deadline: float) -> None:
         """Run globusrun and find out what became of the request. Raises Refused or Ambiguous."""
-        argv = self._argv(slip.proxy, self._submission(order, str(slip.rsl)))
+        words = self._submission(order, str(slip.rsl))
         unclear = ""
         try:
-            answer = self._run([*_NOTED, str(slip.answer), *argv], deadline)
+            answer = self._globusrun.noted(slip.answer, slip.proxy, words, deadline)
         except NotStarted as error:
             slip.drop()
             raise Refused(f"{error.reason}, nothing was submitted") from None
         except Silent as error:
-            unclear, answer = _named(error).reason, Answer(0)
+            unclear, answer = error.reason, Answer(0)
         if slip.contact():
             self._accept(slip)
         elif accepted(answer) is False:
@@ -320,17 +348,6 @@ class Globus:
         more = shlex.split(backend.extra_arguments) if isinstance(backend, GlobusQueueOptions) else []
         return ["-F", "-q", *more, "-r", order.endpoint, "-f", file]
 
-    def _globusrun(self, proxy: str, words: Sequence[str], deadline: float) -> Answer:
-        try:
-            return self._run(self._argv(proxy, words), deadline)
-        except Silent as error:
-            raise _named(error) from None
-
-    def _argv(self, proxy: str, words: Sequence[str]) -> list[str]:
-        folder = self._options.bin_dir
-        path = (shutil.which("globusrun", path=folder) if folder else None) or shutil.which("globusrun") or "globusrun"
-        return ["env", f"X509_USER_PROXY={proxy}", path, *words]
-
     @staticmethod
     def _make_folder(order: Order) -> None:
         try:
@@ -343,8 +360,3 @@ class Globus:
         if text and self._said.get(topic) != text:
             log.warning("%s: %s", self._source, text)
         self._said[topic] = text
-
-
-def _named(error: Silent) -> Silent:
-    """Name globusrun, where the one that ran was the shell or env before it."""
-    return Silent(re.sub(r"^\S+: ", "globusrun: ", error.reason), stopped=error.stopped)

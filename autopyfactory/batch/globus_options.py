@@ -28,6 +28,9 @@ class GlobusOptions(CommandOptions):
     interval: Duration = Field(60.0, gt=0, description="time between two rounds of questions for the pilots")
     max_age: Duration = Field(600.0, gt=0, description="an older state of a pilot is not believed")
     deadline: Duration = Field(45.0, gt=0, description="the most that one round of questions, or one submission, takes")
+    give_up: Duration = Field(
+        4 * 86400.0, gt=0, description="pilots of unknown state are written off after so long without an answer"
+    )
     at_once: int = Field(8, ge=1, le=64, description="calls of globusrun that run at the same time")
 
 

@@ -24,6 +24,10 @@ Call = Callable[[str, Sequence[str], float], Answer]
 """Runs globusrun with a proxy and some words for at most so many seconds. Raises NotStarted or Silent."""
 
 UNKNOWN_WORD = "no answer of its CE"
+PERHAPS = "DONE, perhaps"
+
+UNANSWERED = frozenset({UNKNOWN_WORD, PERHAPS})
+"""Words of pilots of which no CE has told; who only looks on cannot know more of one that may have ended."""
 
 
 class _NoTime(Exception):
@@ -147,7 +151,7 @@ class Turns:
         if not isinstance(found, Perhaps):
             return found, word
         if self._looking:
-            return PilotState.UNKNOWN, f"{word}, perhaps"
+            return PilotState.UNKNOWN, PERHAPS
         keeper = gatekeeper(pilot.tags.endpoint, known.contact)
         words = ["-F", "-q", "-r", keeper, restart(pilot.id)]
         contact = restarted(self._try((keeper, pilot.user), pilot.user, words, last, limit))

@@ -71,6 +71,8 @@ class PilotSource:
         self._live: Mapping[str, int] = {}
         self._doubted: dict[str, float] = {}
         self._ended: list[EndedPilot] = []
+        self._max_age = max_age
+        self._made = clock.now()
         self._next_turn = 0.0
         self.tender = Tender(name, batch, clock, may_act=lambda: not self.twin)
         self.twin = ""
@@ -111,6 +113,19 @@ class PilotSource:
         shown = sum((snapshot.value.of(name, resource_type) for name in self.names(queue)), PilotCounts())
         return replace(shown, unseen=unseen, ambiguous=ambiguous)
 
+    @property
+    def silent(self) -> bool:
+        """Tell whether there has been no answer for so long that the last one is not believed."""
+        last = self._shared.peek()
+        return self._clock.now() > (last.speaks_of if last else self._made) + self._max_age
+
+    def waiting(self, queue: str, resource_type: str = "") -> int:
+        """Return a queue's pilots that wait, by the newest answer; before the first what the record allows."""
+        last = self._shared.peek()
+        if last is None:
+            return self._ledger.most_waiting(queue, resource_type, self.name)
+        return self.counts(queue, last, resource_type).waiting
+
     def doubt(self, queue: str, snapshot: Snapshot[Tally]) -> str:
         """Return why the source is not believed for a queue, or ""."""
         for entry in self._ledger.of_queue(queue):
@@ -129,11 +144,12 @@ class PilotSource:
         the process is younger than the time, the last submission on record bounds what waited then from
         above: too many are deducted for a moment rather than too few.
         """
-        entries = self._ledger.of_queue(queue, resource_type)
+        entries = [entry for entry in self._ledger.of_queue(queue, resource_type) if entry.source == self.name]
         with self._lock:
             polls = list(self._polls)
         index = bisect_right(polls, since, key=lambda poll: poll[0])
-        recorded = self._ledger.before(queue, since, resource_type)
+        past = [entry for entry in entries if entry.ended <= since]
+        recorded = max(past, key=lambda entry: entry.ended, default=None)
         if index:
             start, then = polls[index - 1][0], self._waited(polls[index - 1][1], queue, resource_type)
         elif recorded is not None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import click
 
@@ -22,11 +22,24 @@ from autopyfactory.config.problems import suggest
 from autopyfactory.errors import FactoryError, SourceError
 from autopyfactory.host import Account, StartError
 from autopyfactory.ledger import sources_of
-from autopyfactory.model import PilotState
+from autopyfactory.model import Pilot, PilotState
 from autopyfactory.operate import Operator
 
 STATES = tuple(state for state in PilotState if state is not PilotState.FINISHING)
 """What can be removed."""
+
+
+@runtime_checkable
+class WritesOff(Protocol):
+    """A backend whose pilots nobody can remove when their CE is gone for ever."""
+
+    def lost(self, queue: str) -> Sequence[Pilot]:
+        """Return the queue's pilots that may be written off. Raises SourceError."""
+        ...
+
+    def write_off(self, pilots: Sequence[Pilot]) -> None:
+        """Have the factory count these no more. Raises SourceError."""
+        ...
 
 
 class Place(NamedTuple):
@@ -54,6 +67,9 @@ class Place(NamedTuple):
 def kill(conf: Path, argument: str | None, option: str | None, states: tuple[str, ...], dry_run: bool) -> None:
     """Remove the pilots of QUEUE, of this factory only, whether it runs or not.
 
+    With '--state unknown' those that no GRAM CE answers for are written off: they are not removed, they may still
+    run, and the factory counts them no more.
+
     The queue need not be configured any more. The batch systems themselves are asked, as the account that owns
     state_dir; root becomes that account. Exit code: 0 done, also when there was none; 1 a batch system did not
     answer or refused; 2 a wrong command line or configuration.
@@ -66,7 +82,8 @@ def kill(conf: Path, argument: str | None, option: str | None, states: tuple[str
         config = load(conf)
         if config.factory.environment_script is not None:
             environment.source(config.factory.environment_script)
-        done = _Deed(queue, [PilotState(state) for state in states] or list(STATES), dry_run)
+        chosen = [PilotState(state) for state in states]
+        done = _Deed(queue, chosen or list(STATES), dry_run, writes_off=PilotState.UNKNOWN in chosen)
         failures = list(done.at_all(config))
     except StartError as error:
         raise click.ClickException(str(error)) from None
@@ -84,6 +101,8 @@ def _become_owner(state_dir: Path) -> None:
         name = pwd.getpwuid(owner).pw_name
     except KeyError:
         raise StartError(f"{state_dir} belongs to an account that this host does not know, chown it") from None
+    except FileNotFoundError:
+        raise StartError(f"there is no {state_dir}: no factory with this state_dir has run here yet") from None
     except OSError as error:
         raise StartError(f"cannot tell whose the pilots are, no access to {state_dir}: {error.strerror}") from None
     if owner == os.geteuid():
@@ -98,11 +117,13 @@ def _become_owner(state_dir: Path) -> None:
 class _Deed:
     """What was found and removed of one queue; `removed` in a dry run is what would be."""
 
-    def __init__(self, queue: str, states: Sequence[PilotState], dry_run: bool) -> None:
+    def __init__(self, queue: str, states: Sequence[PilotState], dry_run: bool, *, writes_off: bool) -> None:
         self.queue = queue
         self.states = states
         self.dry_run = dry_run
+        self.writes_off = writes_off
         self.removed: Counter[PilotState] = Counter()
+        self.written_off = 0
 
     def at_all(self, config: Config) -> Iterator[str]:
         """Deal with every source that may have pilots of the queue; return what went wrong."""
@@ -120,10 +141,22 @@ class _Deed:
         with closing(_batch(place, config)) as batch:
             states = frozenset(self.states)
             for name in names(config, self.queue):
+                self._write_off(name, batch)
                 if self.dry_run:
                     self.removed.update(pilot.state for pilot in batch.pilots(name, states))
                 else:
                     self.removed.update(remove(batch, name, states))
+
+    def _write_off(self, name: str, batch: Batch) -> None:
+        """Count what no CE answers for no more, where the unknown ones were asked for by their name."""
+        if not self.writes_off or not isinstance(batch, WritesOff):
+            return
+        lost = batch.lost(name)
+        self.written_off += len(lost)
+        if self.dry_run:
+            self.removed[PilotState.UNKNOWN] -= len(lost)
+        else:
+            batch.write_off(lost)
 
 
 def _batch(place: Place, config: Config) -> Batch:
@@ -180,7 +213,13 @@ def _say(config: Config, done: _Deed, *, complete: bool) -> None:
         paused = Operator(config.factory.state_dir).state(queue, Clock().now()) is not None
         if queue in config.queues and not paused and not done.dry_run:
             click.echo(f"{queue} may submit new ones: 'autopyfactory pause {queue} --why ...' stops that", err=True)
-    elif complete:
+    if done.written_off:
+        verb = "would write off" if done.dry_run else "wrote off"
+        click.echo(
+            f"{verb} {done.written_off} of {queue} that no CE answers for: they are not removed and may still run,"
+            " the factory counts them no more"
+        )
+    elif complete and not parts:
         which = f"no {' or '.join(done.states)} pilot" if len(done.states) < len(STATES) else "no pilot"
         click.echo(f"{verb} nothing: {which} of {queue} is there")
         if queue not in known:

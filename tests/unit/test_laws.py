@@ -3,6 +3,7 @@
 The floods are those that have happened to factories; the machine at the end looks for the ones that have not.
 """
 
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from autopyfactory.assess import Standstill
 from autopyfactory.model import PilotState
-from tests.unit.world import World, make_queue
+from tests.unit.world import Pool, World, make_queue
 
 SIBLINGS = ("A", "B", "C")
 QUEUES = st.sampled_from([*SIBLINGS, "Y"])
@@ -28,6 +29,8 @@ FAULTS = st.sampled_from(
     ]
 )
 WMSQUEUES = st.sampled_from(["X", "Y"])
+LONG = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 1
+"""So many times as many examples, for an attack of some minutes."""
 
 
 @pytest.mark.parametrize("restarts", [False, True])
@@ -234,7 +237,7 @@ class Attack(RuleBasedStateMachine):
     @rule(fault=FAULTS)
     def something_fails(self, fault: str) -> None:
         """Let one thing fail: one rule of many, so that most of the time most things work."""
-        pool, wms = self.world.pool, self.world.wms
+        pool, wms = self.target, self.world.wms
         kind, _, what = fault.partition(" ")
         if kind == "submissions" and not self.hides:
             pool.answer = what
@@ -257,10 +260,12 @@ class Attack(RuleBasedStateMachine):
     @rule()
     def all_is_mended(self) -> None:
         one = self.world
-        one.pool.remove_held()
-        one.pool.down = one.wms.down = one.wms.frozen = one.wms.typo = False
-        one.pool.hidden_from, one.pool.visible_after = float("inf"), 0.0
-        one.pool.answer, one.wms.status = "ok", "online"
+        for pool in one.pools.values():
+            pool.remove_held()
+            pool.down, pool.answer = False, "ok"
+            pool.hidden_from, pool.visible_after = float("inf"), 0.0
+        one.wms.down = one.wms.frozen = one.wms.typo = False
+        one.wms.status = "online"
         one.standstills.clear()
         one.wms.tick()
 
@@ -275,13 +280,27 @@ class Attack(RuleBasedStateMachine):
 
     @property
     def hides(self) -> bool:
-        return self.world.pool.hidden_from < float("inf")
+        return any(pool.hidden_from < float("inf") for pool in self.world.pools.values())
+
+    @property
+    def target(self) -> Pool:
+        """Return the pool that something happens to next."""
+        return self.world.pool
+
+    @property
+    def served(self) -> int:
+        return sum(pool.served for pool in self.world.pools.values())
+
+    @property
+    def submitted(self) -> int:
+        return sum(pool.submitted for pool in self.world.pools.values())
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass; nothing is hidden for longer than a source is doubted."""
         self.world.advance(seconds)
-        if self.world.clock.at > self.world.pool.hidden_from + 900:
-            self.world.pool.hidden_from = float("inf")
+        for pool in self.world.pools.values():
+            if self.world.clock.at > pool.hidden_from + 900:
+                pool.hidden_from = float("inf")
 
     def cycle(self, name: str) -> None:
         """Run a cycle: what then waits, the figures that it saw can explain."""
@@ -309,7 +328,7 @@ class Attack(RuleBasedStateMachine):
         self.all_is_mended()
         self.world.advance(60)
         began = self.world.clock.at
-        while self.world.pool.served < self.jobs:
+        while self.served < self.jobs:
             for name in self.world.cycles:
                 self.cycle(name)
             self.caps_hold()
@@ -317,7 +336,7 @@ class Attack(RuleBasedStateMachine):
             assert self.world.clock.at < began + 3600 + self.jobs * 500, "jobs wait though all faults have ended"
 
 
-Attack.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+Attack.TestCase.settings = settings(max_examples=90 * LONG, stateful_step_count=25, deadline=None)
 TestAttack = Attack.TestCase
 
 

@@ -177,16 +177,6 @@ def test_a_file_that_cannot_be_read_stops_the_start(tmp_path: Path, clock: Manua
         Ledger(tmp_path / "nowhere" / "submissions.jsonl", clock)
 
 
-def test_before_is_the_last_that_ended_by_then(path: Path, clock: ManualClock) -> None:
-    ledger = Ledger(path, clock)
-    assert ledger.before("Q", clock.at) is None
-    first = submit(ledger)
-    clock.at += 10
-    second = submit(ledger)
-    found = [ledger.before("Q", clock.at + shift) for shift in (-11, -10, -1, 0, 99)]
-    assert [entry.id if entry else None for entry in found] == [None, first, first, second, second]
-
-
 def test_bounds_by_the_last_submission_of_each_queue(path: Path, clock: ManualClock) -> None:
     ledger = Ledger(path, clock)
     assert ledger.bound("pool") == 0

@@ -20,7 +20,7 @@ def test_in_flight_is_all_but_finishing() -> None:
 
 def test_held_suspended_and_unknown_do_not_wait() -> None:
     waiting = {field.name for field in fields(PilotCounts) if PilotCounts(**{field.name: 1}).waiting}
-    assert waiting == {"unsent", "pending", "ambiguous", "unseen"}
+    assert waiting == {"unsent", "pending", "ambiguous", "unseen", "awaited"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ Pilots that start take a job of their wmsqueue, so every pilot that finds none w
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import Any, ClassVar
@@ -72,6 +72,10 @@ def make_queue(
     return QueueConfig(name, QueueOptions(**given), Options(), RuleOptions(**(rules or {})), by_type=by_type or {})
 
 
+def order_at_the_pool(queue: QueueConfig, name: str, count: int, at: float) -> Order:
+    return replace(order_of(queue, name, count, at), endpoint="pool")
+
+
 def order_of(queue: QueueConfig, name: str, count: int, at: float) -> Order:
     return Order(name, queue, "ce", shape_of(queue), count, Path("/bin/true"), Path("/nowhere"))
 
@@ -91,11 +95,26 @@ class Pilot:
     since: float = 0.0
     ended: float = 0.0
     code: int = 0
+    endpoint: str = "pool"
+    fault: str = ""
+
+    def may_take(self, name: str) -> bool:
+        """Tell whether it takes jobs of a wmsqueue, or of a type there; without a type of its own it takes any."""
+        wmsqueue, _, kind = name.partition(":")
+        return wmsqueue in self.wmsqueue.split(", ") and (not kind or tagged_type(self.shape) in ("", kind))
 
     def told(self) -> EndedPilot:
         lived = self.ended - (self.started or self.ended)
         return EndedPilot(
-            self.cid, self.queue, self.submission, self.code, endpoint="pool", node="n1", lived=lived, at=self.ended
+            self.cid,
+            self.queue,
+            self.submission,
+            self.code,
+            self.fault,
+            endpoint=self.endpoint,
+            node="n1",
+            lived=lived,
+            at=self.ended,
         )
 
 
@@ -121,19 +140,12 @@ class FakeWms:
         self.frozen = self.down = self.typo = False
         self._table: dict[str, int] = {}
         self._made = float("-inf")
+        self.pools: list[Pool] = []
 
     def tick(self) -> None:
         """Publish the table when it is time."""
         if not self.frozen and self._clock.now() >= self._made + self.period:
             self._table, self._made = dict(self.activated), self._clock.now()
-
-    def take(self, wmsqueue: str, resource_type: str) -> bool:
-        if any(name.startswith(f"{wmsqueue}:") for name in self.activated):
-            wmsqueue = f"{wmsqueue}:{resource_type}"
-        if not self.activated.get(wmsqueue):
-            return False
-        self.activated[wmsqueue] -= 1
-        return True
 
     def jobs(self, wmsqueue: str) -> Snapshot[tuple[JobCount, ...]]:
         self._may_fail(wmsqueue)
@@ -179,6 +191,7 @@ class Pool:
     hidden_from: float = float("inf")
     half: bool = False
     visible_after: float = 0.0
+    refusing: set[str] = field(default_factory=set)
     answer: str = "ok"
     slots: int = 1_000_000
     troubles: dict[str, Trouble] = field(default_factory=dict)
@@ -187,6 +200,7 @@ class Pool:
     submissions: Counter[str] = field(default_factory=Counter)
     idle: int = 0
     served: int = 0
+    released: int = 0
 
     def tick(self) -> None:
         """Let time pass over all pilots."""
@@ -210,7 +224,9 @@ class Pool:
         for cid in cids:
             wmsqueue = queue.options.wmsqueue
             shown = now + self.visible_after
-            self.pilots[cid] = Pilot(cid, order.id, queue.name, wmsqueue, host, now, shown, order.shape.tag())
+            self.pilots[cid] = Pilot(
+                cid, order.id, queue.name, wmsqueue, host, now, shown, order.shape.tag(), endpoint=order.endpoint
+            )
         self.submissions[order.id] += count
         self.tick()
         return cids
@@ -219,12 +235,13 @@ class Pool:
         """End the fault "held" as an admin does."""
         self.hold = False
         for cid in [cid for cid, pilot in self.pilots.items() if pilot.state is PilotState.HELD]:
-            self.gone[cid] = self.pilots.pop(cid)
+            self.remove(cid)
 
     def remove(self, cid: str) -> bool:
         if cid not in self.pilots:
             return False
-        self.gone[cid] = self.pilots.pop(cid)
+        self.pilots[cid].fault = "removed"
+        self._end(self.pilots[cid], self.clock.now(), 0)
         return True
 
     def release(self, cid: str) -> bool:
@@ -232,6 +249,7 @@ class Pool:
         if pilot is None or pilot.state is not PilotState.HELD:
             return False
         pilot.state, pilot.since = PilotState.PENDING, self.clock.now()
+        self.released += 1
         return True
 
     def shown(self) -> list[Pilot]:
@@ -256,7 +274,8 @@ class Pool:
         return self.start_after is not None and now >= pilot.born + self.start_after
 
     def _start(self, pilot: Pilot, now: float) -> None:
-        if any(self.wms.take(name, tagged_type(pilot.shape)) for name in pilot.wmsqueue.split(", ")):
+        if name := self._job_for(pilot):
+            self.wms.activated[name] -= 1
             self.served += 1
             pilot.state, pilot.started, pilot.since = PilotState.RUNNING, now, now
             if not self.run_for:
@@ -264,6 +283,19 @@ class Pool:
         else:
             self.idle += 1
             self._end(pilot, now, 0)
+
+    def _job_for(self, pilot: Pilot) -> str:
+        """Return the wmsqueue or type whose job a pilot takes: where several have some, what others leave most of."""
+        there = [name for name, jobs in self.wms.activated.items() if jobs and pilot.may_take(name)]
+        if len(there) < 2:
+            return there[0] if there else ""
+        waiting = [other for pool in self.wms.pools for other in pool.pilots.values() if other is not pilot]
+        lacking = Counter({name: self.wms.activated[name] for name in there})
+        for other in waiting:
+            mine = [name for name in there if other.may_take(name)]
+            if other.state is PilotState.PENDING and len(mine) == 1:
+                lacking[mine[0]] -= 1
+        return lacking.most_common(1)[0][0]
 
     def _end(self, pilot: Pilot, now: float, code: int) -> None:
         pilot.ended, pilot.code = now, code
@@ -293,11 +325,11 @@ class PoolBatch:
         self.polls += 1
         self._may_fail()
         self.heard = self.pool.clock.now()
-        groups = Counter((p.submission, p.queue, p.state, p.host, p.shape) for p in self.pool.shown())
+        groups = Counter((p.submission, p.queue, p.state, p.host, p.endpoint, p.shape) for p in self.pool.shown())
         news = [pilot for cid, pilot in self.pool.gone.items() if cid not in self._told]
         self._told.update(pilot.cid for pilot in news)
         return PilotReport(
-            tuple(PilotGroup(*key[:3], count, key[3], shape=key[4]) for key, count in groups.items()),
+            tuple(PilotGroup(*key[:3], count, *key[3:]) for key, count in groups.items()),
             tuple(pilot.told() for pilot in news),
             dict(self.pool.troubles),
         )
@@ -312,7 +344,7 @@ class PoolBatch:
     def _submit(self, order: Order) -> Submitted:
         answer, pool = self.pool.answer, self.pool
         assert pool.clock.now() <= self.heard + MAX_AGE, "submitted while the pilots were unknown"
-        if answer == "refused" or pool.down:
+        if answer == "refused" or pool.down or order.endpoint in pool.refusing:
             raise Refused("the pool says no")
         if answer == "lost":
             raise Ambiguous("time-out")
@@ -337,7 +369,17 @@ class PoolBatch:
     def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Listed]:
         self._may_fail()
         return [
-            Listed(p.cid, p.queue, p.state, p.cid, p.submission, "pool", p.born, p.since or p.born)
+            Listed(
+                p.cid,
+                p.queue,
+                p.state,
+                p.cid,
+                p.submission,
+                p.endpoint,
+                p.born,
+                p.since or p.born,
+                hold_reason="x" if p.state is PilotState.HELD else "",
+            )
             for p in self.pool.shown()
             if queue in {"", p.queue} and p.state in states
         ]
@@ -361,7 +403,8 @@ class PoolBatch:
 class World:
     """One factory over one pool and one WMS, with queues that are driven one cycle at a time.
 
-    A second factory on the same pool is a second world with the first one's `pool`.
+    A second factory on the same pool is a second world with the first one's `pool`. `further` are the names of other
+    pools, for queues that name one as their `source`.
     """
 
     def __init__(
@@ -374,10 +417,13 @@ class World:
         maximum: int | None = None,
         host: str = "here",
         pool: Pool | None = None,
+        further: Sequence[str] = (),
     ) -> None:
         self.clock = pool.clock if pool else ManualClock()
         self.wms = pool.wms if pool else FakeWms(self.clock, lag=lag, period=period)
         self.pool = pool or Pool(self.clock, self.wms)
+        self.pools = {"pool": self.pool} | {name: Pool(self.clock, self.wms) for name in further}
+        self.wms.pools = list(self.pools.values())
         self.host = host
         self.path = folder / f"{host}.jsonl"
         self.queues = {queue.name: queue for queue in queues}
@@ -395,13 +441,15 @@ class World:
     def crash(self, name: str) -> None:
         """Be killed between the submission of a queue and its answer, if it submits at all, and start again."""
         files: list[bytes] = []
-        self.batch.at_crash = lambda: files.append(self.path.read_bytes())
-        before, self.pool.answer = self.pool.answer, "crash"
+        batch, pool = self.source_of(name).batch, self.pools[self.source_of(name).name]
+        assert isinstance(batch, PoolBatch)
+        batch.at_crash = lambda: files.append(self.path.read_bytes())
+        before, pool.answer = pool.answer, "crash"
         try:
             self.cycle(name)
         except SystemExit:
             self.path.write_bytes(files[0])
-        self.pool.answer = before
+        pool.answer = before
         self.restart()
 
     def reload(self, queues: Sequence[QueueConfig]) -> None:
@@ -420,7 +468,8 @@ class World:
         while seconds > 0:
             self.clock.at += min(step, seconds)
             seconds -= step
-            self.pool.tick()
+            for pool in self.pools.values():
+                pool.tick()
             self.wms.tick()
 
     def run(self, seconds: float, interval: float = 30.0) -> None:
@@ -434,12 +483,23 @@ class World:
         self.wms.activated[wmsqueue] = self.wms.activated.get(wmsqueue, 0) + jobs
         self.wms.tick()
 
+    def source_of(self, name: str) -> PilotSource:
+        """Return the source that a queue submits through."""
+        return self.sources.get(self.queues[name].options.source, self.source)
+
     def _connect(self) -> None:
-        self.batch = PoolBatch("pool", self.pool, self.host)
         self.outcomes = Outcomes(self.clock)
-        self.source = PilotSource(
-            "pool",
-            self.batch,
+        self.sources = {name: self._source(name, pool) for name, pool in self.pools.items()}
+        self.source = self.sources["pool"]
+        batch = self.source.batch
+        assert isinstance(batch, PoolBatch)
+        self.batch = batch
+        self.board = Board(self.maximum, self.ledger.most_waiting)
+
+    def _source(self, name: str, pool: Pool) -> PilotSource:
+        return PilotSource(
+            name,
+            PoolBatch(name, pool, self.host),
             self.ledger,
             self.clock,
             interval=POLL,
@@ -448,12 +508,13 @@ class World:
             host=self.host,
             on_ended=self.outcomes.add,
         )
-        self.board = Board(self.maximum, self.ledger.most_waiting)
 
     def _fill(self, memories: Mapping[str, Memory]) -> None:
         self.ledger.adopt({old: name for name, queue in self.queues.items() for old in queue.options.formerly})
-        self.source.adopt({name: queue.options.formerly for name, queue in self.queues.items()})
-        self.board.configure(self.queues, [self.source], self.maximum)
+        for source in self.sources.values():
+            source.adopt({name: queue.options.formerly for name, queue in self.queues.items()})
+        self.board.configure(self.queues, self.sources.values(), self.maximum)
+        self.outcomes.keep(self.queues)
         self.cycles = {name: self._cycle(queue) for name, queue in self.queues.items()}
         for name, memory in memories.items():
             if name in self.cycles:
@@ -462,12 +523,12 @@ class World:
     def _cycle(self, queue: QueueConfig) -> Cycle:
         return Cycle(
             queue,
-            self.source,
+            self.source_of(queue.name),
             self.wms,
             self.board,
             self.ledger,
             self.clock,
-            make_order=order_of,
+            make_order=order_at_the_pool,
             standstill=self._standstill,
             endpoint="pool",
             downtimes=lambda: self.downtimes.get(queue.name, ()),
@@ -476,6 +537,6 @@ class World:
         )
 
     def _standstill(self, queue: str) -> Standstill | None:
-        if self.source.twin:
-            return Standstill(self.source.twin, cause="twin")
+        if twin := self.source_of(queue).twin:
+            return Standstill(twin, cause="twin")
         return self.standstills.get(queue)

@@ -12,8 +12,10 @@ from autopyfactory.batch import fork_pilots
 from autopyfactory.batch.fork_files import ForkFiles
 from autopyfactory.cli import main
 from autopyfactory.clock import Clock
+from autopyfactory.errors import SourceError
 from autopyfactory.host import StartError
 from autopyfactory.ledger import Ledger
+from autopyfactory.model import Pilot, PilotState
 from autopyfactory.operate import Operator, OperatorState
 
 CONF = """
@@ -186,4 +188,41 @@ def test_without_a_state_dir_nobody_knows_whose_pilots_they_are(tmp_path: Path) 
     (tmp_path / "apf.conf").write_text(CONF.format(home=tmp_path, more=""))
     result = CliRunner().invoke(main, ["kill", "--conf", str(tmp_path / "apf.conf"), "--queue", "Q"])
     assert result.exit_code == 1
-    assert "cannot tell whose the pilots are" in result.output
+    assert "no factory with this state_dir has run here yet" in result.output
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_is_written_off_is_said_to_be_no_removal(
+    site: Site, monkeypatch: pytest.MonkeyPatch, dry_run: bool
+) -> None:
+    gone = [Pilot(f"{number}", "Q", PilotState.UNKNOWN) for number in range(2)]
+    left = list(gone)
+
+    class Gram:
+        def lost(self, queue: str) -> list[Pilot]:
+            return [*left] if queue == "Q" else []
+
+        def write_off(self, pilots: list[Pilot]) -> None:
+            left[:] = [pilot for pilot in left if pilot not in pilots]
+
+        def pilots(self, queue: str, states: frozenset[PilotState]) -> list[Pilot]:
+            return [pilot for pilot in left if pilot.state in states]
+
+        def remove_pilots(self, pilots: list[Pilot]) -> int:
+            raise SourceError("globus x", "no answer")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("autopyfactory.cli.kill._batch", lambda place, config: Gram())
+    result = site.kill("--queue", "Q")
+    assert (result.exit_code, "not done: fork local: no answer" in result.output) == (1, True)
+    assert left == gone, "only where the state is named"
+    result = site.kill("--queue", "Q", "--state", "unknown", *["--dry-run"] * dry_run)
+    verb = "would write off" if dry_run else "wrote off"
+    assert result.output == (
+        f"{verb} 2 of Q that no CE answers for: they are not removed and may still run,"
+        " the factory counts them no more\n"
+    )
+    assert result.exit_code == 0
+    assert left == (gone if dry_run else [])
