@@ -84,7 +84,7 @@ class CommandBatch(ABC):
         credentials: Mapping[str, CredentialOptions],
     ) -> list[str]:
         """Return what is wrong with a queue's account and further arguments, and warn of files nodes cannot see."""
-        problems = list(judge(options, factory))
+        problems = list(judge(options, factory, credentials))
         if isinstance(backend, CommandQueueOptions) and (word := cls.hiding(shlex.split(backend.extra_arguments))):
             problems.append(f"extra_arguments: {word} would hide the pilots from their own factory, take it out")
         return problems
@@ -154,7 +154,7 @@ class CommandBatch(ABC):
             lost = pilots.told(ends, self._clock.now())
             if ends or lost:
                 self._once("lost", LOST if lost and not self._said.get("history") else "")
-            return PilotReport(tuple(pilots.groups()), pilots.news())
+            return PilotReport(tuple(pilots.groups(self._clock.now())), pilots.news())
 
     def submit(self, order: Order) -> Submitted:
         """Submit the pilots of the order one by one, as many as half the deadline allows to begin.
@@ -195,9 +195,10 @@ class CommandBatch(ABC):
             return list(book.listed(queue, states))
 
     def remove_pilots(self, pilots: Sequence[Pilot]) -> int:
-        """Remove pilots, each by the account it runs as. Raises SourceError."""
+        """Remove pilots by their accounts, but none that is listed in another state by now. Raises SourceError."""
+        now = {one.id: one.state for one in self.pilots()} if pilots else {}
         count = 0
-        for user, ids in self._by_account(pilots):
+        for user, ids in self._by_account([one for one in pilots if now.get(one.id, one.state) is one.state]):
             answer = self._ask(self._as(user, self._commands.remove(ids)), self._options.deadline)
             with self._belief():
                 count += self._commands.removed(answer, ids)

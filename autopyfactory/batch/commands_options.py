@@ -3,14 +3,14 @@
 import os
 import pwd
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import Field
 
 from autopyfactory.batch.commands_words import Answer
 from autopyfactory.config.fields import AbsolutePath, CommandLine, Duration, Options, Rate
-from autopyfactory.config.models import FactoryOptions, QueueOptions
+from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
 
 SHARED = frozenset(
     {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb3", "afs", "panfs", "pvfs2", "orangefs", "wekafs"}
@@ -35,7 +35,12 @@ class CommandQueueOptions(Options):
     extra_arguments: CommandLine = Field("", description="further arguments of the submit command")
 
 
-def judge(options: QueueOptions, factory: FactoryOptions, mounts: Path = Path("/proc/mounts")) -> Iterator[str]:
+def judge(
+    options: QueueOptions,
+    factory: FactoryOptions,
+    credentials: Mapping[str, CredentialOptions],
+    mounts: Path = Path("/proc/mounts"),
+) -> Iterator[str]:
     """Say what is wrong with the account of a queue's pilots, and warn of files that nodes cannot see."""
     user = options.submit_user
     if user and user not in factory.submit_users:
@@ -46,8 +51,9 @@ def judge(options: QueueOptions, factory: FactoryOptions, mounts: Path = Path("/
         where = f"pilot_log_dir {factory.pilot_log_dir} is on a file system of this host alone ({kind})"
         yield f"warning: {where}, other nodes cannot write the output of pilots there: put it on a shared one"
     for name in options.proxy:
-        if name.startswith("/") and (kind := _own(Path(name), mounts)):
-            where = f"{name} is on a file system of this host alone ({kind})"
+        path = credentials[name].file if name in credentials else Path(name)
+        if path.is_absolute() and (kind := _own(path, mounts)):
+            where = f"{path} is on a file system of this host alone ({kind})"
             yield f"warning: proxy: {where}, other nodes cannot read it: put it on a shared one"
 
 

@@ -11,6 +11,13 @@ from autopyfactory.model import EndedPilot, PilotGroup, PilotState
 PATIENCE = 2
 """Good listings in a row without a pilot, after which it counts as gone: one of them may have been cut short."""
 
+HIDDEN = 3600.0
+"""Seconds without a sign of a pilot whose account is hidden, after which it counts as one of unknown state.
+
+Until then its queue is blocked, since its source does not show it; no longer than `source.DOUBT`, or it would be
+given up there first, and counted nowhere.
+"""
+
 _WAITING = frozenset({PilotState.UNSENT, PilotState.PENDING, PilotState.HELD})
 
 VANISHED = "vanished: it was accepted, and no listing ever showed it"
@@ -80,9 +87,10 @@ class Pilots:
             if pilot.id in wanted and pilot.state is PilotState.UNKNOWN:
                 self._finish(pilot, End(fault=fault), now)
 
-    def groups(self) -> Iterator[PilotGroup]:
-        """Return the living pilots that a listing has shown, by submission and state."""
-        counts = Counter((pilot.tags.submission, pilot.state) for pilot in self.alive() if pilot.state)
+    def groups(self, now: float) -> Iterator[PilotGroup]:
+        """Return the living pilots that a listing has shown, or that the system has hidden for long, by submission."""
+        states = [(pilot.tags.submission, pilot.state or self._hidden_state(pilot, now)) for pilot in self.alive()]
+        counts = Counter((submission, state) for submission, state in states if state)
         tags = {pilot.tags.submission: pilot.tags for pilot in self.alive()}
         for (submission, state), count in counts.items():
             one = tags[submission]
@@ -99,6 +107,11 @@ class Pilots:
         Such a system may hide them, and what it does not show has not ended for that.
         """
         return sorted({pilot.user for pilot in self.alive() if pilot.missed >= PATIENCE} & self._unproven)
+
+    def _hidden_state(self, pilot: Pilot, now: float) -> PilotState | None:
+        """Return unknown for a pilot that was hidden for long enough; after a start with the first listing."""
+        hidden = pilot.missed > 0 and pilot.user in self._unproven
+        return PilotState.UNKNOWN if hidden and now - pilot.accepted >= HIDDEN else None
 
     def news(self) -> tuple[EndedPilot, ...]:
         """Return the pilots that have ended since the last question."""

@@ -119,7 +119,7 @@ class Globus:
             if waiting := self._turns.waiting(alive):
                 reason = f"{waiting} of {len(alive)} pilots wait for their turn to be asked for, GRAM has no list"
                 raise SourceError(self._source, reason)
-            return PilotReport(tuple(book.groups()), book.news(), troubles, self._turns.oldest(alive))
+            return PilotReport(tuple(book.groups(self._clock.now())), book.news(), troubles, self._turns.oldest(alive))
 
     def submit(self, order: Order) -> Submitted:
         """Submit the pilots of the order one by one, as many as half the deadline allows to begin.

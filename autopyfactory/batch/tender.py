@@ -85,6 +85,8 @@ class Tender:
         self._allowances: dict[tuple[str, str], _Allowance] = {}
         self._released: dict[str, tuple[int, float]] = {}
         self._aged: dict[str, float] = {}
+        self._newest_hold: dict[tuple[str, str], float] = {}
+        self._cured: dict[tuple[str, str], float] = {}
         self._told: frozenset[tuple[str, str]] = frozenset()
         self._began = 0.0
         self._troubles: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
@@ -122,6 +124,8 @@ class Tender:
             ages = self._ages.get(self._heirs.get(queue, queue))
             if one.held:
                 states.add(PilotState.HELD)
+            if one.running and any(name == self._heirs.get(queue, queue) for name, _ in self.paused):
+                states.add(PilotState.RUNNING)
             if ages and ages.pending is not None and one.unsent + one.pending:
                 states |= WAITING
             if ages and ages.running is not None and one.running + one.suspended:
@@ -155,6 +159,7 @@ class Tender:
                     replace(pilot, queue=self._heirs.get(pilot.queue, pilot.queue))
                     for pilot in self._batch.pilots("", states)
                 ]
+                self._note_cures(pilots)
                 self._tend_held([pilot for pilot in pilots if pilot.state is PilotState.HELD])
                 self._tend_old([pilot for pilot in pilots if pilot.state is not PilotState.HELD])
         except SourceError:
@@ -188,11 +193,24 @@ class Tender:
         for name, (row, pilots) in by_row.items():
             self._deal_with(name, row, pilots)
 
+    def _note_cures(self, pilots: Sequence[Pilot]) -> None:
+        """Note where a pilot runs that was submitted after the last hold: whatever was wrong there is cured."""
+        for pilot in pilots:
+            place = (pilot.queue, pilot.endpoint)
+            hold = self._newest_hold.get(place)
+            if hold is not None and pilot.state is PilotState.RUNNING and (pilot.submitted or 0.0) > hold:
+                self._cured[place] = hold
+        self._newest_hold = {}
+
     def _paused(self, by_row: Mapping[str, tuple[HeldOptions, list[Pilot]]]) -> dict[tuple[str, str], Trouble]:
         paused: dict[tuple[str, str], Trouble] = {}
         for row, pilots in by_row.values():
             for pilot in pilots if row.action == "pause" else ():
                 since = pilot.since or self._clock.now()
+                held_at = (pilot.queue, pilot.endpoint)
+                self._newest_hold[held_at] = max(since, self._newest_hold.get(held_at, since))
+                if since <= self._cured.get(held_at, float("-inf")):
+                    continue
                 # Also for a queue that names no endpoint: whatever the tag says, it is its source.
                 for place in ((pilot.queue, pilot.endpoint), (pilot.queue, "")):
                     paused[place] = Trouble("paused", min(since, paused[place].since if place in paused else since))

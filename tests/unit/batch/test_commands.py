@@ -15,7 +15,7 @@ from autopyfactory.batch.commands_pilots import VANISHED
 from autopyfactory.batch.commands_record import REMEMBER
 from autopyfactory.batch.commands_words import Answer, Tags
 from autopyfactory.batch.slurm import SlurmOptions
-from autopyfactory.config.models import FactoryOptions, QueueOptions
+from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
 from autopyfactory.errors import Ambiguous, Refused, SourceError
 from autopyfactory.model import EndedPilot, PilotGroup, PilotState
 from tests.unit.batch.slurm_stand_in import Bed
@@ -465,17 +465,32 @@ def test_file_systems_of_this_host_alone(tmp_path: Path) -> None:
     assert file_system(Path("/home/own disk/x"), mounts) == "tmpfs"
     assert file_system(Path("/homes"), mounts) == "ext4"
     assert file_system(Path("/x"), tmp_path / "none") == ""
-    options = QueueOptions(backend="batch", type="slurm", proxy=("/etc/proxy", "named"), submit_user="nobody")
+    options = QueueOptions(backend="batch", type="slurm", proxy=("/etc/proxy", "named", "nosuch"), submit_user="nobody")
+    named = {"named": CredentialOptions(file=Path("/var/proxy")), "other": CredentialOptions(file=Path("/var/other"))}
     local = FactoryOptions(id="F", pilot_log_dir=Path("/var/lib/apf"), submit_users=("nobody",))
     shared = local.model_copy(update={"pilot_log_dir": Path("/home/apf"), "submit_users": ()})
-    assert [text.split(" is ")[0] for text in judge(options, local, mounts)] == [
+    assert [text.split(" is ")[0] for text in judge(options, local, named, mounts)] == [
         "warning: pilot_log_dir /var/lib/apf",
         "warning: proxy: /etc/proxy",
+        "warning: proxy: /var/proxy",
     ]
-    assert [text.split(",")[0] for text in judge(options, shared, mounts)] == [
+    assert [text.split(",")[0] for text in judge(options, shared, named, mounts)] == [
         "submit_user: 'nobody' is not allowed",
         "warning: proxy: /etc/proxy is on a file system of this host alone (ext4)",
+        "warning: proxy: /var/proxy is on a file system of this host alone (ext4)",
     ]
+
+
+def test_a_pilot_that_has_started_since_it_was_listed_goes_on(tmp_path: Path) -> None:
+    bed = Bed(tmp_path)
+    bed.batch.submit(bed.order(2))
+    listed = bed.batch.pilots("Q", frozenset({PilotState.PENDING}))
+    bed.slurm.set("RUNNING", ids=[2])
+    bed.slurm.calls.clear()
+    bed.batch.remove_pilots(listed)
+    assert bed.slurm.jobs[2]["job_state"] == "RUNNING"
+    assert bed.slurm.jobs[1]["job_state"] == "CANCELLED"
+    assert len(bed.slurm.of("squeue")) == 1
 
 
 EVENTS = st.lists(

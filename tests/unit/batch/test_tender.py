@@ -304,3 +304,21 @@ def test_its_thread_works_when_a_count_shows_work_and_ends_with_it() -> None:
     assert threading.active_count() == before
     bed.tender.notice({"Q": PilotCounts(held=1)})
     assert threading.active_count() == before
+
+
+def test_a_probe_that_runs_lifts_the_pause_until_the_next_hold() -> None:
+    bed = Bed()
+    bed.batch.add(2, hold_code=7)
+    bed.batch.add(1, PilotState.RUNNING)
+    bed.tend(60)
+    bed.tend(60)
+    assert ("Q", "ce") in bed.tender.paused, "it was submitted before"
+    assert PilotState.RUNNING in bed.tender.wanted({"Q": PilotCounts(held=2, running=1)})
+    bed.batch.add(1, PilotState.RUNNING, submitted=START + 90, since=START + 100)
+    bed.tend(60)
+    assert bed.tender.paused == {}
+    bed.tend(60, HELD)
+    assert bed.tender.paused == {}
+    bed.batch.add(1, hold_code=7, since=START + 250)
+    bed.tend(60)
+    assert ("Q", "ce") in bed.tender.paused
