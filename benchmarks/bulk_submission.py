@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from autopyfactory.batch import Context, Order, condor_child
+from autopyfactory.batch import Context, Order, condor_child, condor_pilots
 from autopyfactory.batch.condor_child import GROUP_KEYS, Target
 from autopyfactory.batch.condor_submit import render
 from autopyfactory.clock import Clock
@@ -67,7 +67,7 @@ def submitting(folder: Path, count: int) -> Line:
         bulk = description(folder, 0, f"bulk-{count}-{k}")
         many.append(seconds(lambda single=single: [condor_child.submit(LOCAL, single, 1, False) for _ in range(count)]))  # type: ignore[misc]
         one.append(seconds(lambda bulk=bulk: condor_child.submit(LOCAL, bulk, count, False)))  # type: ignore[misc]
-    condor_child.remove(LOCAL, 'APF_FACTORY == "benchmark"')
+    condor_pilots.remove(LOCAL, 'APF_FACTORY == "benchmark"')
     return Line(count, median(many), median(one))
 
 

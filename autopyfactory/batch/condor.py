@@ -1,7 +1,7 @@
 """HTCondor: pilots as jobs of a schedd, the local one or a remote one.
 
 The bindings hold the interpreter's lock during network calls, so all of them run in a child process
-(`condor_process`, `condor_child`) that is killed at the deadline. What is submitted is rendered by
+(`condor_process`, `condor_child`, `condor_pilots`) that is killed at the deadline. What is submitted is rendered by
 `condor_submit`.
 """
 
@@ -15,7 +15,7 @@ from typing import ClassVar, ParamSpec, TypeVar
 
 from pydantic import Field, model_validator
 
-from autopyfactory.batch import ALL_STATES, Context, Order, condor_child
+from autopyfactory.batch import ALL_STATES, Context, Order, condor_child, condor_pilots
 from autopyfactory.batch.condor_check import lacking, problems, refusal
 from autopyfactory.batch.condor_child import Ad, ScheddSaid, Survey, Target
 from autopyfactory.batch.condor_ends import Ends
@@ -238,13 +238,13 @@ class CondorSchedd:
     def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Pilot]:
         """List our pilots in these states, of one queue or of all; of very many the first ones."""
         constraint = those(self._factory, queue, states)
-        ads = self._ask(self._options.deadline, condor_child.pilots, self._target, constraint, AT_MOST)
+        ads = self._ask(self._options.deadline, condor_pilots.pilots, self._target, constraint, AT_MOST)
         return [pilot_of(ad, self._ends.cid(ad["ClusterId"], ad["ProcId"])) for ad in ads]
 
     def remove_pilots(self, pilots: Sequence[Pilot]) -> int:
         """Remove those of the pilots that are still in the state they were listed in."""
         return sum(
-            self._ask(self._options.deadline, condor_child.remove, self._target, constraint)
+            self._ask(self._options.deadline, condor_pilots.remove, self._target, constraint)
             for constraint in these(self._factory, pilots)
         )
 
@@ -255,7 +255,7 @@ class CondorSchedd:
             if pilot.state is PilotState.HELD:
                 held.setdefault(pilot.releases + 1, []).append(pilot)
         return sum(
-            self._ask(self._options.deadline, condor_child.release, self._target, constraint, time)
+            self._ask(self._options.deadline, condor_pilots.release, self._target, constraint, time)
             for time, those_held in held.items()
             for constraint in these(self._factory, those_held)
         )

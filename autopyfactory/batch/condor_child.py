@@ -25,14 +25,6 @@ TAGS = ("APF_FACTORY", "APF_HOST", "APF_QUEUE", "APF_ENDPOINT", "APF_SHAPE", "AP
 GROUP_KEYS = (*TAGS, "JobStatus", "HoldReasonCode", "JobUniverse", "GridResourceUnavailableTime", "SubmitterId")
 LIFE_KEYS = ("QDate", "JobStartDate", "CompletionDate", "EnteredCurrentStatus", "RemoteWallClockTime", "LastRemoteHost")
 ENDED_KEYS = ("ClusterId", "ProcId", "ExitCode", "ExitBySignal", "ExitSignal", "StageInFinish", *LIFE_KEYS, *TAGS)
-RELEASES = "APF_RELEASES"
-"""How often we have released a job; written into it, so that a restart of the factory does not forget it."""
-
-PILOT_KEYS = (
-    *("ClusterId", "ProcId", "APF_QUEUE", "APF_ENDPOINT", "APF_SUBMISSION", "JobStatus", "QDate"),
-    *("EnteredCurrentStatus", "JobUniverse", "GridJobId", "GridJobStatus"),
-    *("HoldReason", "HoldReasonCode", "HoldReasonSubCode", RELEASES),
-)
 
 GRID = 9
 """JobUniverse of a job that goes on to a CE."""
@@ -159,7 +151,7 @@ def _locate(target: Target) -> Any:
     return bindings.Schedd(location)
 
 
-def _ask(target: Target, question: Callable[[Any], R]) -> R:
+def ask(target: Target, question: Callable[[Any], R]) -> R:
     """Put a question to the schedd; a known address serves without the collector until it fails."""
     schedd = _SCHEDDS.pop(target, None) or _locate(target)
     answer = question(schedd)
@@ -167,7 +159,14 @@ def _ask(target: Target, question: Callable[[Any], R]) -> R:
     return answer
 
 
-def _ad(classad: Any, keys: Sequence[str]) -> Ad:
+def act(target: Target, action: str, constraint: str, reason: str) -> int:
+    """Do something (`Remove`, `Release`) to the jobs that a constraint chooses, and return to how many."""
+    word = getattr(_bindings().JobAction, action)
+    done = ask(target, lambda schedd: schedd.act(word, constraint, reason))
+    return int(done["TotalSuccess"]) if done is not None else 0
+
+
+def ad_of(classad: Any, keys: Sequence[str]) -> Ad:
     """Copy plain values; undefined ones, which are enum members and true, are left out."""
     values = {key: classad.get(key) for key in keys}
     return {key: value for key, value in values.items() if type(value) in (str, int, float, bool)}
@@ -193,15 +192,15 @@ def survey(target: Target, factory: str) -> Survey:
 
     def question(schedd: Any) -> Survey:
         grouped = schedd.query(of_factory(factory), list(GROUP_KEYS), opts=bindings.QueryOpt.GroupBy)
-        groups = tuple(_ad(group, (*GROUP_KEYS, "JobCount")) for group in grouped)
+        groups = tuple(ad_of(group, (*GROUP_KEYS, "JobCount")) for group in grouped)
         trusted = bool(groups) or not schedd.query(of_factory(factory), ["ClusterId"], limit=1)
         if not trusted:
             jobs = schedd.query(of_factory(factory), list(GROUP_KEYS))
-            groups = tuple(_ad(job, GROUP_KEYS) | {"JobCount": 1} for job in jobs)
+            groups = tuple(ad_of(job, GROUP_KEYS) | {"JobCount": 1} for job in jobs)
         unsent = _unsent(schedd, factory) if any(may_be_unsent(group) for group in groups) else {}
         return Survey(groups, _version(schedd._version), _version(bindings.version()), trusted, unsent)
 
-    return _ask(target, question)
+    return ask(target, question)
 
 
 def may_be_unsent(group: Ad) -> bool:
@@ -223,7 +222,7 @@ def full(target: Target, factory: str) -> dict[str, int]:
     ad is made anew every five minutes, so it counts all jobs there, and not who of them waits.
     """
     constraint = f"{of_factory(factory)} && {UNSENT}"
-    jobs = _ask(target, lambda schedd: schedd.query(constraint, ["APF_ENDPOINT", "GridResource"]))
+    jobs = ask(target, lambda schedd: schedd.query(constraint, ["APF_ENDPOINT", "GridResource"]))
     waiting = {str(job["GridResource"]): str(job["APF_ENDPOINT"]) for job in jobs}
     if not waiting:
         return {}
@@ -242,8 +241,8 @@ def _version(text: str) -> str:
 def completed(target: Target, factory: str) -> tuple[Ad, ...]:
     """Return the completed jobs of a factory that are still listed."""
     constraint = f"{of_factory(factory)} && JobStatus == 4"
-    jobs = _ask(target, lambda schedd: schedd.query(constraint, list(ENDED_KEYS)))
-    return tuple(_ad(job, ENDED_KEYS) for job in jobs)
+    jobs = ask(target, lambda schedd: schedd.query(constraint, list(ENDED_KEYS)))
+    return tuple(ad_of(job, ENDED_KEYS) for job in jobs)
 
 
 @plain
@@ -264,7 +263,7 @@ def submit(target: Target, description: dict[str, str], count: int, spool: bool)
         said = tuple(" ".join(str(warning.message).split()) for warning in caught)
         return Accepted(result.cluster(), result.first_proc(), result.num_procs(), said)
 
-    return _ask(target, question)
+    return ask(target, question)
 
 
 def _send_input(schedd: Any, result: Any) -> None:
@@ -284,11 +283,11 @@ def spooled(target: Target, factory: str, patience: float) -> Spooled:
     def question(schedd: Any) -> Spooled:
         def those(constraint: str) -> tuple[Ad, ...]:
             jobs = schedd.query(f"{of_factory(factory)} && {constraint}", list(ENDED_KEYS))
-            return tuple(_ad(job, ENDED_KEYS) for job in jobs)
+            return tuple(ad_of(job, ENDED_KEYS) for job in jobs)
 
         return Spooled(those("JobStatus == 4 && StageInFinish > 0"), those(late))
 
-    return _ask(target, question)
+    return ask(target, question)
 
 
 @plain
@@ -301,14 +300,14 @@ def fetch(target: Target, job: str) -> None:
         # Schedds of 25.8.2 and later let it go by themselves.
         schedd.act(remove_job, [job], "its output was retrieved")
 
-    _ask(target, question)
+    ask(target, question)
 
 
 @plain
 def drop(target: Target, job: str, reason: str) -> None:
     """Remove one job (`cluster.proc`)."""
     remove_job = _bindings().JobAction.Remove
-    _ask(target, lambda schedd: schedd.act(remove_job, [job], reason))
+    ask(target, lambda schedd: schedd.act(remove_job, [job], reason))
 
 
 @plain
@@ -317,8 +316,8 @@ def listed(target: Target, factory: str, submissions: Sequence[str]) -> tuple[Ad
     wanted = ", ".join(f'"{submission}"' for submission in submissions)
     constraint = f"{of_factory(factory)} && member(APF_SUBMISSION, {{{wanted}}})"
     keys = ("APF_SUBMISSION", "JobStatus")
-    jobs = _ask(target, lambda schedd: schedd.query(constraint, list(keys)))
-    return tuple(_ad(job, keys) for job in jobs)
+    jobs = ask(target, lambda schedd: schedd.query(constraint, list(keys)))
+    return tuple(ad_of(job, keys) for job in jobs)
 
 
 @plain
@@ -329,37 +328,5 @@ def records(target: Target, factory: str, submission: str, limit: int) -> tuple[
     """
     constraint = f'APF_SUBMISSION == "{submission}" && {of_factory(factory)}'
     keys = (*ENDED_KEYS, "JobStatus")
-    jobs = _ask(target, lambda schedd: schedd.history(constraint, list(keys), limit))
-    return tuple(_ad(job, keys) for job in jobs)
-
-
-@plain
-def pilots(target: Target, constraint: str, limit: int) -> tuple[Ad, ...]:
-    """Return at most `limit` jobs one by one, each with what is known of its state."""
-    jobs = _ask(target, lambda schedd: schedd.query(constraint, list(PILOT_KEYS), limit=limit))
-    return tuple(_ad(job, PILOT_KEYS) for job in jobs)
-
-
-@plain
-def remove(target: Target, constraint: str) -> int:
-    """Remove jobs and return how many."""
-    return _act(target, "Remove", constraint, "removed by AutoPyFactory")
-
-
-@plain
-def release(target: Target, constraint: str, time: int) -> int:
-    """Release held jobs for the first, second, ... time, which is noted in them, and return how many.
-
-    NumHolds does not tell it: a hold by the job's own policy counts more than once.
-    """
-    held = f"{constraint} && JobStatus == 5"
-    if not _ask(target, lambda schedd: schedd.query(held, ["ClusterId"], limit=1)):
-        return 0
-    _ask(target, lambda schedd: schedd.edit(held, RELEASES, str(time)))
-    return _act(target, "Release", constraint, "released by AutoPyFactory")
-
-
-def _act(target: Target, action: str, constraint: str, reason: str) -> int:
-    word = getattr(_bindings().JobAction, action)
-    done = _ask(target, lambda schedd: schedd.act(word, constraint, reason))
-    return int(done["TotalSuccess"]) if done is not None else 0
+    jobs = ask(target, lambda schedd: schedd.history(constraint, list(keys), limit))
+    return tuple(ad_of(job, keys) for job in jobs)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from autopyfactory.batch.condor_child import GRID, RELEASES, SPOOLING, UNSENT, Ad, Survey, may_be_unsent, of_factory
+from autopyfactory.batch.condor_child import GRID, SPOOLING, UNSENT, Ad, Survey, may_be_unsent, of_factory
+from autopyfactory.batch.condor_pilots import RELEASES
 from autopyfactory.batch.condor_text import class_ad_string
 from autopyfactory.model import Pilot, PilotGroup, PilotState, Trouble
 

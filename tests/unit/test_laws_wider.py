@@ -295,8 +295,9 @@ class Wider(Attack):
         """What waits for the jobs that a queue counts and for no others, its figures can explain."""
         queue = self.world.queues[name]
         assert report.jobs is not None
+        assert report.decision is not None
         reach = queue.options.wmsqueues
-        for part in queue.parts:
+        for part in (part for part in queue.parts if report.decision.of(part.resource_type)):
             kinds = part.options.resource_types
             cells = {
                 f"{cell.wmsqueue or reach[0]}{cell.resource_type and f':{cell.resource_type}'}": cell.activated

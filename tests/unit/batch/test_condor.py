@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from pydantic import ValidationError
 
-from autopyfactory.batch import condor_child, remove
+from autopyfactory.batch import condor_child, condor_pilots, remove
 from autopyfactory.batch.condor import CondorSchedd, ScheddOptions
 from autopyfactory.batch.condor_child import Accepted, Ad, ScheddSaid, Spooled, Survey, Target
 from autopyfactory.batch.condor_process import KillableChild, NoAnswer, NotRun
@@ -426,8 +426,9 @@ def test_options_that_would_make_good_counts_too_old_are_refused(times: dict[str
 
 
 def test_what_the_child_runs_can_be_sent_to_it() -> None:
-    for function in (condor_child.survey, condor_child.submit, condor_child.fetch, condor_child.remove):
+    for function in (condor_child.survey, condor_child.submit, condor_child.fetch):
         assert getattr(condor_child, function.__name__) is function
+    assert getattr(condor_pilots, condor_pilots.remove.__name__) is condor_pilots.remove
 
 
 def grid_ad(status: int, count: int, **more: str | int) -> Ad:

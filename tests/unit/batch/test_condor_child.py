@@ -1,7 +1,5 @@
-import enum
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -10,89 +8,15 @@ import pytest
 
 from autopyfactory.batch import condor_child
 from autopyfactory.batch.condor_child import ENDED_KEYS, GROUP_KEYS, ScheddSaid, Target
+from tests.unit.batch.bindings_stand_in import FakeSchedd, Undefined, bindings_of
 
 TARGET = Target("ap1", "cm:9618")
-
-
-class Undefined(enum.IntEnum):
-    """As the bindings' own: true, and an int."""
-
-    UNDEFINED = 2
-
-
-class HTCondorException(Exception):
-    pass
-
-
-HTCondorException.__module__ = "htcondor2_impl"
-
-
-class FakeSchedd:
-    """Answers as it is told and notes what it was asked."""
-
-    _version = "$CondorVersion: 25.14.1 2026-09-24 BuildID: x $"
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[Any, ...]] = []
-        self.jobs: list[dict[str, Any]] = []
-        self.grouped: list[dict[str, Any]] = []
-        self.history_ads: list[dict[str, Any]] = []
-        self.trouble: dict[str, str] = {}
-        self.done: list[tuple[str, Any]] = []
-
-    def query(self, constraint: str, projection: list[str], limit: int = -1, opts: int = 0) -> list[dict[str, Any]]:
-        self.asked.append((constraint, projection, opts))
-        self._may_fail("query")
-        return self.grouped if opts else self.jobs[: limit if limit > 0 else None]
-
-    def submit(self, description: dict[str, str], count: int, spool: bool) -> Any:
-        self._may_fail("submit")
-        warnings.warn("the line 'bogus = 1' was unused", stacklevel=1)
-        return SimpleNamespace(cluster=lambda: 7, first_proc=lambda: 0, num_procs=lambda: count)
-
-    def spool(self, result: Any) -> None:
-        self._may_fail("spool")
-        self.done.append(("spool", result.cluster()))
-
-    def retrieve(self, job: str) -> None:
-        self._may_fail(f"retrieve {job}")
-        self.done.append(("retrieve", job))
-
-    def act(self, action: str, jobs: Any, reason: str) -> dict[str, int]:
-        self.done.append((action, jobs))
-        return {"TotalSuccess": 4}
-
-    def edit(self, *words: str) -> None:
-        self.done.append(("edit", words))
-
-    def history(self, constraint: str, projection: list[str], match: int) -> list[dict[str, Any]]:
-        self.asked.append((constraint, projection, match))
-        return self.history_ads[:match]
-
-    def _may_fail(self, what: str) -> None:
-        if what in self.trouble:
-            raise HTCondorException(self.trouble[what])
 
 
 @pytest.fixture
 def schedd(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSchedd]:
     fake = FakeSchedd()
-    grid = [{"Name": "condor ce1 ce1:9619", "JobLimit": 1000}, {"Name": "arc https://other", "JobLimit": 5}]
-    collector = SimpleNamespace(
-        locate=lambda kind, name: fake if name == "ap1" else None, query=lambda *words: list(grid)
-    )
-    bindings = SimpleNamespace(
-        Schedd=lambda location=fake: location,
-        Collector=lambda pool=None: collector,
-        DaemonType=SimpleNamespace(Schedd=1),
-        AdType=SimpleNamespace(Grid=3),
-        QueryOpt=SimpleNamespace(GroupBy=2),
-        JobAction=SimpleNamespace(Remove="remove", Release="release"),
-        Submit=dict,
-        HTCondorException=HTCondorException,
-        version=lambda: "$CondorVersion: 25.14.1 2026-09-24 BuildID: y $",
-    )
-    monkeypatch.setattr(condor_child, "_bindings", lambda: bindings)
+    monkeypatch.setattr(condor_child, "_bindings", lambda: bindings_of(fake))
     yield fake
     condor_child._SCHEDDS.clear()
 
@@ -217,28 +141,10 @@ def test_the_history_is_read_to_the_last_record_wanted_and_no_further(schedd: Fa
     assert schedd.asked[0][0] == f'APF_SUBMISSION == "a" && {condor_child.of_factory("fac-1")}'
 
 
-def test_remove_tells_how_many(schedd: FakeSchedd) -> None:
-    assert condor_child.remove(TARGET, "JobStatus == 1") == 4
-    assert schedd.done == [("remove", "JobStatus == 1")]
-
-
 def test_endpoints_without_room_for_our_unsent_pilots(schedd: FakeSchedd) -> None:
     assert condor_child.full(TARGET, "fac-1") == {}
     schedd.jobs = [{"APF_ENDPOINT": "ce1", "GridResource": "condor ce1 ce1:9619"}]
     assert condor_child.full(TARGET, "fac-1") == {"ce1": 1000}
-
-
-def test_a_release_is_counted_in_the_job(schedd: FakeSchedd) -> None:
-    assert condor_child.release(TARGET, "x", 2) == 0
-    schedd.jobs = [{"ClusterId": 1}]
-    assert condor_child.release(TARGET, "x", 2) == 4
-    assert schedd.done == [("edit", ("x && JobStatus == 5", "APF_RELEASES", "2")), ("release", "x")]
-
-
-def test_pilots_one_by_one_and_no_more_than_wanted(schedd: FakeSchedd) -> None:
-    schedd.jobs = [{"ClusterId": 1, "ProcId": n, "GridJobId": Undefined.UNDEFINED, "Owner": "x"} for n in range(5)]
-    found = condor_child.pilots(TARGET, "true", 2)
-    assert found == ({"ClusterId": 1, "ProcId": 0}, {"ClusterId": 1, "ProcId": 1})
 
 
 @pytest.mark.parametrize(("config", "given", "seen"), [("/c", "/other", "/c"), ("", "/given", "/given")])
