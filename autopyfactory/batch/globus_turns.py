@@ -23,6 +23,9 @@ from autopyfactory.model import PilotState
 Call = Callable[[str, Sequence[str], float], Answer]
 """Runs globusrun with a proxy and some words for at most so many seconds. Raises NotStarted or Silent."""
 
+SURE = 3
+"""Turns in which a job is DONE although its gatekeeper has it taken up: then it has ended."""
+
 UNKNOWN_WORD = "no answer of its CE"
 PERHAPS = "DONE, perhaps"
 
@@ -38,13 +41,15 @@ class _NoTime(Exception):
 class _Known:
     """What is known of one pilot: its present contact, when it was last heard of, why the last call failed.
 
-    `unreachable`: it failed because its CE does not answer at all.
+    `unreachable`: it failed because its CE does not answer at all. `done` counts the turns in a row in which its
+    gatekeeper took it up again and it was DONE all the same.
     """
 
     contact: str
     heard: float | None = None
     failure: str = ""
     unreachable: bool = False
+    done: int = 0
 
 
 class Turns:
@@ -149,6 +154,7 @@ class Turns:
     def _state(self, pilot: Pilot, known: _Known, last: float, limit: float) -> tuple[PilotState | End, str]:
         found, word = self._status(pilot, known.contact, last, limit)
         if not isinstance(found, Perhaps):
+            known.done = 0
             return found, word
         if self._looking:
             return PilotState.UNKNOWN, PERHAPS
@@ -161,8 +167,12 @@ class Turns:
             # Its job manager died, and another one has taken it up.
             known.contact = contact
             found, word = self._status(pilot, contact, last, limit)
-        # Taken up again by the gatekeeper, a job that has ended is forgotten there, so the next turn tells.
-        return (pilot.state or PilotState.PENDING, pilot.word) if isinstance(found, Perhaps) else (found, word)
+        if not isinstance(found, Perhaps):
+            return found, word
+        # Taken up again by the gatekeeper, a job that has ended is forgotten there, so the next turn tells; but a job
+        # manager that has lost its job's end on the way may keep it for ever, and have nothing else to say of it.
+        known.done += 1
+        return (End(), word) if known.done >= SURE else (pilot.state or PilotState.PENDING, pilot.word)
 
     def _status(self, pilot: Pilot, contact: str, last: float, limit: float) -> tuple[PilotState | End | Perhaps, str]:
         return state(self._try((address(contact), pilot.user), pilot.user, ["-status", contact], last, limit))

@@ -62,8 +62,8 @@ def state(answer: Answer) -> tuple[PilotState | End | Perhaps, str]:
         return End(fault=FAILED), word
     if answer.rc == 0 and word == "DONE":
         # Some batch systems tell the exit code, and only a job manager that knows the job can say it.
-        code = _EXIT_CODE.search(answer.stdout)
-        return (End(int(code[1])) if code else Perhaps()), word
+        exit_code = _EXIT_CODE.search(answer.stdout)
+        return (End(int(exit_code[1])) if exit_code else Perhaps()), word
     if answer.rc == 0 and _STRANGE.fullmatch(word):
         return PilotState.UNKNOWN, word
     if answer.rc and code(answer) == _STOPPED:

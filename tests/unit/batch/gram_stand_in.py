@@ -21,6 +21,7 @@ from tests.unit.batch.slurm_stand_in import HandClock
 from tests.unit.batch.transcripts import answers
 
 SAID = answers("gram-globusrun.txt")
+STUCK = "GRAM Job failed because the jobmanager does not accept any new requests (shutting down) (error code 94)\n"
 COMMIT = SAID["globusrun -F -q -r localhost:2119/jobmanager-fork TWO-PHASE"].stderr
 
 
@@ -116,6 +117,8 @@ class StandIn:
         job = self._at(contact)
         if job is not None and job.state == "SOMEBODY-ELSE":
             return SAID["globusrun -status SOMEBODY-ELSE"]
+        if job is not None and job.state == "STUCK":
+            return Answer(94, "", STUCK)
         return Answer(0, f"{job.state if job else 'DONE'}\n")
 
     def _kill(self, contact: str) -> Answer:

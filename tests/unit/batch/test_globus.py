@@ -93,6 +93,19 @@ def test_a_dead_job_manager_ends_no_pilot(bed: Bed) -> None:
     assert len(bed.poll().ended) == 2
 
 
+def test_a_job_manager_that_keeps_an_ended_job_for_ever_is_believed_in_the_end(bed: Bed) -> None:
+    bed.batch.submit(bed.order())
+    bed.gram.set("ACTIVE")
+    assert bed.counts() == {"running": 1}
+    bed.gram.set("STUCK")
+    assert bed.counts() == bed.counts() == {"running": 1}
+    bed.gram.set("ACTIVE")
+    assert bed.counts() == {"running": 1}
+    bed.gram.set("STUCK")
+    assert bed.counts() == bed.counts() == {"running": 1}
+    assert len(bed.poll().ended) == 1
+
+
 @pytest.mark.parametrize("wrong", ["CONNECTION-REFUSED", "UNMAPPED", "hung", "UNKNOWN-SERVICE"])
 def test_a_ce_that_does_not_answer_ends_no_pilot_and_harms_no_other(
     bed: Bed, wrong: str, caplog: pytest.LogCaptureFixture

@@ -17,6 +17,7 @@ from autopyfactory.batch.globus_words import (
     unreachable,
 )
 from autopyfactory.model import PilotState
+from tests.unit.batch.gram_stand_in import STUCK
 from tests.unit.batch.transcripts import answers
 
 SAID = answers("gram-globusrun.txt")
@@ -30,6 +31,7 @@ SAID = answers("gram-globusrun.txt")
         (SAID["globusrun -status DONE"], Perhaps()),
         (SAID["globusrun -status CONNECTION-REFUSED"], Perhaps()),
         (Answer(0, "DONE\nexit code: 3\n"), End(3)),
+        (Answer(94, "", STUCK), Perhaps()),
         (Answer(0, "PENDING\n"), PilotState.PENDING),
         (Answer(0, "UNSUBMITTED\n"), PilotState.PENDING),
         (Answer(0, "STAGE_IN\n"), PilotState.PENDING),
