@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 HANDSHAKE_S = 60.0
 EXIT_S = 2.0
-_STARTED = "started"
+_STARTED = "started as process"
 
 
 class Make(Protocol):
@@ -85,7 +85,8 @@ def launch(request: Request, *, load: Callable[[Path], Config], make: Make) -> i
             log.error("%s", error)
         raise
     held = _Held(claims, pidfile)
-    tell = _detach([*held.descriptors(), *logs.descriptors()]) if request.detach else _to_nobody
+    preserve = [*held.descriptors(), *logs.descriptors()]
+    tell = _detach(preserve, log_file) if request.detach else _to_nobody
     held.sign()
     code = _serve(request, config, operator, load=load, make=make, tell=tell, farewell=held.release)
     _end_within(EXIT_S, code)
@@ -111,7 +112,7 @@ def _serve(
         tell(f"the factory cannot start: {error}")
         farewell()
         return 1
-    tell(_STARTED)
+    tell(f"{_STARTED} {os.getpid()}")
     return Daemon(
         factory,
         config,
@@ -190,12 +191,12 @@ def _to_nobody(_text: str) -> None:
     """Nobody waits for the answer of a daemon in the foreground."""
 
 
-def _detach(preserve: list[int]) -> Callable[[str], None]:
+def _detach(preserve: list[int], log_file: Path | None) -> Callable[[str], None]:
     """Go on as a daemon; the process at the terminal stays until it is told how the start went."""
     reader, writer = os.pipe()
     if os.fork():
         os.close(writer)
-        _wait_for_truth(reader)
+        _wait_for_truth(reader, log_file)
     os.close(reader)
     DaemonContext(
         umask=0o022, prevent_core=False, detach_process=True, files_preserve=[writer, *preserve], signal_map={}
@@ -216,10 +217,16 @@ def _end_within(seconds: float, code: int) -> None:
     guard.start()
 
 
-def _wait_for_truth(reader: int) -> NoReturn:
+def _wait_for_truth(reader: int, log_file: Path | None) -> NoReturn:
     ready, _, _ = select.select([reader], [], [], HANDSHAKE_S)
     text = os.read(reader, 65536).decode() if ready else f"the daemon has not started within {HANDSHAKE_S:.0f} s"
-    if text != _STARTED:
+    started = text.startswith(_STARTED)
+    # Nobody may listen any more: that does not make the start a failure.
+    with suppress(OSError):
+        if started:
+            sys.stdout.write(f"autopyfactory: {text}, log {log_file}\n")
+            sys.stdout.flush()
+    if not started:
         sys.stderr.write(f"{logs.mask(text) or 'the daemon ended at its start'}, see its log\n")
         sys.stderr.flush()
-    os._exit(0 if text == _STARTED else 1)
+    os._exit(0 if started else 1)

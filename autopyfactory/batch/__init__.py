@@ -17,7 +17,7 @@ A class may have two methods more, for what only it can judge of a queue's secti
 They are called when the configuration is read and open no connection. `check` returns one text per problem, best
 as `option: what is wrong, and what to do`; each takes the queue out, but one that begins with `warning: `
 (of an option it is told only where the section sets it itself). `options` are those of every queue, `backend`
-those of the class's own `QueueOptions`.
+those of the class's own `QueueOptions`. A class with `reads_submit = False` takes no `submit.X`: `check` then warns.
 
 One more tells which credentials a row takes, of `proxy` and `token`; without it both:
 

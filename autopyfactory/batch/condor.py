@@ -40,7 +40,7 @@ from autopyfactory.batch.condor_submit import cid_prefix, faults_of, render, wri
 from autopyfactory.batch.condor_text import class_ad_string
 from autopyfactory.batch.condor_vanished import Vanished
 from autopyfactory.clock import utc
-from autopyfactory.config.fields import Boolean, Duration, Options, Rate
+from autopyfactory.config.fields import Boolean, Duration, Options, Rate, check_longer
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
 from autopyfactory.config.problems import Fault
@@ -80,8 +80,7 @@ class ScheddOptions(Options):
     def _sensible(self) -> "ScheddOptions":
         if self.collector and not self.name:
             raise ValueError("a collector knows many schedds, write also name = <the schedd's name>")
-        if self.max_age <= self.interval + self.deadline:
-            raise ValueError("max_age must be more than interval and deadline together, else good counts are too old")
+        check_longer(self, "max_age", "interval", "deadline")
         return self
 
 

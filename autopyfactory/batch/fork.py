@@ -22,7 +22,7 @@ from autopyfactory.batch import ALL_STATES, Context, Order, fork_pilots, pilot_e
 from autopyfactory.batch.fork_files import ForkFiles, ForkFilesView, Record, alive, reap
 from autopyfactory.batch.fork_shim import CID
 from autopyfactory.batch.fork_slots import Pilot, Slots
-from autopyfactory.config.fields import Boolean, Duration, Options
+from autopyfactory.config.fields import Boolean, Duration, Options, check_longer
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
 from autopyfactory.errors import Refused, SourceError
@@ -54,8 +54,7 @@ class ForkOptions(Options):
 
     @model_validator(mode="after")
     def _sensible(self) -> "ForkOptions":
-        if self.max_age <= self.interval:
-            raise ValueError("max_age must be more than interval, else good counts are too old")
+        check_longer(self, "max_age", "interval")
         return self
 
 
@@ -92,6 +91,7 @@ class ForkHost:
     """
 
     source_kind: ClassVar[str] = "fork"
+    reads_submit: ClassVar[bool] = False
     SourceOptions: ClassVar[type[Options]] = ForkOptions
     QueueOptions: ClassVar[type[Options]] = ForkQueueOptions
 

@@ -29,9 +29,11 @@ This page is printed by `autopyfactory reference` from the declarations that `au
 - `#` and `;` begin a comment line, `;` after a blank also a comment at the end of a line. The case of names matters.
 - Durations: `90s`, `10m`, `1h30m`, `2d`. Sizes: `500MB`, `16GB`, `2GiB`. Rates: `20` or `20/s`, `100/m`, `5/h`. Lists
   are separated by commas. Booleans: `yes` or `no`.
+- `~` at the beginning of an absolute path is the home directory (in the passwd database) of the account that a command
+  acts as, for `run --runas USER` that of USER; `$HOME`, which `su` and `sudo` may leave as it was, means nothing.
 - `none` takes back an option whose default is `none`, for example in a queue what `[DEFAULT]` sets.
 - `env.NAME = value` goes into the environment of the pilots; `submit.X = value` and `submit.+Attribute = value` go into
-  the submit description as they are.
+  the submit description as they are; the backend `fork` has none.
 """
 
 

@@ -9,7 +9,7 @@ from autopyfactory.config.models import Config, QueueConfig, Section
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Names of what was added, removed and changed, with the names of the changed options.
+    """Names of what was added, removed, disabled and changed, with the names of the changed options.
 
     `sections` speaks of the main file: `[factory]` and the sections of sources, WMS, monitors and
     credentials, each with `added`, `removed` or its changed options. As text: one line per change.
@@ -17,25 +17,29 @@ class Difference:
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    disabled: tuple[str, ...] = ()
     changed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sections: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.changed or self.sections)
+        return bool(self.added or self.removed or self.disabled or self.changed or self.sections)
 
     def __str__(self) -> str:
         lines = [f"[{name}] {what}" for name, what in self.sections.items()]
         lines += [f"queue {name} added" for name in self.added]
         lines += [f"queue {name} removed" for name in self.removed]
+        lines += [f"queue {name} disabled" for name in self.disabled]
         lines += [f"queue {name} changed: {', '.join(options)}" for name, options in self.changed.items()]
         return "\n".join(lines) or "nothing changed"
 
 
 def difference(old: Config, new: Config) -> Difference:
-    """Compare two configurations; of queues those that are served, so one that is disabled now is removed."""
+    """Compare two configurations; of queues those that are served."""
+    gone = [name for name in old.queues if name not in new.queues]
     return Difference(
         tuple(name for name in new.queues if name not in old.queues),
-        tuple(name for name in old.queues if name not in new.queues),
+        tuple(name for name in gone if name not in new.disabled),
+        tuple(name for name in gone if name in new.disabled),
         {
             name: _changed(settings(old.queues[name]), settings(queue))
             for name, queue in new.queues.items()

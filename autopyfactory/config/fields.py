@@ -5,6 +5,8 @@ raises ValueError with what is wrong and what to do; the loader adds file, line,
 Numbers are bounded in length, for a value of a million digits would cost minutes before it is refused.
 """
 
+import os
+import pwd
 import re
 import shlex
 from collections.abc import Callable
@@ -152,12 +154,16 @@ def releases(text: Any) -> dict[str, str]:
 
 
 def absolute(text: Any) -> Path:
-    """Read an absolute path; a leading `~` is a home directory."""
+    """Read an absolute path; a leading `~` is the home directory of the account that we act as, whatever $HOME says."""
     if isinstance(text, str) and not text.strip():
         raise ValueError("has no value, write a path that begins with / or ~")
     try:
-        path = Path(text).expanduser()
-    except RuntimeError:
+        path = Path(text)
+        if path.parts[:1] == ("~",):
+            # After su or sudo $HOME may be another's: each command would look in another folder.
+            path = Path(pwd.getpwuid(os.geteuid()).pw_dir, *path.parts[1:])
+        path = path.expanduser()
+    except (KeyError, RuntimeError):
         raise ValueError(f"nobody knows the home directory in '{text}', write a path that begins with /") from None
     if not path.is_absolute():
         raise ValueError(f"'{text}' is no absolute path, write one that begins with / or ~")
@@ -178,6 +184,15 @@ def command_line(text: Any) -> str:
     except ValueError:
         raise ValueError("a quotation mark or a backslash at the end has no partner") from None
     return str(text)
+
+
+def check_longer(options: Options, name: str, *others: str) -> None:
+    """Check that a duration is more than others together, all by their names. Raises ValueError with the numbers."""
+    value, least = getattr(options, name), sum(getattr(options, other) for other in others)
+    if value <= least:
+        together = f"{' and '.join(others)}{' together' if len(others) > 1 else ''}"
+        numbers = f"which are {_write_duration(least)}, and not {_write_duration(value)}"
+        raise ValueError(f"{name} must be more than {together}, {numbers}, else good answers are too old")
 
 
 def _write_duration(seconds: float) -> str:

@@ -73,6 +73,7 @@ class Judge:
             faults += judge.shape(options, texts.own)
             faults += judge.rights(options, self._main, texts.own)
             faults += judge.rule_values(options, rules, texts.own)
+            faults += judge.split(types, rules, texts.own)
             faults += judge.demand(options, rules, self._main)
             faults += judge.named_things(options, self._main)
             faults += judge.backend(options, self._catalogue)
@@ -132,6 +133,8 @@ class Judge:
         if sound:
             faults += self._hook(kind, options, built, texts.own)
         faults += self._submit_hook(kind, texts.carried["submit."])
+        if not getattr(kind, "reads_submit", True):
+            faults += judge.unread(options, texts.carried["submit."], texts.own)
         return built, faults
 
     def _strangers(self, options: QueueOptions, texts: _Texts, mine: frozenset[str]) -> Iterator[Fault]:

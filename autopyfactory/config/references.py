@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from autopyfactory.batch.rows import BY_TYPE, ROWS, plugin, written
@@ -30,6 +30,14 @@ def carried(prefix: str, names: Iterable[str]) -> Iterator[Fault]:
     for name in names:
         if not pattern.fullmatch(name):
             yield Fault(f"{prefix}{name}", f"'{name}' is no name that could stand there, use letters, digits and _")
+
+
+def unread(options: QueueOptions, submit: Iterable[str], own: frozenset[str]) -> Iterator[Fault]:
+    """Say of what the section itself hands to a backend that takes no `submit.X` that it is lost."""
+    for name in (f"submit.{name}" for name in submit):
+        if name in own:
+            said = f"is never read: {written(plugin(options.backend, options.type))} has no submit description"
+            yield Fault(name, said, warning=True)
 
 
 def row(options: QueueOptions, own: frozenset[str]) -> tuple[QueueOptions, list[Fault]]:
@@ -125,6 +133,13 @@ def rule_values(options: QueueOptions, values: RuleOptions, own: frozenset[str])
             yield Fault(name, f"is missing, write '{name} = ...', which the rule '{rule}' needs", missing=True)
         if not used and name in own and found[name] != field.default and RULES[rule].kind is Kind.MAKER:
             yield Fault(name, f"is never read, for the rule '{rule}' is not in rules", warning=True)
+
+
+def split(types: Mapping[str, object], values: RuleOptions, own: frozenset[str]) -> Iterator[Fault]:
+    """Say what does nothing in a queue that counts each resource type alone."""
+    if types and values.retire is not None and "retire" in own:
+        text = "does nothing, for this queue counts each resource type alone; its pilots that wait for nothing stay"
+        yield Fault("retire", text, warning=True)
 
 
 def demand(options: QueueOptions, values: RuleOptions, main: Main) -> Iterator[Fault]:

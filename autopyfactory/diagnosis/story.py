@@ -82,7 +82,7 @@ def _now(scene: Scene, name: str) -> Finding:
             Cause(action, str(scene.operator), "somebody has to resume it: 'autopyfactory resume QUEUE'"), last
         )
     if waiting := not_served(scene.config, name):
-        remarks = (*remarks, f"from the next reload or start on: {waiting.text}")
+        remarks = (*remarks, f"as soon as the factory has reloaded: {waiting.text}")
     return Finding(_rivals(scene, cause_of(last, queue), last), last, remarks)
 
 

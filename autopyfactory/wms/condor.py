@@ -4,6 +4,7 @@ The bindings run in a child process that is killed at the deadline (`batch.condo
 in `condor_jobs`. A schedd that does not answer makes the whole count unknown: a part of a pool is no demand.
 """
 
+import shlex
 from collections import defaultdict
 from pathlib import Path
 from typing import ClassVar
@@ -12,10 +13,11 @@ from pydantic import Field, field_validator
 
 from autopyfactory.batch.condor_child import ScheddSaid, prepare
 from autopyfactory.batch.condor_process import CallLost, KillableChild
+from autopyfactory.batch.condor_text import class_ad_string
 from autopyfactory.clock import Clock
 from autopyfactory.config.fields import Options, Words
 from autopyfactory.model import JobCount, Site, Snapshot
-from autopyfactory.wms.condor_jobs import Idle, Question, idle_jobs
+from autopyfactory.wms.condor_jobs import COUNTED, Idle, Question, idle_jobs
 from autopyfactory.wms.listed import Listed, ListedOptions, Table, cell_of
 
 
@@ -61,6 +63,20 @@ class CondorJobs:
     def site(self, wmsqueue: str) -> Snapshot[Site]:
         """Return the configured status."""
         return self._listed.site(wmsqueue)
+
+    def shows(self, wmsqueue: str) -> list[str]:
+        """Return a condor_q for each schedd; in the answer JobStatus 1 is idle, 2 runs."""
+        options = self._options
+        settings = {"CONDOR_CONFIG": options.config, "_CONDOR_SEC_TOKEN_DIRECTORY": options.token_dir}
+        env = [f"{name}={value}" for name, value in settings.items() if value]
+        pool = ["-pool", options.collector] if options.collector and options.schedds else []
+        mine = f" && {options.attribute} == {class_ad_string(wmsqueue)}" if options.attribute else ""
+        what = ["-allusers", "-constraint", f"{COUNTED} && ({options.constraint}){mine}", "-af:j"]
+        columns = ["JobStatus", "RequestCpus", *([options.attribute] if options.attribute else [])]
+        whose = [["-global"]] if options.schedds == ("all",) else [["-name", name] for name in options.schedds] or [[]]
+        return [
+            shlex.join([*(["env", *env] if env else []), "condor_q", *pool, *one, *what, *columns]) for one in whose
+        ]
 
     def close(self) -> None:
         """Kill the question under way."""

@@ -8,6 +8,8 @@ from typing import Any
 from autopyfactory.batch.condor_child import Ad, ScheddSaid, plain
 
 IDLE, RUNNING = 1, 2
+COUNTED = f"(JobStatus == {IDLE} || JobStatus == {RUNNING}) && APF_FACTORY =?= undefined"
+"""The jobs that count in every pool: those that wait or run and are no pilots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,7 @@ class Idle:
 @plain
 def idle_jobs(question: Question) -> tuple[Idle, ...]:
     """Return the idle and running jobs of a pool, without pilots of any factory. Raises ScheddSaid."""
-    ours = f"(JobStatus == {IDLE} || JobStatus == {RUNNING}) && APF_FACTORY =?= undefined"
-    constraint = f"{ours} && ({question.constraint})"
+    constraint = f"{COUNTED} && ({question.constraint})"
     keys = _keys(question, constraint)
     groups = [group for schedd in _schedds(question) for group in _asked(schedd, constraint, keys)]
     return tuple(_idle(group, question.attribute) for group in groups)

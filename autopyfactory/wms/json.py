@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
 from autopyfactory.clock import Clock
-from autopyfactory.config.fields import AbsolutePath, CommandLine, Duration, Options
+from autopyfactory.config.fields import AbsolutePath, CommandLine, Duration, Options, check_longer
 from autopyfactory.errors import SourceError
 from autopyfactory.http import Answer, Http, NoAnswer
 from autopyfactory.logs import mask
@@ -57,8 +57,7 @@ class JsonOptions(ListedOptions):
             raise ValueError("where is the document? set either url or command")
         if not self.activated:
             raise ValueError("activated is empty, write the path of the number of jobs that wait")
-        if self.max_age <= self.lag + self.interval:
-            raise ValueError("max_age must be more than lag and interval together, else good figures are too old")
+        check_longer(self, "max_age", "lag", "interval")
         return self
 
 

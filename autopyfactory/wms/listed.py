@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pydantic import Field, model_validator
 
 from autopyfactory.clock import Clock
-from autopyfactory.config.fields import Duration, Options
+from autopyfactory.config.fields import Duration, Options, check_longer
 from autopyfactory.errors import SourceError
 from autopyfactory.model import JobCount, Site, Snapshot
 from autopyfactory.snapshot import Shared
@@ -24,8 +24,7 @@ class ListedOptions(Options):
 
     @model_validator(mode="after")
     def _leaves_room(self) -> "ListedOptions":
-        if self.max_age <= self.interval + self.deadline:
-            raise ValueError("max_age must be more than interval and deadline together, else good figures are too old")
+        check_longer(self, "max_age", "interval", "deadline")
         return self
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, model_validator
 
 from autopyfactory.clock import Clock
-from autopyfactory.config.fields import AbsolutePath, Boolean, Duration, Kind, Options
+from autopyfactory.config.fields import AbsolutePath, Boolean, Duration, Kind, Options, check_longer
 from autopyfactory.errors import SourceError, UnknownWmsqueue
 from autopyfactory.http import Answer, Http, NoAnswer
 from autopyfactory.logs import mask
@@ -82,10 +82,8 @@ class PandaOptions(Options):
 
     @model_validator(mode="after")
     def _leaves_room(self) -> "PandaOptions":
-        if self.max_age <= self.lag + self.interval:
-            raise ValueError("max_age must be more than lag and interval together, else good answers are too old")
-        if self.site_max_age <= self.site_interval:
-            raise ValueError("site_max_age must be more than site_interval, else good answers are too old")
+        check_longer(self, "max_age", "lag", "interval")
+        check_longer(self, "site_max_age", "site_interval")
         return self
 
 

@@ -5,6 +5,7 @@ and with its controller down it says rc 0 and an empty list (`batch.slurm` knows
 """
 
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
@@ -55,21 +56,29 @@ class SlurmJobs:
         """Return the configured status."""
         return self._listed.site(wmsqueue)
 
+    def shows(self, wmsqueue: str) -> list[str]:
+        """Return the squeue of the partition; without --json its filters can be trusted."""
+        users = ["--user", ",".join(self._options.users)] if self._options.users else []
+        states = ["--states", "PENDING,RUNNING"]
+        return [shlex.join([self._squeue(), "--all", "--array", "--partition", wmsqueue, *states, *users])]
+
     def close(self) -> None:
         """Kill the question under way."""
         self._listed.close()
         self._run.close()
 
     def _poll(self) -> Table:
-        squeue = str(self._options.bin_dir / "squeue") if self._options.bin_dir else "squeue"
         try:
-            answer = self._run([squeue, "--all", "--array", "--json"], self._options.deadline)
+            answer = self._run([self._squeue(), "--all", "--array", "--json"], self._options.deadline)
         except (NotStarted, Silent) as error:
             raise self._listed.unknown(error.reason, stopped=error.stopped) from None
         try:
             return table(jobs_of(answer), self._counts())
         except Unbelievable as error:
             raise self._listed.unknown(str(error)) from None
+
+    def _squeue(self) -> str:
+        return str(self._options.bin_dir / "squeue") if self._options.bin_dir else "squeue"
 
     def _counts(self) -> Callable[[Mapping[str, Any]], bool]:
         users, condition = self._options.users, compiled(self._options.expression)

@@ -56,5 +56,11 @@ class Sum:
         part, name = self._parts[0]
         return part.site(name or wmsqueue)
 
+    def shows(self, wmsqueue: str) -> list[str]:
+        """Return the commands of all parts that have some."""
+        none: list[str] = []
+        asked = [getattr(part, "shows", lambda _: none)(name or wmsqueue) for part, name in self._parts]
+        return list(dict.fromkeys(line for lines in asked for line in lines))
+
     def close(self) -> None:
         """Do nothing: the parts are closed by who made them."""

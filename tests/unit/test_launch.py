@@ -94,6 +94,7 @@ def test_detached_it_returns_when_the_factory_runs_and_ends_cleanly(place: Path)
     done = launch(place, "detach")
     assert (done.returncode, done.stderr) == (0, "")
     pid = int((place / "apf.pid").read_text())
+    assert done.stdout == f"autopyfactory: started as process {pid}, log {place}/log_dir/autopyfactory.log\n"
     assert (place / "run_dir" / "F1.lock").read_text() == f"{pid}\n"
     second = launch(place, "detach")
     assert second.returncode == 1

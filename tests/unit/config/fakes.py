@@ -61,6 +61,7 @@ class ForkQueueOptions(Options):
 
 class Fork:
     source_kind: ClassVar[str] = "fork"
+    reads_submit: ClassVar[bool] = False
     SourceOptions = HostOptions
     QueueOptions = ForkQueueOptions
 

@@ -21,12 +21,12 @@ def test_queues_that_came_went_and_changed(files: Files) -> None:
     new = difference(old, files.load())
     assert new
     assert new.added == ("E",)
-    assert new.removed == ("A", "D")
+    assert (new.removed, new.disabled) == (("A",), ("D",))
     assert new.changed == {"B": ("max_pending", "spool", "submit.+y"), "C": ("env.X",)}
     assert str(new).splitlines() == [
         "queue E added",
         "queue A removed",
-        "queue D removed",
+        "queue D disabled",
         "queue B changed: max_pending, spool, submit.+y",
         "queue C changed: env.X",
     ]

@@ -1,3 +1,5 @@
+import os
+import pwd
 from fractions import Fraction
 from pathlib import Path
 
@@ -96,8 +98,10 @@ def test_wrong_cores_by_type(text: str) -> None:
 
 
 def test_paths_are_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/apf")
-    assert fields.absolute("~/log") == Path("/home/apf/log")
+    monkeypatch.setenv("HOME", "/home/of/who/said/sudo")
+    me = pwd.getpwuid(os.geteuid())
+    assert fields.absolute("~/log") == Path(me.pw_dir, "log") == fields.absolute(f"~{me.pw_name}/log")
+    assert fields.absolute("~") == Path(me.pw_dir)
     assert fields.absolute(Path("/x")) == Path("/x")
     for text in ("log", " ", "~nobody-of-this-name/x"):
         with pytest.raises(ValueError, match="begins with /"):

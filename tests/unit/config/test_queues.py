@@ -147,6 +147,23 @@ def test_what_is_worth_a_warning(files: Files, extra: str, problem: str) -> None
     assert list(files.load().queues) == ["Q"]
 
 
+def test_what_a_backend_never_reads(files: Files) -> None:
+    files.write("autopyfactory.conf", USERS)
+    files.write("queues.conf", f"[DEFAULT]\nsubmit.x = 1\n[Q]\n{FORK}submit.+y = 1\n")
+    said = "is never read: backend = fork has no submit description"
+    assert files.texts() == [f"queues.conf:8: [Q] submit.+y: warning: {said}"]
+
+
+def test_nothing_is_retired_where_each_type_counts_alone(files: Files) -> None:
+    assert files.queue("retire = 5") == []
+    [found] = files.queue("cores = A:1, B:8\nretire = 5")
+    assert found.startswith(
+        "queues.conf:7: [Q] retire: warning: does nothing, for this queue counts each resource type"
+    )
+    files.write("queues.conf", f"[DEFAULT]\nretire = 5\n[Q]\n{QUEUE}cores = A:1, B:8\n")
+    assert files.texts() == []
+
+
 @pytest.mark.parametrize("option", ["fixed = 3", "allow_same_user = yes", "spool = no", "status_test = 1"])
 def test_in_default_nobody_minds(files: Files, option: str) -> None:
     files.write("queues.conf", f"[DEFAULT]\n{option}\n[Q]\n{QUEUE}")

@@ -368,7 +368,7 @@ class TestOutsideOfCycles:
         here.cycle()
         here.disabled["Q"] = here.queues.pop("Q")
         assert here.first().startswith("Q submits pilots"), "as long as the daemon has not reloaded"
-        assert "from the next reload or start on: the queue is disabled" in here.why()[1]
+        assert "as soon as the factory has reloaded: the queue is disabled" in here.why()[1]
         here.world.advance(3600)
         assert here.first().startswith("Q submits nothing: the queue is disabled, enabled = no at ")
 

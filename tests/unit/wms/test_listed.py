@@ -92,7 +92,7 @@ def test_a_pool_without_an_answer_is_unknown(error: Exception, reason: str, stop
 
 
 def test_options() -> None:
-    with pytest.raises(ValueError, match="max_age must be more than interval and deadline together"):
+    with pytest.raises(ValueError, match="interval and deadline together, which are 1m20s, and not 1m10s, else"):
         CondorJobsOptions(max_age="70s")
     with pytest.raises(ValueError, match="write one expression on one line"):
         CondorJobsOptions(constraint=" ")
@@ -120,6 +120,25 @@ def cluster(*answers: Any, **options: Any) -> SlurmJobs:
             pass
 
     return SlurmJobs("farm", SlurmJobsOptions(**options), FakeClock(), run=Run())
+
+
+def test_what_shows_the_jobs_of_a_pool() -> None:
+    ours = "(JobStatus == 1 || JobStatus == 2) && APF_FACTORY =?= undefined"
+    assert pool()[0].shows("x") == [f"condor_q -allusers -constraint '{ours} && (true)' -af:j JobStatus RequestCpus"]
+    options = {"attribute": "P", "collector": "cm:9618", "schedds": "a, b", "config": "/c", "constraint": "X == 1"}
+    first, second = pool(**options)[0].shows('q"')
+    assert first == (
+        "env CONDOR_CONFIG=/c condor_q -pool cm:9618 -name a -allusers -constraint "
+        f'\'{ours} && (X == 1) && P == "q\\""\' -af:j JobStatus RequestCpus P'
+    )
+    assert "-name b" in second
+    assert "-global" in pool(schedds="all")[0].shows("x")[0]
+
+
+def test_what_shows_the_jobs_of_a_cluster() -> None:
+    line = "squeue --all --array --partition normal --states PENDING,RUNNING"
+    assert cluster().shows("normal") == [line]
+    assert cluster(bin_dir="/opt/s", users="a, b").shows("normal") == [f"/opt/s/{line} --user a,b"]
 
 
 JOBS = [

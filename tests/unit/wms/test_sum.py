@@ -40,6 +40,16 @@ def test_a_sum() -> None:
     one.close()
 
 
+def test_the_commands_of_the_parts() -> None:
+    class Shown(Static):
+        def shows(self, wmsqueue: str) -> list[str]:
+            return [f"show {wmsqueue}"]
+
+    clock = FakeClock()
+    parts = {"a": Static("a", StaticOptions(activated=4), clock), "b": Shown("b", StaticOptions(activated=4), clock)}
+    assert Sum("both", SumOptions(of="a, b, b:Q, b:X"), clock, parts=parts).shows("Q") == ["show Q", "show X"]
+
+
 @pytest.mark.parametrize("of", ["", " , ", ":A"])
 def test_what_names_no_section(of: str) -> None:
     with pytest.raises(ValueError, match="no section"):
