@@ -88,6 +88,7 @@ def held(code: int | None, reason: str = "", **more: object) -> Pilot:
         (0, "proxy delegation failed: HTTP response 500", "no-delegation", "pause"),
         (0, "HTTP response 500", "arc-refuses", "pause"),
         (0, "curl_easy_perform() failed (7): 'Could not connect to server'.", "arc-unreachable", "release"),
+        (0, "File stage-out failed: curl_easy_perform() failed (35)", "arc-unreachable", "release"),
         (0, "The job's proxy has expired", "credential-of-grid", "release"),
         (0, "submission command failed (exit code = 1) (stdout:) (stderr:)", "gahp-refused", "tell"),
         (0, "Job removed from batch queue manually", "gahp-removed", "remove"),
