@@ -148,6 +148,15 @@ def test_released_so_often_then_removed() -> None:
     assert (bed.batch.released, bed.batch.removed) == (["0.0"] * 3, ["0.0"])
 
 
+def test_nothing_is_released_at_once() -> None:
+    bed = Bed({"mine": HeldOptions(code=("13",), action="release", after=0.0)})
+    bed.batch.add(1, hold_code=13)
+    bed.tend(4)
+    assert bed.batch.released == []
+    bed.tend(1)
+    assert bed.batch.released == ["0.0"]
+
+
 def test_what_the_system_counts_is_not_forgotten_by_a_restart() -> None:
     bed = Bed()
     bed.batch.add(1, hold_code=13, releases=3)
