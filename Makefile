@@ -17,7 +17,7 @@ test: test-quick
 
 test-quick:
 	@scripts/make-venv .venv test,lint
-	.venv/bin/pytest tests/unit -n auto --cov=autopyfactory --cov-branch --cov-report=
+	.venv/bin/pytest tests/unit -n 3 --cov=autopyfactory --cov-branch --cov-report=
 	.venv/bin/python scripts/core_coverage.py
 
 lint:

@@ -18,17 +18,14 @@ One call submits one pilot, so that each carries its own tags and is recorded as
 import logging
 import shlex
 import shutil
-import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import quote
 
 from autopyfactory.batch import ALL_STATES, Context, Order
-from autopyfactory.batch.cids import Cids
 from autopyfactory.batch.commands_file import script_file
 from autopyfactory.batch.commands_options import (
     CommandOptions,
@@ -38,10 +35,9 @@ from autopyfactory.batch.commands_options import (
     own_account,
     refused_by_sudo,
 )
-from autopyfactory.batch.commands_pilots import Pilots
-from autopyfactory.batch.commands_record import Record, RecordView
-from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
-from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable
+from autopyfactory.batch.commands_run import NotStarted, Run, Silent
+from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Unbelievable
+from autopyfactory.batch.recorded import Recorded
 from autopyfactory.batch.script import pilot_script, read_wrapper
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
@@ -60,10 +56,11 @@ LOST = (
 )
 
 
-class CommandBatch(ABC):
+class CommandBatch(Recorded):
     """One batch system by its commands. Safe from many threads; the lock is never held while a command runs."""
 
     source_kind: ClassVar[str]
+    log = log
     programs: ClassVar[tuple[str, ...]]
     releasing: ClassVar[tuple[str, ...]] = ()
     """The command, before the ids, that lets held jobs go on."""
@@ -95,18 +92,9 @@ class CommandBatch(ABC):
         return ""
 
     def __init__(self, name: str, options: CommandOptions, context: Context, *, run: Run | None = None) -> None:
-        self._source = f"{self.source_kind} {name}"
+        super().__init__(name, context, options.deadline, run)
         self._options = options
-        self._context = context
-        self._clock = context.clock
-        self._run = run or Runner()
         self._commands = self.commands(options)
-        folder = context.factory.state_dir.absolute() / self.source_kind / quote(name, safe="")
-        self._pilots = Pilots(context.factory.id, RecordView(folder) if context.looking else Record(folder))
-        self._lock = threading.Lock()
-        self._loaded = False
-        self._cids = Cids(context.position)
-        self._said: dict[str, str] = {}
 
     @abstractmethod
     def commands(self, options: CommandOptions) -> Commands:
@@ -117,14 +105,9 @@ class CommandBatch(ABC):
         """Say which of the system's commands this host has not."""
         return absent(cls.programs, sources)
 
-    @classmethod
-    def carries(cls, _type: str, _subtype: str) -> tuple[str, ...]:
-        """Return the kinds of credentials that pilots are given: the path of a proxy."""
-        return ("proxy",)
-
     def describe(self, order: Order) -> str:
         """Return the command line and the script of the order's first pilot. Raises Refused."""
-        job = self._job(order, f"{self._base()}.0", read_wrapper(order.executable))
+        job = self._job(order, f"{self._cids.base(self._clock.now())}.0", read_wrapper(order.executable))
         if self.script_stays or self._commands.needs_file:
             job = replace(job, file=job.kept if self.script_stays else Path(f"{job.cid}.sh"))
         line = shlex.join(self._as(self._account(order), self._commands.submit(job)))
@@ -133,11 +116,6 @@ class CommandBatch(ABC):
     def shows(self, queue: str) -> list[str]:
         """Return the command that lists the pilots, those of other queues too."""
         return [shlex.join(self._as("", self._commands.status()))]
-
-    @property
-    def endpoint(self) -> str:
-        """Return this host's name: its commands find the system."""
-        return self._context.factory.host
 
     def poll(self) -> PilotReport:
         """List all pilots with one command, a second one only for those listed no more. Raises SourceError."""
@@ -161,31 +139,10 @@ class CommandBatch(ABC):
 
         Raises Refused, with the cids accepted before, or Ambiguous.
         """
-        began = self._clock.now()
         user = self._account(order)
         wrapper = read_wrapper(order.executable)
         self._make_folder(order, shared=bool(user))
-        base = self._base()
-        cids: list[str] = []
-        for number in range(order.count):
-            spent = self._clock.now() - began
-            if cids and spent > self._options.deadline / 2:
-                self._once("slow", f"took {len(cids)} of {order.count} pilots in {spent:.0f} s, the rest comes later")
-                break
-            cid = f"{base}.{number}"
-            try:
-                self._submit_one(order, cid, wrapper, user, self._options.deadline - spent)
-            except Refused as refusal:
-                raise Refused(f"{self._source}: {refusal.reason}", cids=cids) from None
-            except Ambiguous as unclear:
-                raise Ambiguous(f"{self._source}: {unclear.reason}") from None
-            cids.append(cid)
-        return Submitted(order.id, tuple(cids))
-
-    def ended(self, submissions: frozenset[str]) -> frozenset[str]:
-        """Return those whose pilots have all ended, as listings and history told. Raises SourceError."""
-        with self._book() as pilots:
-            return pilots.over(submissions)
+        return self._one_by_one(order, lambda cid, left: self._submit_one(order, cid, wrapper, user, left))
 
     def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Pilot]:
         """List our pilots in these states, of one queue or of all. Raises SourceError."""
@@ -220,22 +177,6 @@ class CommandBatch(ABC):
         for user, ids in accounts.items():
             for part in _parts(ids):
                 yield self._foreign(user), part
-
-    def close(self) -> None:
-        """Kill the commands under way; who waits gets SourceError(stopped), a submission Ambiguous."""
-        self._run.close()
-
-    @contextmanager
-    def _book(self) -> Iterator[Pilots]:
-        """Hold the pilots' record, read at its first use."""
-        with self._lock:
-            try:
-                if not self._loaded:
-                    self._pilots.load(self._clock.now())
-                    self._loaded = True
-                yield self._pilots
-            except OSError as error:
-                raise SourceError(self._source, f"cannot keep the record of its pilots: {error}") from error
 
     @contextmanager
     def _belief(self) -> Iterator[None]:
@@ -299,9 +240,7 @@ class CommandBatch(ABC):
             self._once("record", error.reason)
 
     def _job(self, order: Order, cid: str, wrapper: str) -> Job:
-        factory = self._context.factory
-        tags = Tags(factory.id, order.queue.name, order.id, cid, factory.host, order.endpoint, order.shape.tag())
-        return Job(order, tags, pilot_script(self._context, order, cid, wrapper))
+        return Job(order, self._tags(order, cid), pilot_script(self._context, order, cid, wrapper))
 
     def _file(self, job: Job) -> AbstractContextManager[Job]:
         if self.script_stays or self._commands.needs_file:
@@ -324,26 +263,6 @@ class CommandBatch(ABC):
         folder = self._options.bin_dir
         path = (shutil.which(argv[0], path=folder) if folder else None) or shutil.which(argv[0]) or argv[0]
         return ["sudo", "-n", "-u", user, path, *argv[1:]] if user else [path, *argv[1:]]
-
-    @staticmethod
-    def _make_folder(order: Order, *, shared: bool) -> None:
-        """Make the folder of the pilots' output; another account writes into it as into /tmp."""
-        try:
-            order.log_dir.mkdir(parents=True, exist_ok=True)
-            if shared:
-                order.log_dir.chmod(0o1777)
-        except OSError as error:
-            raise Refused(f"cannot make the log folder {order.log_dir}: {error.strerror}") from None
-
-    def _base(self) -> str:
-        """Return what a submission's cids begin with."""
-        return self._cids.base(self._clock.now())
-
-    def _once(self, topic: str, text: str) -> None:
-        """Log a text when it is another one than the last on the topic."""
-        if text and self._said.get(topic) != text:
-            log.warning("%s: %s", self._source, text)
-        self._said[topic] = text
 
 
 def _parts(ids: Iterable[str], size: int = AT_ONCE) -> Iterator[list[str]]:

@@ -6,21 +6,17 @@ request runs only when it has been confirmed (two-phase commit), so one that got
 
 import logging
 import shlex
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import ClassVar
-from urllib.parse import quote
 
 from autopyfactory.batch import ALL_STATES, Context, Order
-from autopyfactory.batch.cids import Cids
 from autopyfactory.batch.commands_options import absent
 from autopyfactory.batch.commands_pilots import Pilots
-from autopyfactory.batch.commands_record import Record, RecordView
-from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
-from autopyfactory.batch.commands_words import Answer, End, Seen, Tags
+from autopyfactory.batch.commands_run import NotStarted, Run, Silent
+from autopyfactory.batch.commands_words import Answer, End, Seen
 from autopyfactory.batch.globus_call import Globusrun
 from autopyfactory.batch.globus_lost import WRITTEN_OFF, Notes, Proxies
 from autopyfactory.batch.globus_options import GlobusOptions, problems
@@ -28,6 +24,7 @@ from autopyfactory.batch.globus_rsl import GlobusQueueOptions, request
 from autopyfactory.batch.globus_slips import KEEP, Slip, Slips
 from autopyfactory.batch.globus_turns import UNANSWERED, Turns
 from autopyfactory.batch.globus_words import accepted, cancelled, complaint, unreachable
+from autopyfactory.batch.recorded import Recorded
 from autopyfactory.batch.script import pilot_script, read_wrapper
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
@@ -43,10 +40,11 @@ RETRY = 120.0
 REMOVED = "removed"
 
 
-class Globus:
+class Globus(Recorded):
     """The gatekeepers of some queues. Safe from many threads; the lock is never held while a command runs."""
 
     source_kind: ClassVar[str] = "globus"
+    log = log
     SourceOptions: ClassVar[type[Options]] = GlobusOptions
     QueueOptions: ClassVar[type[Options]] = GlobusQueueOptions
 
@@ -62,25 +60,16 @@ class Globus:
         return list(problems(options, backend))
 
     @classmethod
-    def carries(cls, _type: str, _subtype: str) -> tuple[str, ...]:
-        """Return the kinds of credentials that pilots are given."""
-        return ("proxy",)
-
-    @classmethod
     def lacking(cls, _type: str, _subtype: str, sources: Sequence[Options] = ()) -> str:
         """Say which of the commands this host has not."""
         return "; ".join(filter(None, (absent(("globusrun",), sources), absent(("stdbuf",)))))
 
     def __init__(self, name: str, options: GlobusOptions, context: Context, *, run: Run | None = None) -> None:
-        self._source = f"{self.source_kind} {name}"
+        super().__init__(name, context, options.deadline, run)
         self._options = options
-        self._context = context
-        self._clock = context.clock
-        self._run = run or Runner()
         self._globusrun = Globusrun(self._run, options.bin_dir)
-        folder = context.factory.state_dir.absolute() / self.source_kind / quote(name, safe="")
         self._looking = context.looking
-        self._pilots = Pilots(context.factory.id, RecordView(folder) if context.looking else Record(folder))
+        folder = self._folder
         self._slips = Slips(folder / "slips")
         self._turns = Turns(
             self._globusrun, context.clock, options.at_once, folder / "contacts.json", looking=context.looking
@@ -88,20 +77,11 @@ class Globus:
         self._proxies = Proxies()
         self._notes = Notes(folder / "written-off")
         self._began = context.clock.now()
-        self._cids = Cids(context.position)
-        self._lock = threading.Lock()
-        self._loaded = False
         self._under_way: set[str] = set()
         self._settled: set[str] = set()
         self._silent: dict[str, float] = {}
         self._refusing: dict[str, float] = {}
         self._removed: set[str] = set()
-        self._said: dict[str, str] = {}
-
-    @property
-    def endpoint(self) -> str:
-        """Return this host's name; every queue of GRAM names an endpoint of its own."""
-        return self._context.factory.host
 
     def describe(self, order: Order) -> str:
         """Return the command line of the order's first pilot, its RSL, and the script inside. Raises Refused."""
@@ -126,32 +106,18 @@ class Globus:
 
         Raises Refused, with the cids accepted before, or Ambiguous.
         """
-        began = self._clock.now()
         wrapper = read_wrapper(order.executable)
         self._make_folder(order)
-        base = self._cids.base(began)
-        cids: list[str] = []
-        for number in range(order.count):
-            spent = self._clock.now() - began
-            if cids and spent > self._options.deadline / 2:
-                self._once("slow", f"took {len(cids)} of {order.count} pilots in {spent:.0f} s, the rest comes later")
-                break
-            cid = f"{base}.{number}"
-            try:
-                self._submit_one(order, cid, wrapper, self._options.deadline - spent)
-            except Refused as refusal:
-                raise Refused(f"{self._source}: {refusal.reason}", cids=cids) from None
-            except Ambiguous as unclear:
-                self._refusing.setdefault(order.endpoint, self._clock.now())
-                raise Ambiguous(f"{self._source}: {unclear.reason}") from None
-            self._refusing.pop(order.endpoint, None)
-            cids.append(cid)
-        return Submitted(order.id, tuple(cids))
 
-    def ended(self, submissions: frozenset[str]) -> frozenset[str]:
-        """Return those whose pilots have all ended. Raises SourceError."""
-        with self._book() as pilots:
-            return pilots.over(submissions)
+        def submit(cid: str, left: float) -> None:
+            try:
+                self._submit_one(order, cid, wrapper, left)
+            except Ambiguous:
+                self._refusing.setdefault(order.endpoint, self._clock.now())
+                raise
+            self._refusing.pop(order.endpoint, None)
+
+        return self._one_by_one(order, submit)
 
     def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Pilot]:
         """List our pilots in these states, of one queue or of all, after a round of questions. Raises SourceError."""
@@ -189,24 +155,11 @@ class Globus:
         with self._book():
             self._notes.write((pilot.cid, pilot.id) for pilot in pilots)
 
-    def close(self) -> None:
-        """Kill the commands under way; who waits gets SourceError(stopped), a submission Ambiguous."""
-        self._run.close()
-
-    @contextmanager
-    def _book(self) -> Iterator[Pilots]:
-        """Hold the pilots' record, read at its first use, with what came meanwhile of slips that nobody waits for."""
-        with self._lock:
-            try:
-                if not self._loaded:
-                    self._pilots.load(self._clock.now())
-                    self._loaded = True
-                for slip in self._slips.left():
-                    if slip.tags.cid not in self._under_way:
-                        self._settle(slip)
-                yield self._pilots
-            except OSError as error:
-                raise SourceError(self._source, f"cannot keep the record of its pilots: {error}") from error
+    def _catch_up(self) -> None:
+        """Take in the slips that nobody waits for."""
+        for slip in self._slips.left():
+            if slip.tags.cid not in self._under_way:
+                self._settle(slip)
 
     @contextmanager
     def _stopping(self) -> Iterator[None]:
@@ -266,14 +219,12 @@ class Globus:
 
     def _submit_one(self, order: Order, cid: str, wrapper: str, deadline: float) -> None:
         rsl = request(order, self._script(order, cid, wrapper), cid)
-        factory = self._context.factory
-        tags = Tags(factory.id, order.queue.name, order.id, cid, factory.host, order.endpoint, order.shape.tag())
         if order.proxy is None or not order.proxy.is_file():
             raise Refused(f"there is no proxy {order.proxy}, make one or correct the option proxy")
         self._proxies.chosen(order.queue.name, str(order.proxy))
         self._under_way.add(cid)
         try:
-            slip = self._slips.write(tags, str(order.proxy), self._clock.now(), rsl)
+            slip = self._slips.write(self._tags(order, cid), str(order.proxy), self._clock.now(), rsl)
             self._exchange(order, slip, deadline)
         except OSError as error:
             raise Refused(f"cannot write down a submission, nothing was submitted: {error}") from None
@@ -347,16 +298,3 @@ class Globus:
         backend = order.queue.backend
         more = shlex.split(backend.extra_arguments) if isinstance(backend, GlobusQueueOptions) else []
         return ["-F", "-q", *more, "-r", order.endpoint, "-f", file]
-
-    @staticmethod
-    def _make_folder(order: Order) -> None:
-        try:
-            order.log_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Refused(f"cannot make the log folder {order.log_dir}: {error.strerror}") from None
-
-    def _once(self, topic: str, text: str) -> None:
-        """Log a text when it is another one than the last on the topic."""
-        if text and self._said.get(topic) != text:
-            log.warning("%s: %s", self._source, text)
-        self._said[topic] = text

@@ -33,7 +33,7 @@ SHIPPED: Rows = {
         action="pause",
         remedy="an ARC CE refuses: with a proxy authenticate by token, for ARC 6 cannot delegate it; else see its log",
     ),
-    "arc-unreachable": HeldOptions(code=("0",), match=r"^curl_easy_perform\(\) failed", action="release"),
+    "arc-unreachable": HeldOptions(code=("0",), match=r"curl_easy_perform\(\) failed", action="release"),
     "credential": HeldOptions(code=("4",), action="release", after=600.0, remedy=_RENEW),
     "credential-of-grid": HeldOptions(
         code=("0",), match=r"\b(proxy|credential|token|certificate)", action="release", after=600.0, remedy=_RENEW

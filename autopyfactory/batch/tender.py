@@ -25,6 +25,9 @@ PART = 20
 BURST = 60.0
 """Seconds of a rate that may be used at once after a time without use."""
 
+SETTLED = 5.0
+"""Seconds before a held pilot is released: HTCondor may leave one idle for ever whose shadow still goes (25.14)."""
+
 PATIENCE = 10.0
 """Seconds of a round after which a failure ends it: a source that hangs would hang with each further order."""
 
@@ -232,7 +235,8 @@ class Tender:
         if row.action not in {"release", "remove"} or not (self._acts and self._may_act()):
             return
         now = self._clock.now()
-        due = [pilot for pilot in pilots if pilot.since is not None and now - pilot.since >= row.after]
+        after = max(row.after, SETTLED) if row.action == "release" else row.after
+        due = [pilot for pilot in pilots if pilot.since is not None and now - pilot.since >= after]
         fresh = [pilot for pilot in due if row.action == "release" and self._releases(pilot) < row.times]
         released = self._limited((name, "release"), row, fresh)
         if released:

@@ -88,6 +88,7 @@ def held(code: int | None, reason: str = "", **more: object) -> Pilot:
         (0, "proxy delegation failed: HTTP response 500", "no-delegation", "pause"),
         (0, "HTTP response 500", "arc-refuses", "pause"),
         (0, "curl_easy_perform() failed (7): 'Could not connect to server'.", "arc-unreachable", "release"),
+        (0, "File stage-out failed: curl_easy_perform() failed (35)", "arc-unreachable", "release"),
         (0, "The job's proxy has expired", "credential-of-grid", "release"),
         (0, "submission command failed (exit code = 1) (stdout:) (stderr:)", "gahp-refused", "tell"),
         (0, "Job removed from batch queue manually", "gahp-removed", "remove"),
@@ -145,6 +146,15 @@ def test_released_so_often_then_removed() -> None:
     assert bed.batch.removed == []
     bed.tend(300)
     assert (bed.batch.released, bed.batch.removed) == (["0.0"] * 3, ["0.0"])
+
+
+def test_nothing_is_released_at_once() -> None:
+    bed = Bed({"mine": HeldOptions(code=("13",), action="release", after=0.0)})
+    bed.batch.add(1, hold_code=13)
+    bed.tend(4)
+    assert bed.batch.released == []
+    bed.tend(1)
+    assert bed.batch.released == ["0.0"]
 
 
 def test_what_the_system_counts_is_not_forgotten_by_a_restart() -> None:
