@@ -441,7 +441,7 @@ def test_a_mistyped_schedd_is_an_error_and_never_the_local_one(
 def test_a_hanging_schedd_costs_the_deadline_and_stalls_nobody(
     drive: Callable[..., Driver], pool: Pool, base: Path
 ) -> None:
-    driver = drive(deadline=2)
+    driver = drive(deadline=6)
     before = sum(counts(driver, "hang").values())
     driver.call("stall")
     pool.stop_schedd()
@@ -451,10 +451,10 @@ def test_a_hanging_schedd_costs_the_deadline_and_stalls_nobody(
     finally:
         pool.cont_schedd()
     assert asked["error"] == "SourceError"
-    assert asked["reason"] == "schedd test: no answer within 2 s"
-    assert asked["seconds"] < 6
+    assert asked["reason"] == "schedd test: no answer within 6 s"
+    assert asked["seconds"] < 18
     assert submitted["error"] == "Ambiguous"
-    assert submitted["seconds"] < 6
+    assert submitted["seconds"] < 18
     assert driver.call("stall") < 1
     assert until(lambda: "result" in driver.answer("poll"), 10)
     assert before == sum(counts(driver, "hang").values()) == 0
@@ -511,7 +511,7 @@ def _children(pid: int) -> list[int]:
 def test_without_its_collector_a_known_schedd_still_serves_and_a_killed_one_is_found_again(
     drive: Callable[..., Driver], pool: Pool, base: Path
 ) -> None:
-    driver = drive(deadline=5, **_remote(pool))
+    driver = drive(deadline=15, **_remote(pool))
     driver.call("poll")
     pool.halt("collector")
     try:

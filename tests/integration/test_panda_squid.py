@@ -17,12 +17,9 @@ from autopyfactory.simulate.jobs import SimulatedQueue
 from autopyfactory.simulate.panda import SimulatedPanda
 from autopyfactory.wms import panda_v1
 from autopyfactory.wms.panda import Panda, PandaOptions
-from tests.testbed.squid import SQUID, Squid
+from tests.testbed.squid import Squid
 
-pytestmark = [
-    pytest.mark.xdist_group("squid"),
-    pytest.mark.skipif(not Path(SQUID).exists(), reason="squid is not installed"),
-]
+pytestmark = pytest.mark.xdist_group("squid")
 
 QUEUES = (SimulatedQueue("Q1", backlog=5), SimulatedQueue("IDLE"))
 STATISTICS = "active_job_detailed_stats_by_site"

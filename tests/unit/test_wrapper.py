@@ -269,8 +269,3 @@ def test_a_command_that_dies_of_the_signal_is_128_and_more(bootstrap: Bootstrap)
     process.stdout.read()
     assert process.wait(timeout=20) == 143
     process.stdout.close()
-
-
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="no shellcheck")
-def test_shellcheck_has_nothing_to_say() -> None:
-    subprocess.run(["shellcheck", str(wrapper_path())], check=True, timeout=60)
