@@ -10,18 +10,16 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import requests
 
 from tests.testbed.certificates import Authority
 from tests.testbed.ports import free_port
 from tests.testbed.slurm import SlurmCluster
+from tests.testbed.system import System, comes, kill_all, pid_in, processes
 from tests.testbed.token_issuer import TokenIssuer
 
 _SERVICES = {"arex": "arc-arex-start", "ws": "arc-arex-ws-start"}
@@ -73,7 +71,7 @@ logfile = {base}/log/infoprovider.log
 _PERIOD = "<arex:InfoproviderWakeupPeriod>10</arex:InfoproviderWakeupPeriod>"
 
 
-class ArcCE:
+class ArcCE(System):
     """One CE; its jobs run as `user`. All times are in seconds."""
 
     def __init__(self, base: Path, user: str) -> None:
@@ -96,19 +94,16 @@ class ArcCE:
         """What a client needs in its environment to trust it."""
         return {"X509_CERT_DIR": str(self._trust)}
 
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            self._prepare(stack)
-            stack.enter_context(self.slurm)
-            stack.callback(self._end_the_rest)
-            stack.callback(self.stop)
-            self.start()
-            self._stack = stack.pop_all()
-        return self
+    def begin(self) -> None:
+        """Start Slurm, the issuer of tokens and the CE."""
+        self._prepare()
+        self._stack.enter_context(self.slurm)
+        self._stack.callback(lambda: kill_all(processes(self._left_behind)))
+        self._stack.callback(self.stop)
+        self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def end(self) -> None:
+        """End all of it."""
         self._stack.close()
 
     def start(self) -> None:
@@ -119,7 +114,7 @@ class ArcCE:
             subprocess.run(
                 ["unshare", "--mount", "sh", "-c", command], env=self._env(), cwd="/", check=True, timeout=60
             )
-        if not _until(self._answers, 60):
+        if not comes(self._answers, 60):
             raise RuntimeError(f"A-REX does not answer: {(self.base / 'log/ws.log').read_text()[-2000:]}")
 
     def stop(self) -> None:
@@ -128,7 +123,7 @@ class ArcCE:
             pid = self._pid(name)
             if pid:
                 os.kill(pid, signal.SIGTERM)
-                if not _until(lambda name=name: not self._pid(name), 20):  # type: ignore[misc]
+                if not comes(lambda name=name: not self._pid(name), 20):  # type: ignore[misc]
                     os.kill(pid, signal.SIGKILL)
 
     def _answers(self) -> bool:
@@ -143,7 +138,7 @@ class ArcCE:
         except requests.RequestException:
             return False
 
-    def _prepare(self, stack: ExitStack) -> None:
+    def _prepare(self) -> None:
         # Slurm looks for an address that is not loopback's own.
         subprocess.run(["ip", "addr", "add", "10.255.255.254/32", "dev", "lo"], check=True, timeout=10)
         self.base.mkdir()
@@ -154,7 +149,7 @@ class ArcCE:
         authority = Authority(self.base / "ca")
         certificate, _ = authority.certify("host", "localhost")
         pilot, subject = authority.certify("user", "Pilot Submitter")
-        issuer = stack.enter_context(TokenIssuer(certificate, certificate.with_suffix(".key")))
+        issuer = self._stack.enter_context(TokenIssuer(certificate, certificate.with_suffix(".key")))
         authority.proxy(pilot, subject, self.proxy, owner=self._user)
         self.token.touch(mode=0o600)
         self.token.write_text(issuer.token("pilot", _SCOPE))
@@ -186,31 +181,7 @@ class ArcCE:
         }
 
     def _pid(self, name: str) -> int:
-        """Return the process id of a service, 0 when it does not run."""
-        try:
-            number = int((self.base / f"{name}.pid").read_text())
-            state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
-        except (OSError, ValueError):
-            return 0
-        return number if state not in "ZX" else 0
+        return pid_in(self.base / f"{name}.pid")
 
-    def _end_the_rest(self) -> None:
-        for pid in self._left_behind():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-    def _left_behind(self) -> Iterator[int]:
-        mark = f"ARC_CONFIG={self.base}/arc.conf".encode()
-        for folder in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                if mark in (folder / "environ").read_bytes().split(b"\0"):
-                    yield int(folder.name)
-
-
-def _until(true: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.2)
-    return True
+    def _left_behind(self, words: Sequence[bytes], _: Path) -> bool:
+        return f"ARC_CONFIG={self.base}/arc.conf".encode() in words

@@ -11,15 +11,15 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tests.testbed.standin.engine import Folder
+from tests.testbed.system import System
 
 _HERE = Path(__file__).parent
 
 
-class PretendedSystem:
+class PretendedSystem(System):
     """One system of a kind (torque, lsf); `folder` is created and the user's. `conf`: see `engine.DEFAULTS`."""
 
     def __init__(self, folder: Path, kind: str, user: str, **conf: object) -> None:
@@ -40,7 +40,8 @@ class PretendedSystem:
         """What a daemon needs in its environment to find the commands."""
         return {"PATH": f"{self.bin}:/usr/local/bin:/usr/bin:/bin"}
 
-    def __enter__(self) -> Self:
+    def begin(self) -> None:
+        """Copy its commands, configure and start it."""
         # A copy, for the clone may lie where the user cannot go.
         shutil.copytree(_HERE / "bin" / self._kind, self.bin)
         shutil.copytree(_HERE / "standin", self.folder / "standin", ignore=shutil.ignore_patterns("__pycache__"))
@@ -50,11 +51,11 @@ class PretendedSystem:
         for path in (self.folder, *self.folder.rglob("*")):
             os.chown(path, self._account.pw_uid, self._account.pw_gid)
         self.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def end(self) -> None:
+        """End the server and its jobs."""
+        if self._server is None:
+            return
         self.resume()
         self.kill()
         for job in self.jobs().values():

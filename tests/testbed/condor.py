@@ -8,11 +8,10 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.testbed.patience import patience
 from tests.testbed.ports import free_port
+from tests.testbed.system import System, kill_all
 
 _MARK = "APF_TESTBED_POOL"
 _MB_PER_CPU = 256
@@ -97,7 +96,7 @@ C_GAHP_WORKER_THREAD_LOCK = $(LOG)/gahp/CGAHPWorkerLock.$(USERNAME)
 """What a pool needs as `extra` to hand jobs on to CEs quickly."""
 
 
-class CondorPool:
+class CondorPool(System):
     """Start a pool below `base` on entering, and end every process of it on leaving.
 
     The daemons and jobs run as `user`; when that is another account than ours we must be root, and `base`
@@ -170,19 +169,10 @@ class CondorPool:
             )
         return done.stdout
 
-    def __enter__(self) -> Self:
+    def begin(self) -> None:
+        """Write its files and start it."""
         self._prepare()
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        self.start()
 
     def _prepare(self) -> None:
         for folder in (self.base, self.base / "local", self.base / "local/log", self.base / "local/log/gahp"):
@@ -292,8 +282,7 @@ class CondorPool:
             left = {pid for pid in known | set(self._processes()) if self._is_ours(pid)}
             if not left:
                 return
-            for pid in left:
-                _kill(pid, signal.SIGKILL)
+            kill_all(left)
             time.sleep(0.1)
 
     def restart(self) -> None:
@@ -326,9 +315,7 @@ class CondorPool:
         self.cont("schedd")
 
     def _signal(self, daemon: str, number: signal.Signals) -> None:
-        for pid in self._processes():
-            if _name(pid) == f"condor_{daemon}"[:15]:
-                _kill(pid, number)
+        kill_all((pid for pid in self._processes() if _name(pid) == f"condor_{daemon}"[:15]), number)
 
     def _processes(self) -> Iterator[int]:
         for entry in Path("/proc").iterdir():
@@ -354,8 +341,3 @@ def _name(pid: int) -> str:
         return (Path("/proc") / str(pid) / "comm").read_text().strip()
     except OSError:
         return ""
-
-
-def _kill(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)

@@ -9,24 +9,22 @@ The gatekeeper listens on all addresses, so it belongs into a network of its own
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.testbed.certificates import Authority
 from tests.testbed.patience import patience
+from tests.testbed.system import System, kill_all
 
 PORT = 2119
 _MARK = "APF_TESTBED_GRAM"
 _HOST = "localhost"
 
 
-class GramService:
+class GramService(System):
     """One CE below `base`, which is made; its users are mapped to the account `user`. All times are in seconds."""
 
     def __init__(self, base: Path, user: str) -> None:
@@ -46,22 +44,15 @@ class GramService:
         """What a client needs in its environment, without the proxy."""
         return {"X509_CERT_DIR": str(self.base / "ca/certificates"), "GLOBUS_HOSTNAME": _HOST}
 
-    def __enter__(self) -> Self:
-        try:
-            self._write()
-            self.start()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
+    def begin(self) -> None:
+        """Write its files and start it."""
+        self._write()
+        self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def end(self) -> None:
+        """End the gatekeeper, job managers and jobs."""
         self.stop()
-        for pid in self._left_behind():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_all(pid for pid, _ in self._processes())
         # Job managers keep what they need for a job below the home of its account.
         shutil.rmtree(Path(self._account.pw_dir, ".globus/job", _HOST), ignore_errors=True)
 
@@ -99,10 +90,7 @@ class GramService:
     def managers(self, number: int) -> int:
         """Send a signal to the job managers; return how many there are."""
         found = [pid for pid, words in self._processes() if words.startswith("globus-job-manager -conf")]
-        for pid in found:
-            # Some live for one request only.
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+        kill_all(found, number)
         return len(found)
 
     def alive(self, queue: str) -> set[str]:
@@ -189,6 +177,3 @@ class GramService:
                 ours = any(mark in environ for mark in marks) or f"{self.base}/manager.conf".encode() in words
                 if ours and int(folder.name) != os.getpid():
                     yield int(folder.name), words.replace(b"\0", b" ").decode(errors="replace")
-
-    def _left_behind(self) -> list[int]:
-        return [pid for pid, _ in self._processes()]

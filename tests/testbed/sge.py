@@ -12,13 +12,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from xml.etree import ElementTree
+
+from tests.testbed.system import System, comes, kill_all, pid_in, processes, run_as
 
 _LIB = Path("/usr/lib/gridengine")
 _SHARE = Path("/usr/share/gridengine")
@@ -91,7 +90,7 @@ CARELESS = "-b y\n-j y\n-cwd\n"
 """Default options of qsub that would spoil a submission which does not say otherwise."""
 
 
-class GridEngine:
+class GridEngine(System):
     """One cell of one host with pretended slots; `root` is created. All times are in seconds.
 
     `request` is what its sge_request says.
@@ -111,43 +110,32 @@ class GridEngine:
         ports = {"SGE_QMASTER_PORT": "6444", "SGE_EXECD_PORT": "6445"}
         return {"SGE_ROOT": str(self.root), "SGE_CELL": "default", **ports}
 
-    def __enter__(self) -> Self:
-        try:
-            self._write()
-            self.start()
-            self._configure()
-            self._daemon("sge_execd")
-            ready = self._until(lambda: not self.run("qselect", "-qs", "u", check=False), 30.0)
-            assert ready, f"sge_execd does not come up:\n{self.run('qstat', '-f')}"
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    def begin(self) -> None:
+        """Write its files, start both daemons and configure them."""
+        self._write()
+        self.start()
+        self._configure()
+        self._daemon("sge_execd")
+        ready = comes(lambda: not self.run("qselect", "-qs", "u", check=False), 30.0)
+        assert ready, f"sge_execd does not come up:\n{self.run('qstat', '-f')}"
 
     def stop(self) -> None:
         """End all jobs and both daemons."""
         if self.pid("qmaster"):
             self.resume()
             self.run("qdel", "-u", "*", check=False)
-            self._until(lambda: not self._listed(), 5.0)
-        for pid in self._left_behind():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            comes(lambda: not self._listed(), 5.0)
+        kill_all(processes(self._left_behind))
 
     def start(self) -> None:
         """Start sge_qmaster, again too: it remembers its jobs."""
         self._daemon("sge_qmaster")
-        assert self._until(lambda: bool(self.run("qconf", "-sh", check=False)), 30.0), "sge_qmaster does not answer"
+        assert comes(lambda: bool(self.run("qconf", "-sh", check=False)), 30.0), "sge_qmaster does not answer"
 
     def kill(self) -> None:
         """End sge_qmaster as a crash does; jobs go on."""
         os.kill(self.pid("qmaster"), signal.SIGKILL)
-        assert self._until(lambda: not self.pid("qmaster"), 10.0), "sge_qmaster does not end"
+        assert comes(lambda: not self.pid("qmaster"), 10.0), "sge_qmaster does not end"
 
     def suspend(self) -> None:
         """Stop sge_qmaster by SIGSTOP: it takes connections and never answers."""
@@ -159,17 +147,7 @@ class GridEngine:
 
     def run(self, *argv: str, user: str = "root", check: bool = True) -> str:
         """Return what a command of Grid Engine printed, run by a user."""
-        done = subprocess.run(
-            ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *argv],
-            env=self._env(),
-            cwd="/",
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0 or not check, f"{argv}: {done.stdout}{done.stderr}"
-        return done.stdout
+        return run_as(user, argv, self._env(), check=check)
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         """Return all jobs that were ever seen here or accounted for, by number: `name`, `user`, `state`.
@@ -203,15 +181,8 @@ class GridEngine:
 
     def pid(self, name: str) -> int:
         """Return the process id of a daemon (qmaster, execd), 0 when it does not run."""
-        for path in (self.root / "spool" / name).rglob(f"{name}.pid"):
-            try:
-                number = int(path.read_text())
-                stat = Path(f"/proc/{number}/stat").read_text()
-            except (OSError, ValueError):
-                continue
-            if stat.rpartition(")")[2].split()[0] not in "ZX" and f"(sge_{name})" in stat:
-                return number
-        return 0
+        files = (self.root / "spool" / name).rglob(f"{name}.pid")
+        return next(filter(None, (pid_in(file, f"sge_{name}") for file in files)), 0)
 
     def _env(self) -> dict[str, str]:
         return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", **self.environment}
@@ -280,26 +251,12 @@ class GridEngine:
                 [f"/usr/sbin/{name}"], env=self._env(), cwd="/", stdout=output, stderr=output, check=True, timeout=60
             )
 
-    def _left_behind(self) -> Iterator[int]:
-        """Return what is left of this cell: its daemons, shepherds and jobs."""
-        root, job = f"SGE_ROOT={self.root}".encode(), f"SGE_JOB_SPOOL_DIR={self.root}/".encode()
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (folder / "environ").read_bytes().split(b"\0")
-                ours = root in words and (folder / "comm").read_text().startswith("sge_")
-            except OSError:
-                continue
-            if ours or any(word.startswith(job) for word in words):
-                yield int(folder.name)
-
-    @staticmethod
-    def _until(true: Callable[[], bool], seconds: float) -> bool:
-        end = time.monotonic() + seconds
-        while not true():
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.1)
-        return True
+    def _left_behind(self, words: Sequence[bytes], folder: Path) -> bool:
+        """Tell what belongs to this cell: its daemons, shepherds and jobs."""
+        job = f"SGE_JOB_SPOOL_DIR={self.root}/".encode()
+        if any(word.startswith(job) for word in words):
+            return True
+        return f"SGE_ROOT={self.root}".encode() in words and (folder / "comm").read_text().startswith("sge_")
 
 
 def _plain(name: str) -> str:

@@ -12,14 +12,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tests.testbed.ports import free_port
+from tests.testbed.system import System, comes, kill_all, pid_in, processes, run_as
 
 _CONF = """\
 ClusterName=test
@@ -59,7 +57,7 @@ PartitionName=short Nodes={host} Default=NO MaxTime=5 DefaultTime=1 State=UP
 """
 
 
-class SlurmCluster:
+class SlurmCluster(System):
     """One cluster of one node with pretended CPUs; `base` is created. All times are in seconds."""
 
     def __init__(self, base: Path, *, cpus: int = 32, min_job_age: int = 300) -> None:
@@ -78,19 +76,6 @@ class SlurmCluster:
         """The file in which it writes down every job that has ended."""
         return self.base / "log" / "jobcomp.log"
 
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
     def start(self) -> None:
         """Write the files and start all daemons; return when the node takes jobs."""
         self._write()
@@ -105,13 +90,11 @@ class SlurmCluster:
             self.resume()
             if ids := self.run("squeue", "--all", "-h", "-o", "%A", check=False).split():
                 self.run("scancel", "--quiet", "--full", *ids, check=False)
-            self._until(lambda: not self._unfinished(), 10.0)
+            comes(lambda: not self._unfinished(), 10.0)
         for name in ("slurmd", "slurmctld", "munged"):
             self._end(name, signal.SIGTERM)
         # Jobs that ended while the controller was dead wait for it for ever, and what still runs has lost its guard.
-        for pid in self._left_behind():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_all(processes(self._left_behind))
 
     def start_controller(self, *, ready: bool = True) -> None:
         """Start slurmctld, again too: it remembers its jobs."""
@@ -142,17 +125,7 @@ class SlurmCluster:
 
     def run(self, *argv: str, user: str = "root", check: bool = True) -> str:
         """Return what a command of Slurm printed, run by a user."""
-        done = subprocess.run(
-            ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *argv],
-            env=self._env(),
-            cwd="/",
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0 or not check, f"{argv}: {done.stderr}"
-        return done.stdout
+        return run_as(user, argv, self._env(), check=check)
 
     def jobs(self) -> list[Mapping[str, Any]]:
         """Return all jobs that the controller still knows."""
@@ -163,12 +136,7 @@ class SlurmCluster:
 
     def pid(self, name: str) -> int:
         """Return the process id of a daemon, 0 when it does not run."""
-        try:
-            number = int((self.base / f"{name}.pid").read_text())
-            stat = Path(f"/proc/{number}/stat").read_text()
-        except (OSError, ValueError):
-            return 0
-        return number if stat.rpartition(")")[2].split()[0] not in "ZX" else 0
+        return pid_in(self.base / f"{name}.pid")
 
     def _env(self) -> dict[str, str]:
         return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", **self.environment}
@@ -208,7 +176,7 @@ class SlurmCluster:
     def _daemon(self, name: str) -> None:
         argv = [name, "-f", str(self.base / "slurm.conf")]
         subprocess.run(argv, env=self._env(), check=True, timeout=30, stdout=subprocess.DEVNULL)
-        self._until(lambda: bool(self.pid(name)), 10.0)
+        comes(lambda: bool(self.pid(name)), 10.0)
 
     def _wait_ready(self) -> None:
         """Wait for a node that takes jobs: the daemons' own exit code means nothing."""
@@ -217,22 +185,17 @@ class SlurmCluster:
             states = self.run("sinfo", "-h", "-p", "normal", "-o", "%T", check=False).split()
             return bool(states) and states[0] in {"idle", "mixed", "allocated"}
 
-        if not self._until(ready, 30.0):
+        if not comes(ready, 30.0):
             log = self.base / "log" / "slurmctld.log"
             raise RuntimeError(f"Slurm is not ready: {log.read_text()[-2000:] if log.exists() else 'no log'}")
 
-    def _left_behind(self) -> Iterator[int]:
-        """Return the processes of this cluster's jobs, and those that watch over them."""
+    def _left_behind(self, words: Sequence[bytes], folder: Path) -> bool:
+        """Tell a process of this cluster's jobs, and one that watches over them."""
         conf = f"SLURM_CONF={self.base}/slurm.conf".encode()
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (folder / "environ").read_bytes().split(b"\0")
-                job = conf in words and any(word.startswith(b"SLURM_JOB_ID=") for word in words)
-                step = (folder / "comm").read_text() == "slurmstepd\n"
-                if job or (step and (folder / "cwd").readlink().is_relative_to(self.base)):
-                    yield int(folder.name)
-            except OSError:
-                continue
+        if conf in words and any(word.startswith(b"SLURM_JOB_ID=") for word in words):
+            return True
+        step = (folder / "comm").read_text() == "slurmstepd\n"
+        return step and (folder / "cwd").readlink().is_relative_to(self.base)
 
     def _unfinished(self) -> bool:
         return bool(self.run("squeue", "-h", check=False).strip())
@@ -242,14 +205,5 @@ class SlurmCluster:
         if not pid:
             return
         os.kill(pid, how)
-        if not self._until(lambda: not self.pid(name), 10.0):
+        if not comes(lambda: not self.pid(name), 10.0):
             os.kill(pid, signal.SIGKILL)
-
-    @staticmethod
-    def _until(true: Callable[[], bool], seconds: float) -> bool:
-        end = time.monotonic() + seconds
-        while not true():
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.1)
-        return True
