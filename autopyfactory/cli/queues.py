@@ -85,8 +85,8 @@ def _configured(conf: Path, name: str | None) -> Iterator[tuple[CricOptions, Doc
         except Unusable as error:
             raise click.ClickException(f"[cric {found}]: {error}") from None
         if kept is None:
-            text = f"no document yet: the running factory fetches it; look at it now by --from '{options.origin}'"
-            raise click.ClickException(f"[cric {found}]: {text}")
+            look = f"; look at it now by --from '{options.origin}'" if options.url else ""
+            raise click.ClickException(f"[cric {found}]: {options.missing}{look}")
         yield options, kept.document
 
 

@@ -75,8 +75,7 @@ def _sections(name: str, options: CricOptions, store: Store, found: Generated) -
     except Unusable as error:
         return found.problems.append(_warning(options, f"cric {name}", f"no document can be used: {error}"))
     if kept is None:
-        text = "there is no document yet, the running factory fetches it"
-        return found.problems.append(_warning(options, f"cric {name}", text))
+        return found.problems.append(_warning(options, f"cric {name}", options.missing))
     age = time.time() - kept.at
     if age > options.max_age:
         text = f"the document is {age / 3600:.0f} h old, the log of the factory says why there is no newer one"

@@ -65,6 +65,13 @@ class CricOptions(Options):
         return mask(self.url) if self.url else str(self.file)
 
     @property
+    def missing(self) -> str:
+        """Say why there is no document and what to do, when none is kept and the file is not there."""
+        if self.file:
+            return f"there is no file {self.file}, correct file or put the document there"
+        return "there is no document yet, the running factory fetches it"
+
+    @property
     def addresses(self) -> tuple[str, ...]:
         """Return what has to be asked: one address, or one for each queue."""
         if PLACE not in self.url:

@@ -29,11 +29,15 @@ def test_of_the_configuration(tmp_path: Path) -> None:
     conf.write_text(f"[factory]\nid = test\nstate_dir = {tmp_path}\n[cric lab]\nurl = http://x\nqueues = *UCORE\n")
     done = run("queues", "--conf", str(conf))
     assert done.exit_code == 1
-    assert "[cric lab]: no document yet: the running factory fetches it" in done.output
+    assert "[cric lab]: there is no document yet, the running factory fetches it; look at it now" in done.output
     Store("lab", CricOptions(url="http://x"), tmp_path).keep(DATA.read_bytes())
     assert "[LAB_UCORE-ce01.lab.example]" in run("queues", "--conf", str(conf)).output
     with_filters = run("queues", "--conf", str(conf), "--name", "lab", "--from", str(DATA))
     assert "; left out: LAB_ANALY: no name or pattern of queues matches it" in with_filters.output
+    conf.write_text(f"[factory]\nid = test\nstate_dir = {tmp_path}\n[cric lab]\nfile = {tmp_path}/nothing\n")
+    done = run("queues", "--conf", str(conf))
+    said = f"there is no file {tmp_path}/nothing, correct file or put the document there"
+    assert done.output == f"Error: [cric lab]: {said}\n"
 
 
 def test_mistakes(tmp_path: Path) -> None:
