@@ -6,7 +6,6 @@ cores running. Running ones belong to a guard process each (`fork_shim`), so the
 
 import logging
 import os
-import pwd
 import shlex
 import threading
 from collections import Counter
@@ -16,13 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from pydantic import Field, model_validator
-
 from autopyfactory.batch import ALL_STATES, Context, Order, fork_pilots, pilot_environment, pilot_tags
+from autopyfactory.batch.commands_options import own_account
 from autopyfactory.batch.fork_files import ForkFiles, ForkFilesView, Record, alive, reap
+from autopyfactory.batch.fork_options import ForkOptions, ForkQueueOptions, problems, same_allowed
 from autopyfactory.batch.fork_shim import CID
 from autopyfactory.batch.fork_slots import Pilot, Slots
-from autopyfactory.config.fields import Boolean, Duration, Options, check_longer
+from autopyfactory.config.fields import Options
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
 from autopyfactory.errors import Refused, SourceError
@@ -38,41 +37,6 @@ REMEMBER = 600.0
 """Seconds that a submission can be asked for after all its pilots have ended."""
 
 _TICK = 0.25
-
-
-class ForkOptions(Options):
-    """`[fork NAME]` of autopyfactory.conf."""
-
-    slots: int = Field(
-        default_factory=lambda: len(os.sched_getaffinity(0)), ge=1, description="cores of this host for pilots"
-    )
-    interval: Duration = Field(5.0, ge=0.1, description="time between two looks at the pilots")
-    max_age: Duration = Field(60.0, gt=0, description="older counts of pilots are not believed")
-    deadline: ClassVar[float] = 10.0
-    """More than any call of this host takes, so nothing for the admin to choose."""
-    grace: Duration = Field(20.0, ge=0, description="time between TERM and KILL for a pilot that has to end")
-
-    @model_validator(mode="after")
-    def _sensible(self) -> "ForkOptions":
-        check_longer(self, "max_age", "interval")
-        return self
-
-
-class ForkQueueOptions(Options):
-    """What the fork backend adds to a queue."""
-
-    allow_same_user: Boolean = Field(False, description="pilots may run as the factory's own account")
-
-
-def _account() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return ""
-
-
-def _same_allowed(backend: Options) -> bool:
-    return isinstance(backend, ForkQueueOptions) and backend.allow_same_user
 
 
 @dataclass(slots=True)
@@ -103,23 +67,8 @@ class ForkHost:
         factory: FactoryOptions,
         credentials: Mapping[str, CredentialOptions],
     ) -> list[str]:
-        """Return what is wrong with the account of a queue's pilots: it must not be able to read our credentials."""
-        user, same = options.submit_user, _same_allowed(backend)
-        problems = []
-        if not user and not same:
-            problems.append("submit_user: is missing, name an account for the pilots (or set allow_same_user = yes)")
-        if user and user not in factory.submit_users:
-            problems.append(f"submit_user: '{user}' is not allowed, add it to submit_users in [factory]")
-        if user and user == factory.user:
-            problems.append(f"submit_user: '{user}' is the factory's own account, name another one")
-        if same and credentials:
-            first = next(iter(credentials))
-            problems.append(
-                f"allow_same_user: pilots could read the files of [credential {first}], set submit_user instead"
-            )
-        if options.proxy:
-            problems.append("proxy: the fork backend hands no proxy to its pilots, write 'proxy =' here")
-        return problems
+        """Return what is wrong with the account of a queue's pilots."""
+        return problems(options, backend, factory, credentials)
 
     @classmethod
     def carries(cls, _type: str, _subtype: str) -> tuple[str, ...]:
@@ -244,7 +193,7 @@ class ForkHost:
 
     def _refuse(self, order: Order) -> None:
         user = order.queue.options.submit_user
-        if user in {"", _account()} and not _same_allowed(order.queue.backend):
+        if user in {"", own_account()} and not same_allowed(order.queue.backend):
             raise Refused("pilots need an account of their own, set submit_user (or allow_same_user = yes)")
         if order.shape.cores > self._options.slots:
             raise Refused(

@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Self
 
 from autopyfactory.batch import Context, Order, remove
-from autopyfactory.batch.fork import ForkHost, ForkOptions, ForkQueueOptions
+from autopyfactory.batch.fork import ForkHost
+from autopyfactory.batch.fork_options import ForkOptions, ForkQueueOptions
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import FactoryOptions, QueueConfig, QueueOptions
 from autopyfactory.model import EndedPilot, PilotState, Shape, Submitted

@@ -14,8 +14,9 @@ import pytest
 from pydantic import ValidationError
 
 from autopyfactory.batch import remove
-from autopyfactory.batch.fork import REMEMBER, ForkHost, ForkOptions, ForkQueueOptions
+from autopyfactory.batch.fork import REMEMBER, ForkHost
 from autopyfactory.batch.fork_files import alive
+from autopyfactory.batch.fork_options import ForkOptions, ForkQueueOptions
 from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
 from autopyfactory.errors import Refused, SourceError
 from autopyfactory.model import EndedPilot, PilotGroup, PilotState

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from autopyfactory.batch import ALL_STATES, Batch, remove
-from autopyfactory.batch.fork import ForkHost, ForkOptions, ForkQueueOptions
+from autopyfactory.batch.fork import ForkHost
 from autopyfactory.batch.fork_files import alive
+from autopyfactory.batch.fork_options import ForkOptions, ForkQueueOptions
 from autopyfactory.batch.globus import Globus
 from autopyfactory.batch.globus_options import GlobusOptions
 from autopyfactory.batch.globus_rsl import GlobusQueueOptions
