@@ -5,7 +5,7 @@ resource type alone consists of one part per type; any other is its own only par
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Event
 
 from autopyfactory.assess import (
@@ -27,8 +27,8 @@ from autopyfactory.clock import Clock
 from autopyfactory.config.models import QueueConfig
 from autopyfactory.credentials import Chosen
 from autopyfactory.endpoints import Choice
-from autopyfactory.errors import Ambiguous, FactoryError, Refused, SourceError
-from autopyfactory.ledger import Ledger, Outcome
+from autopyfactory.errors import FactoryError, SourceError
+from autopyfactory.ledger import Ledger
 from autopyfactory.memory import Memory
 from autopyfactory.model import (
     Blocked,
@@ -37,8 +37,6 @@ from autopyfactory.model import (
     Downtime,
     PilotCounts,
     Snapshot,
-    Step,
-    Submitted,
     Wanted,
 )
 from autopyfactory.observe import answer, ask_jobs, ask_site
@@ -48,16 +46,8 @@ from autopyfactory.sched.endings import Endings
 from autopyfactory.sched.gates import downtime_of
 from autopyfactory.sched.rule import Need, QueueState
 from autopyfactory.sched.types import decide_by_type
+from autopyfactory.submit import Planned, Submissions
 from autopyfactory.wms import Wms
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A submission that stands in the ledger and is not yet made: `count` pilots of one part of the queue."""
-
-    part: QueueConfig
-    id: str
-    count: int
 
 
 class Cycle:
@@ -91,9 +81,7 @@ class Cycle:
         self._source = source
         self._wms = wms
         self._board = board
-        self._ledger = ledger
         self._clock = clock
-        self._make_order = make_order
         self._standstill = standstill
         self._credentials = credentials
         self._dry_run = dry_run
@@ -104,6 +92,7 @@ class Cycle:
         self._chain = chain(queue.options.rules, queue.rules)
         self._needs = needs(self._chain)
         self._parts = queue.parts
+        self._submissions = Submissions(queue, source, board, ledger, clock, make_order, standstill)
         self.memory = Memory()
 
     def run(self, stopping: Event) -> CycleReport:
@@ -114,7 +103,8 @@ class Cycle:
                 report, plan = self._decide(observed)
                 claims = [claim for part in self._parts for claim in self._board.siblings(part.claim)]
                 report = witnessed(report, observed, self.queue, self._board.names_of(claims, self.queue.name))
-            return self._submit_all(plan, self._retire(report), observed.credentials, stopping)
+            report = self._retire(report)
+            return self._submissions.make(plan, report, observed.credentials, self.memory, stopping)
         except Exception:
             # A bug: the siblings must not wait for what this queue cannot submit.
             with self._board.turn:
@@ -165,7 +155,7 @@ class Cycle:
         if not decision.count or self._dry_run:
             return report, []
         try:
-            return report, self._open(decision, state)
+            return report, self._submissions.open(decision, state)
         except OSError as error:
             blocked = Blocked(f"cannot write down what is submitted: {error}", cause="disk")
             for part in self._parts:
@@ -194,26 +184,6 @@ class Cycle:
             able = count > 0 or (asked(decision, part.resource_type) == 0 and downtime_of(mine) is None)
             able = able and Need.DEMAND in self._needs
             self._board.decided(part.claim, mine.pilots.waiting + mine.left + count, wish, able=able)
-
-    def _open(self, decision: Decision, state: Assessed) -> list[Planned]:
-        """Write down what is to be submitted, all of it or nothing. Raises OSError."""
-        plan: list[Planned] = []
-        in_flight = state.whole.pilots.in_flight
-        try:
-            for part in self._parts:
-                kind = part.resource_type
-                if count := decision.of(kind):
-                    waiting = state.parts[kind].pilots.waiting
-                    name = self._ledger.open(
-                        part.name, self._source.name, count, waiting=waiting, in_flight=in_flight, resource_type=kind
-                    )
-                    plan.append(Planned(part, name, count))
-                    in_flight += count
-        except OSError:
-            for planned in plan:
-                self._ledger.close(planned.id, Outcome.SETTLED, 0)
-            raise
-        return plan
 
     def _report(self, at: float, pilots: PilotCounts | None, activated: int | None) -> CycleReport:
         options = self.queue.options
@@ -294,70 +264,3 @@ class Cycle:
         return replace(
             self._source.counts(name, snapshot, kind), awaited=awaited, elsewhere=max(0, elsewhere - awaited)
         )
-
-    def _submit_all(self, plan: Sequence[Planned], report: CycleReport, chosen: Chosen, stopping: Event) -> CycleReport:
-        """Make the submissions one after the other; after a failure the rest is left to the next cycle."""
-        left = list(plan)
-        try:
-            while left and not report.error:
-                report = self._submit(left.pop(0), report, chosen, stopping)
-        finally:
-            for planned in left:
-                self._close(planned, Outcome.SETTLED, 0, missing=planned.count)
-        return report
-
-    def _submit(self, planned: Planned, report: CycleReport, chosen: Chosen, stopping: Event) -> CycleReport:
-        outcome, error, others = Outcome.SETTLED, "", False
-        cids: tuple[str, ...] = ()
-        granted, wait = self._source.turn(planned.count)
-        report = self._lowered(report, planned, granted)
-        try:
-            if not granted or stopping.wait(wait) or (wait and self._standstill(self.queue.name)):
-                return report
-            order = self._make_order(planned.part, planned.id, granted, report.at)
-            endpoint = self.memory.endpoints.chosen or order.endpoint
-            order = replace(order, endpoint=endpoint, proxy=chosen.proxy, token=chosen.token)
-            done = self._source.batch.submit(order)
-            outcome, cids = (Outcome.ACCEPTED if done.cids else Outcome.SETTLED), done.cids
-            self.memory.endpoints.accepted()
-        except Refused as refusal:
-            outcome, cids = (Outcome.ACCEPTED if refusal.cids else Outcome.SETTLED), refusal.cids
-            error = f"refused: {refusal.reason}"
-            others = self.memory.endpoints.refused(self._clock.now(), self.queue.rules.max_held_probe)
-        except Ambiguous as unclear:
-            outcome = Outcome.AMBIGUOUS
-            error = f"no answer: {unclear.reason}"
-            # Others are asked first, or one that hangs would have every cycle.
-            self.memory.endpoints.refused(self._clock.now(), self.queue.rules.max_held_probe)
-        except BaseException:
-            # A bug: the pilots may exist all the same, so they count until a poll has told.
-            outcome = Outcome.AMBIGUOUS
-            raise
-        finally:
-            came = granted if outcome is Outcome.AMBIGUOUS else len(cids)
-            self._close(planned, outcome, came, missing=planned.count - came if error or not came else 0)
-            if came or error:
-                self.memory.last_submission = self._clock.now()
-                self.memory.endpoints.sent(self.memory.last_submission, came)
-        if error and not others:
-            self.memory.ramp = 1
-        news = (Submitted(planned.id, cids, planned.part.resource_type),) if cids else ()
-        return replace(report, submitted=(*report.submitted, *news), error=error)
-
-    def _lowered(self, report: CycleReport, planned: Planned, granted: int) -> CycleReport:
-        """Add the step of `max_submit_rate` where it lowered the number; it acts only when the schedd's turn comes."""
-        decision, kind = report.decision, planned.part.resource_type
-        if decision is None or granted == planned.count:
-            return report
-        why = f"{self._source.name} is busy with other queues' submissions"
-        step = Step("max_submit_rate", planned.count, granted, why, resource_type=kind)
-        count = decision.count - planned.count + granted
-        by_type = {**decision.by_type, kind: granted} if kind else {}
-        return replace(report, decision=Decision(count, (*decision.steps, step), by_type))
-
-    def _close(self, planned: Planned, outcome: Outcome, came: int, *, missing: int) -> None:
-        """Write down what came of a submission; the siblings were told that all of it comes."""
-        self._ledger.close(planned.id, outcome, came)
-        if missing:
-            with self._board.turn:
-                self._board.refused(planned.part.claim, missing)

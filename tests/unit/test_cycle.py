@@ -282,8 +282,8 @@ def test_a_part_of_the_turn_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_pause_during_the_wait_for_a_turn_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = world(tmp_path)
     monkeypatch.setattr(one.source, "turn", lambda count: (count, 0.001))
-    words = iter([None, Standstill("paused", wanted=True)])
-    monkeypatch.setattr(one.cycles["Q"], "_standstill", lambda queue: next(words))
+    paused = Standstill("paused", wanted=True)
+    monkeypatch.setattr(one.cycles["Q"]._submissions, "_standstill", lambda queue: paused)
     assert cycle(one).submitted == ()
     assert one.pool.submitted == 0
 
