@@ -10,7 +10,7 @@ import pytest
 
 from autopyfactory.simulate.jobs import SimulatedQueue
 from tests.integration.shapes import GOT, SHAPE
-from tests.testbed.condor import GRID, CondorPool
+from tests.testbed.condor import GRID, TOKENS_ONLY, CondorPool
 from tests.testbed.daemon import Daemon
 from tests.testbed.world import Options, World, until
 
@@ -18,7 +18,6 @@ pytestmark = pytest.mark.xdist_group("condor-c")
 
 MAX_PILOTS = 6
 JOBS = 10
-TOKENS_ONLY = "SEC_DEFAULT_AUTHENTICATION_METHODS = IDTOKENS"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 
 from autopyfactory.simulate.jobs import SimulatedQueue
 from tests.testbed.batchsystem import PretendedSystem
-from tests.testbed.condor import GRID, CondorPool
+from tests.testbed.condor import GRID, TOKENS_ONLY, CondorPool
 from tests.testbed.daemon import Daemon
 from tests.testbed.slurm import SlurmCluster
 from tests.testbed.world import Options, World, until
@@ -26,7 +26,6 @@ PER_CYCLE = 2
 MAX_PILOTS = 4
 PROBE = 15
 REMOVED = 3
-TOKENS_ONLY = "SEC_DEFAULT_AUTHENTICATION_METHODS = IDTOKENS"
 
 
 @contextmanager

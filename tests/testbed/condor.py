@@ -96,6 +96,10 @@ C_GAHP_WORKER_THREAD_LOCK = $(LOG)/gahp/CGAHPWorkerLock.$(USERNAME)
 """What a pool needs as `extra` to hand jobs on to CEs quickly."""
 
 
+TOKENS_ONLY = "SEC_DEFAULT_AUTHENTICATION_METHODS = IDTOKENS"
+"""What a pool needs as `extra` to be a CE of another one."""
+
+
 class CondorPool(System):
     """Start a pool below `base` on entering, and end every process of it on leaving.
 
