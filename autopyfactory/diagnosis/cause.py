@@ -186,18 +186,22 @@ def _no_demand(report: CycleReport, steps: Sequence[Step]) -> Cause:
         return Cause("no demand", text, "users have to submit jobs there")
     there = f"{report.activated} jobs are activated at {report.wmsqueue}"
     if report.wanted.part:
-        return _answered(report, report.wanted, there) or _by_rules(steps)
+        return _answered(report, report.wanted, there, steps) or _by_rules(steps)
     if not report.siblings:
         return Cause("share", f"its share leaves it nothing: {there}", "its option share has to be raised")
     text = f"its siblings take the work: {there}, all for {', '.join(report.siblings)}"
     return Cause("siblings", text, "its weight has to be raised, or its siblings have to stop")
 
 
-def _answered(report: CycleReport, wanted: Wanted, there: str) -> Cause | None:
+def _answered(report: CycleReport, wanted: Wanted, there: str, steps: Sequence[Step]) -> Cause | None:
     """Return which pilots answer the demand: those that wait, else those of siblings, or that started just now."""
     waiting = report.pilots.waiting if report.pilots else 0
     if waiting and waiting >= max(wanted.left, wanted.surplus):
-        text = f"every job has its pilot already: {there}, {waiting} pilots wait to start"
+        wait = f"{waiting} pilot{'s' if waiting > 1 else ''} wait{'s' if waiting == 1 else ''}"
+        if trouble := next((str(word) for step in steps if (word := step.inputs.get("trouble"))), ""):
+            said, change = RULES_SAID["endpoint"]
+            return Cause("endpoint", f"{said}: {trouble}, {wait} there to start", change)
+        text = f"every job has its pilot already: {there}, {wait} to start"
         return Cause("waiting", text, "pilots have to start: the batch system knows why they wait")
     if wanted.surplus > wanted.left:
         whose = ", ".join(report.siblings) or "other queues"

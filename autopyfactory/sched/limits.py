@@ -102,7 +102,7 @@ def _endpoint(ask: Ask, state: QueueState) -> Outcome | None:
         return None
     pace = state.options.max_held_probe
     why = f"{state.trouble}: one probe every {pace:.0f} s while none waits"
-    return _at_most(ask, 1 if state.probe_due(pace) else 0, why)
+    return _at_most(ask, 1 if state.probe_due(pace) else 0, why, trouble=state.trouble)
 
 
 def _max_pilots(ask: Ask, state: QueueState) -> Outcome:

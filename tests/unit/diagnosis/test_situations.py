@@ -227,6 +227,16 @@ def test_a_ce_is_dead_or_silent(place: Callable[..., Place], word: str) -> None:
     assert here.first().startswith(f"Q submits nothing: the endpoint does not work: ce1 is {word} since 22:13:20")
 
 
+def test_a_ce_dies_on_which_pilots_for_all_jobs_wait(place: Callable[..., Place]) -> None:
+    here = place(endpoint="ce1")
+    here.world.pool.start_after = None
+    here.cycle()
+    here.world.pool.troubles["ce1"] = Trouble("unreachable", START)
+    here.cycle(times=2)
+    said = "the endpoint does not work: ce1 is unreachable since 22:13:20, 40 pilots wait there to start"
+    assert here.first() == f"Q submits nothing: {said}"
+
+
 def test_there_is_no_demand(place: Callable[..., Place]) -> None:
     here = place()
     here.world.wms.activated["Q"] = 0
