@@ -114,7 +114,7 @@ class EndedPilot:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why an endpoint gets probes only: in a word (`unreachable`, `silent`), and since when."""
+    """Why an endpoint gets probes only: in a word or a few (`unreachable`, `silent`), and since when."""
 
     word: str
     since: float

@@ -211,9 +211,10 @@ class PilotSource:
         began = self._clock.now()
         report: PilotReport = self.batch.poll()
         self._ended += report.ended
-        found = replace(
-            tally(report.groups, report.troubles), paused=self.tender.paused, held=self.tender.held, full=report.full
-        )
+        counted = tally(report.groups, report.troubles)
+        if self._shared.peek() is None:
+            self.tender.look(counted.held_at)
+        found = replace(counted, paused=self.tender.paused, held=self.tender.held, full=report.full)
         speaks_of = began if report.speaks_of is None else min(began, report.speaks_of)
         return Snapshot(found, self.name, began, speaks_of)
 

@@ -31,6 +31,9 @@ SETTLED = 5.0
 PATIENCE = 10.0
 """Seconds of a round after which a failure ends it: a source that hangs would hang with each further order."""
 
+UNLISTED = 600.0
+"""Seconds for which pilots found held at the start slow their endpoints down although they cannot be listed."""
+
 REMEMBER = 7 * 86400.0
 """Seconds for which releases are remembered where the system does not count them."""
 
@@ -92,6 +95,7 @@ class Tender:
         self._cured: dict[tuple[str, str], float] = {}
         self._told: frozenset[tuple[str, str]] = frozenset()
         self._began = 0.0
+        self._unlisted = float("inf")
         self._troubles: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 
     def configure(self, rows: Rows, queues: Iterable[QueueConfig], *, act: bool = True) -> None:
@@ -107,7 +111,7 @@ class Tender:
     def notice(self, counts: Mapping[str, PilotCounts]) -> None:
         """Take note of a good count and return at once; the thread goes to work where there is something to do."""
         wanted = self.wanted(counts)
-        if PilotState.HELD not in wanted:
+        if PilotState.HELD not in wanted or self._clock.now() > self._unlisted + UNLISTED:
             self.paused, self.held, self._told = {}, {}, frozenset()
         if not wanted:
             return
@@ -117,6 +121,21 @@ class Tender:
                 self._thread = threading.Thread(target=self._run, name=f"tender {self.name}", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
+
+    def look(self, held_at: Mapping[tuple[str, str], int]) -> None:
+        """Learn what is paused from the held pilots that the first count shows, before anybody sees it; touch none.
+
+        Where they cannot be listed, the queues that have some get probes only at their endpoints, until they are
+        listed or for ten minutes. Called before the thread is there.
+        """
+        places = [(self._heirs.get(queue, queue), at) for (queue, at), count in held_at.items() if count]
+        if not (self._rows and places):
+            return
+        self._unlisted = self._clock.now()
+        trouble = Trouble("holding pilots that cannot be listed", self._unlisted)
+        self.paused = {place: trouble for queue, at in places for place in ((queue, at), (queue, ""))}
+        with self._round():
+            self._see_held(self._listed(frozenset({PilotState.HELD})))
 
     def wanted(self, counts: Mapping[str, PilotCounts]) -> frozenset[PilotState]:
         """Return the states of the pilots that have to be listed: nothing is asked that nobody needs."""
@@ -155,20 +174,28 @@ class Tender:
 
         What is done with some of them and fails keeps nothing from the others, unless the source is slow to fail.
         """
+        with self._round():
+            pilots = self._listed(states)
+            self._note_cures(pilots)
+            for name, (row, held) in self._see_held(pilots).items():
+                self._deal_with(name, row, held)
+            self._tend_old([pilot for pilot in pilots if pilot.state is not PilotState.HELD])
+
+    @contextmanager
+    def _round(self) -> Iterator[None]:
         self._troubles, self._began = (self._troubles[1], frozenset()), self._clock.now()
         try:
             with self._trying():
-                pilots = [
-                    replace(pilot, queue=self._heirs.get(pilot.queue, pilot.queue))
-                    for pilot in self._batch.pilots("", states)
-                ]
-                self._note_cures(pilots)
-                self._tend_held([pilot for pilot in pilots if pilot.state is PilotState.HELD])
-                self._tend_old([pilot for pilot in pilots if pilot.state is not PilotState.HELD])
+                yield
         except SourceError:
             return
         except Exception:
             log.exception("%s: a bug in looking after its pilots", self.name)
+
+    def _listed(self, states: frozenset[PilotState]) -> list[Pilot]:
+        return [
+            replace(pilot, queue=self._heirs.get(pilot.queue, pilot.queue)) for pilot in self._batch.pilots("", states)
+        ]
 
     @contextmanager
     def _trying(self) -> Iterator[None]:
@@ -183,18 +210,20 @@ class Tender:
             if error.stopped or self._clock.now() > self._began + PATIENCE:
                 raise
 
-    def _tend_held(self, held: Sequence[Pilot]) -> None:
+    def _see_held(self, pilots: Iterable[Pilot]) -> dict[str, tuple[HeldOptions, list[Pilot]]]:
+        """Tell of the held ones and of what they pause; return them by the row that speaks of them."""
+        held = [pilot for pilot in pilots if pilot.state is PilotState.HELD]
         by_row: dict[str, tuple[HeldOptions, list[Pilot]]] = {}
         by_queue: dict[str, list[Pilot]] = {}
         for pilot in held:
             name, row = row_of(self._rows, pilot)
             by_row.setdefault(name, (row, []))[1].append(pilot)
             by_queue.setdefault(pilot.queue, []).append(pilot)
-        self.held = {queue: summary(pilots) for queue, pilots in by_queue.items()}
+        self.held = {queue: summary(those) for queue, those in by_queue.items()}
+        self._unlisted = float("inf")
         self.paused = dict(self._paused(by_row))
         self._tell(by_row)
-        for name, (row, pilots) in by_row.items():
-            self._deal_with(name, row, pilots)
+        return by_row
 
     def _note_cures(self, pilots: Sequence[Pilot]) -> None:
         """Note where a pilot runs that was submitted after the last hold: whatever was wrong there is cured."""

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from autopyfactory.batch.held import table
 from autopyfactory.batch.source import DOUBT, REMEMBER, PilotSource
 from autopyfactory.batch.tally import Tally
+from autopyfactory.config.models import HeldOptions
 from autopyfactory.errors import SourceError
 from autopyfactory.ledger import KEEP, Ledger, Outcome
 from autopyfactory.model import EndedPilot, PilotCounts, PilotState, Snapshot, Submitted
@@ -448,3 +450,17 @@ def test_close_ends_both(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_submitted_reports_its_cids(bench: Bench) -> None:
     order = order_of(make_queue("Q"), "s", 2, bench.clock.at)
     assert bench.batch.submit(order) == Submitted("s", ("s.0", "s.1"))
+
+
+def test_what_is_paused_is_known_in_the_first_answer_after_a_restart(bench: Bench) -> None:
+    bench.submit(3)
+    bench.clock.at += 60
+    bench.move(PilotState.HELD)
+    bench.restart()
+    bench.source.tender.configure(table({"all": HeldOptions(match="^", action="pause")}), [make_queue("Q")])
+    first = bench.source.snapshot().value
+    bench.source.close()
+    [endpoint] = {at for _, at in first.held_at}
+    assert first.paused.keys() == {("Q", endpoint), ("Q", "")}
+    assert {trouble.word for trouble in first.paused.values()} == {"paused"}
+    assert first.held["Q"].startswith("3 held")

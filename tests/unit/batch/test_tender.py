@@ -332,3 +332,50 @@ def test_a_probe_that_runs_lifts_the_pause_until_the_next_hold() -> None:
     bed.batch.add(1, hold_code=7, since=START + 250)
     bed.tend(60)
     assert ("Q", "ce") in bed.tender.paused
+
+
+def test_a_first_look_knows_the_pauses_and_touches_nothing() -> None:
+    bed = Bed()
+    bed.batch.add(2, hold_code=7, hold_reason="no space")
+    bed.batch.add(1, hold_code=6)
+    bed.clock.at += 3600
+    bed.tender.look({("Q", "ce"): 3})
+    assert bed.tender.paused == dict.fromkeys([("Q", "ce"), ("Q", "")], Trouble("paused", START))
+    assert bed.tender.held["Q"].startswith("3 held: 2 x 'no space'")
+    assert (bed.batch.asked, bed.batch.released, bed.batch.removed) == ([HELD], [], [])
+
+
+def test_a_first_look_asks_nothing_where_nothing_is_held_or_nobody_looks_after_pilots() -> None:
+    bed = Bed()
+    bed.tender.look({("Q", "ce"): 0})
+    bed.tender.configure({}, [])
+    bed.tender.look({("Q", "ce"): 3})
+    assert (bed.batch.asked, bed.tender.paused) == ([], {})
+
+
+@pytest.mark.parametrize("error", [SourceError("schedd x", "no answer within 20 s"), ZeroDivisionError("a bug")])
+def test_held_pilots_that_cannot_be_listed_slow_their_endpoint_down_for_a_while(error: Exception) -> None:
+    bed = Bed()
+    bed.tender.configure(table({}), [make_queue("Q", formerly="OLD")])
+    bed.batch.add(1, hold_code=6, queue="OLD")
+    bed.batch.error = error
+    bed.tender.look({("OLD", "ce"): 1})
+    unlisted = dict.fromkeys([("Q", "ce"), ("Q", "")], Trouble("holding pilots that cannot be listed", START))
+    assert bed.tender.paused == unlisted
+    bed.tender.close()
+    bed.tend(600)
+    bed.tender.notice({"OLD": PilotCounts(held=1)})
+    assert bed.tender.paused == unlisted
+    bed.clock.at += 1
+    bed.tender.notice({"OLD": PilotCounts(held=1)})
+    assert bed.tender.paused == {}, "not for ever"
+
+
+def test_a_listing_ends_what_its_failure_began() -> None:
+    bed = Bed()
+    bed.batch.add(1, hold_code=6)
+    bed.batch.error = SourceError("schedd x", "no answer within 20 s")
+    bed.tender.look({("Q", "ce"): 1})
+    bed.batch.error = None
+    bed.tend(30)
+    assert bed.tender.paused == {}
