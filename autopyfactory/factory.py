@@ -53,8 +53,9 @@ class Factory:
     """One running factory.
 
     `on_report` is told of every cycle, `on_ended` of pilots that ended; both from the queues' threads.
-    `on_catalogue` is told when a site catalogue has a new document: the configuration has to be read again. One
-    that is `looking` may be made beside the daemon: it writes nothing and is never started, it has `look` only.
+    `on_catalogue` is told, at each look, while a site catalogue has another document than the configuration was
+    made from: that has to be read again. One that is `looking` may be made beside the daemon: it writes nothing and
+    is never started, it has `look` only.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Factory:
         self._reporter = Reporter({}, self._clock)
         self._connect(self.config)
         self._serve(self.config.queues.values())
-        self._refresher.serve(self.config.catalogues, self.config.factory.state_dir)
+        self._refresher.serve(self.config.catalogues, self.config.factory.state_dir, self.config.documents)
         self._former.start()
         count = len(self._runners)
         log.info("%s serves %d queue%s", self.config.factory.id, count, "" if count == 1 else "s")
@@ -141,7 +142,7 @@ class Factory:
         self._keeper.keep(config.factory.record_keep)
         self._connect(config)
         self._serve((queue for name, queue in config.queues.items() if name not in self._runners), memories)
-        self._refresher.serve(config.catalogues, config.factory.state_dir)
+        self._refresher.serve(config.catalogues, config.factory.state_dir, config.documents)
         return str(changes)
 
     def wait(self, timeout: float) -> bool:
