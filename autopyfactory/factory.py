@@ -135,8 +135,10 @@ class Factory:
         changes = difference(self.config, config)
         restart = self._touched(config)
         gone = [self._runners.pop(name) for name in list(self._runners) if name in restart]
-        self._end(gone, RELOAD_GRACE)
+        late = self._end(gone, RELOAD_GRACE)
         memories = {runner.name: runner.cycle.memory for runner in gone}
+        # What is left behind still notes there what comes of its call.
+        memories |= {runner.name: runner.cycle.memory.copy() for runner in late}
         self._parts.close_changed(self.config, config)
         if self.config.credentials != config.credentials:
             self._wallet = Wallet(config.credentials, self._clock)

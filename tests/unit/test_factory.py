@@ -197,6 +197,24 @@ def test_what_a_queue_submitted_that_a_reload_took_away_is_told(
     assert [report.submitted_count for report in journal.told if report.queue == "Q0"] == [3]
 
 
+def test_a_queue_whose_cycle_a_reload_left_behind_goes_on_with_a_memory_of_its_own(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autopyfactory.factory.RELOAD_GRACE", 0.0)
+    journal.hang.add("Q0")
+    factory = start(config(tmp_path, queue("Q0")))
+    assert journal.hangs.wait(WAIT)
+    old = runners(factory)["Q0"]
+    old.cycle.memory.ramp = 8
+    factory.reload(config(tmp_path, queue("Q0", interval=3600)))
+    watch.cycles("Q0")
+    journal.go.set()
+    assert old.join(WAIT)
+    new = runners(factory)["Q0"].cycle.memory
+    assert (new.ramp, new.last_submission) == (8, float("-inf"))
+    assert old.cycle.memory.last_submission > 0
+
+
 def test_so_many_cycles(tmp_path: Path, start: Callable[..., Factory], watch: Watch) -> None:
     factory = start(config(tmp_path, queue("Q0"), queue("Q1")), cycles=2)
     assert factory.wait(WAIT)
