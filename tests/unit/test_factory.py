@@ -363,7 +363,7 @@ def test_a_twin_at_one_source_blocks_all(
 ) -> None:
     factory = start(config(tmp_path, queue("Q0"), queue("Q1", source="other")))
     watch.cycles("Q0", "Q1")
-    source(factory).twin = "local shows pilots of this factory's id from host there that it did not submit"
+    source(factory)._twin.text = "local shows pilots of this factory's id from host there that it did not submit"
     blocked = factory._standstill("Q1")
     assert blocked is not None
     assert "from host there" in blocked.reason
