@@ -75,7 +75,9 @@ class Parts:
             elif whole or _placed(before, name) != _placed(now, name):
                 _close(self.sources.pop(name))
         for name in used & self.idle.keys():
-            _close(self.idle.pop(name))
+            # `Former` may let go of it at the same moment.
+            if (idle := self.idle.pop(name, None)) is not None:
+                _close(idle)
         for name in list(self.wms):
             if whole or made_of(before.wms, name) != made_of(now.wms, name):
                 _close(self.wms.pop(name))

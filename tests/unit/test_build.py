@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from autopyfactory import plugins
+from autopyfactory.batch.source import PilotSource
 from autopyfactory.build import Parts
 from autopyfactory.clock import utc
 from autopyfactory.config.models import Config, FactoryOptions, Section
@@ -109,3 +110,23 @@ def test_a_source_that_a_reload_adds_adopts_what_is_older_than_the_factory(
     assert bench.twin("b") == ""
     bench.go_over(config(tmp_path, "a", "b", "c", used="c"))
     assert "from host there" in bench.twin("c"), "younger ones have another author, whenever we began to look there"
+
+
+class Raced(dict[str, PilotSource]):
+    """Idle sources of which another thread lets go as soon as somebody has seen their names."""
+
+    def keys(self) -> Any:
+        names = set(super().keys())
+        self.clear()
+        return names
+
+
+def test_a_source_that_is_let_go_just_when_a_queue_uses_it_again(bench: Bench, tmp_path: Path) -> None:
+    idle = Raced()
+    bench.parts = Parts(bench.ledger, bench.clock, idle, looking=False, on_ended=lambda ended: None)
+    bench.go_over(config(tmp_path, "a", "b"))
+    old = bench.parts.sources["a"]
+    bench.go_over(config(tmp_path, "a", "b", used="b"))
+    idle["a"] = old
+    bench.go_over(config(tmp_path, "a", "b"))
+    assert set(bench.parts.sources) == {"a"}
