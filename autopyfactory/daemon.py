@@ -22,6 +22,9 @@ from autopyfactory.host import StartError, ensure, notify
 log = logging.getLogger(__name__)
 
 STOP_S = 3.0
+CLOCK_OFF_S = 60.0
+"""Seconds that the factory's clock may be off before it is said."""
+
 _ONLY_AT_START = ("id", "run_dir", "state_dir", "log_dir", "environment_script")
 _PLACE = re.compile(r"\b(at [^:]*:)\d+")
 
@@ -77,7 +80,7 @@ class Daemon:
     """One factory under signals, in the main thread.
 
     `finite` is true when the factory ends by itself after its cycles; `farewell` is called last, also when
-    a hanging stop ends the process by force.
+    a hanging stop ends the process by force. `ahead` tells by how much the factory's clock is ahead of the host's.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Daemon:
         wait: Callable[[float], set[int]],
         finite: bool = False,
         farewell: Callable[[], None] = lambda: None,
+        ahead: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._factory = factory
         self._config = config
@@ -96,6 +100,8 @@ class Daemon:
         self._wait = wait
         self._finite = finite
         self._farewell = farewell
+        self._ahead = ahead
+        self._off = False
 
     def serve(self) -> int:
         """Run until a signal stops us or all cycles are done; return the exit code."""
@@ -115,11 +121,26 @@ class Daemon:
             if self._finite and self._factory.wait(0.1):
                 return log.info("all cycles are done")
             came = self._wait(0.0 if self._finite else 60.0)
+            self._compare_clocks()
             ends = came - {signal.SIGHUP}
             if ends:
                 return log.info("stopping on %s", signal.Signals(min(ends)).name)
             if came:
                 self._reload()
+
+    def _compare_clocks(self) -> None:
+        """Say when somebody has set the host's clock: what others tell in its time is misjudged until we are there."""
+        ahead = self._ahead()
+        off, self._off = self._off, abs(ahead) > CLOCK_OFF_S
+        if self._off and not off:
+            log.error(
+                "the host's clock was set %s by %.0f s; the factory follows by 6 minutes an hour, and until then judges"
+                " ages of pilots, pauses and proxies by the old time: a restart follows at once",
+                "back" if ahead > 0 else "forward",
+                abs(ahead),
+            )
+        elif off and not self._off:
+            log.info("the factory's clock is the host's again")
 
     def _reload(self) -> None:
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")

@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 GRACE = 2.0
 """Seconds a stop waits for submissions under way; what lasts longer is left as ambiguous."""
 
+WOKEN = 0.2
+"""Seconds for those whose call the stop has broken off, to tell what they had submitted before."""
+
 RELOAD_GRACE = 0.5
 """The same at a reload, during which no signal is heard."""
 
@@ -156,9 +159,10 @@ class Factory:
     def stop(self) -> None:
         """Stop all queues, give up what is under way after the grace, and close everything."""
         self._refresher.stop()
-        self._end(self._runners.values(), GRACE)
+        late = self._end(self._runners.values(), GRACE)
         self._former.stop()
         self._parts.close()
+        _join(late, WOKEN)
         if self._reporter is not None:
             self._reporter.stop(0.5)
         self._keeper.stop(0.3)
@@ -214,12 +218,13 @@ class Factory:
         for queue in queues:
             cycle = self._cycle_or_reason(queue)
             if isinstance(cycle, CycleReport):
-                self._tell(cycle)
+                self._tell(cycle, queue.options.monitor)
                 continue
             cycle.memory = (memories or {}).get(queue.name, cycle.memory)
             spread = 0.0 if self._cycles else min(queue.options.interval, FIRST_DELAY)
             delay = random.uniform(0.0, spread)  # noqa: S311
-            runner = Runner(cycle, self._clock, self._tell, delay=delay, cycles=self._cycles)
+            tell = partial(self._tell, to=queue.options.monitor)
+            runner = Runner(cycle, self._clock, tell, delay=delay, cycles=self._cycles)
             self._runners[queue.name] = runner
             runner.start()
 
@@ -274,12 +279,11 @@ class Factory:
         full = self._disk.lacking((factory.state_dir, factory.pilot_log_dir), factory.min_free)
         return Standstill(full, cause="disk") if full else None
 
-    def _tell(self, report: CycleReport) -> None:
+    def _tell(self, report: CycleReport, to: Sequence[str]) -> None:
         self._on_report(report)
         self._keeper.put(report)
-        queue = self.config.queues.get(report.queue)
-        if queue is not None and self._reporter is not None:
-            self._reporter.put(report, queue.options.monitor)
+        if self._reporter is not None:
+            self._reporter.put(report, to)
 
     def _pilots_ended(self, ended: Sequence[EndedPilot]) -> None:
         self._outcomes.add(ended)
@@ -288,12 +292,18 @@ class Factory:
             self._reporter.ended(ended)
 
     @staticmethod
-    def _end(runners: Iterable[Runner], grace: float) -> None:
-        """Stop runners and wait for all of them together, as long as the grace lasts."""
+    def _end(runners: Iterable[Runner], grace: float) -> list[Runner]:
+        """Stop runners, wait for all of them together as long as the grace lasts, and return those left behind."""
         ending = list(runners)
         for runner in ending:
             runner.stop()
-        deadline = time.monotonic() + grace
-        late = [runner.name for runner in ending if not runner.join(deadline - time.monotonic())]
+        late = _join(ending, grace)
         if late:
-            log.warning("left behind in a call that does not end: %s", ", ".join(late))
+            log.warning("left behind in a call that does not end: %s", ", ".join(runner.name for runner in late))
+        return late
+
+
+def _join(runners: Iterable[Runner], grace: float) -> list[Runner]:
+    """Wait for all of these together, as long as the grace lasts, and return those that have not ended."""
+    deadline = time.monotonic() + grace
+    return [runner for runner in runners if not runner.join(deadline - time.monotonic())]

@@ -18,6 +18,8 @@ from autopyfactory.errors import ConfigError
 from autopyfactory.factory import Factory
 from autopyfactory.model import CycleReport, PilotGroup, PilotState
 from autopyfactory.operate import Operator, OperatorState
+from autopyfactory.record import FILE
+from autopyfactory.record.book import Record
 from autopyfactory.runner import Runner
 from autopyfactory.space import FreeSpace
 from autopyfactory.wms.static import StaticOptions
@@ -150,6 +152,49 @@ def test_a_stop_with_a_hung_submission_takes_the_grace(
     assert "left behind in a call that does not end: Q1" in caplog.text
     again = Factory(factory.config, clock=Clock(), operator=Operator(tmp_path))
     assert [entry.outcome.value for entry in again._ledger.of_queue("Q1")] == ["ambiguous"]
+
+
+def test_what_is_submitted_while_a_stop_waits_is_told_and_recorded(
+    tmp_path: Path, start: Callable[..., Factory], journal: Journal
+) -> None:
+    journal.hang.add("Q0")
+    factory = start(config(tmp_path, queue("Q0")))
+    assert journal.hangs.wait(WAIT)
+    stopping = threading.Thread(target=factory.stop)
+    stopping.start()
+    assert runners(factory)["Q0"]._stopping.wait(WAIT)
+    journal.go.set()
+    stopping.join(WAIT)
+    assert [report.submitted_count for report in journal.told] == [3]
+    with Record(tmp_path / FILE) as record:
+        assert [one.submitted for one in record.back("Q0", time.time() + 1)] == [3]
+
+
+def test_what_a_call_brings_that_the_stop_broke_off_is_told(
+    tmp_path: Path, start: Callable[..., Factory], journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autopyfactory.factory.GRACE", 0.0)
+    monkeypatch.setattr(parts.FakeBatch, "close", lambda batch: journal.go.set())
+    journal.hang.add("Q0")
+    factory = start(config(tmp_path, queue("Q0")))
+    assert journal.hangs.wait(WAIT)
+    factory.stop()
+    assert [report.submitted_count for report in journal.told] == [3]
+
+
+def test_what_a_queue_submitted_that_a_reload_took_away_is_told(
+    tmp_path: Path, start: Callable[..., Factory], journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autopyfactory.factory.RELOAD_GRACE", 0.0)
+    journal.hang.add("Q0")
+    factory = start(config(tmp_path, queue("Q0"), queue("Q1")))
+    assert journal.hangs.wait(WAIT)
+    old = runners(factory)["Q0"]
+    factory.reload(config(tmp_path, queue("Q1")))
+    journal.go.set()
+    assert old.join(WAIT)
+    factory.stop()
+    assert [report.submitted_count for report in journal.told if report.queue == "Q0"] == [3]
 
 
 def test_so_many_cycles(tmp_path: Path, start: Callable[..., Factory], watch: Watch) -> None:
