@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from threading import Event
 from typing import Any
@@ -130,7 +131,8 @@ class Factory:
     def reload(self, config: Config) -> str:
         """Go over to another configuration and return the difference, one line per change.
 
-        What did not change goes on undisturbed: sources keep their snapshots, queues their threads.
+        What did not change goes on undisturbed: sources keep their snapshots, queues their threads. The queues that
+        were ended for it are served again also when a step between fails, by a bug that is raised in the end.
         """
         changes = difference(self.config, config)
         restart = self._touched(config)
@@ -139,14 +141,16 @@ class Factory:
         memories = {runner.name: runner.cycle.memory for runner in gone}
         # What is left behind still notes there what comes of its call.
         memories |= {runner.name: runner.cycle.memory.copy() for runner in late}
-        self._parts.close_changed(self.config, config)
-        if self.config.credentials != config.credentials:
-            self._wallet = Wallet(config.credentials, self._clock)
-        self.config = config
-        self._keeper.keep(config.factory.record_keep)
-        self._connect(config)
-        self._serve((queue for name, queue in config.queues.items() if name not in self._runners), memories)
-        self._refresher.serve(config.catalogues, config.factory.state_dir)
+        before, self.config = self.config, config
+        with ExitStack() as then:  # the last one comes first, and none keeps the others from their turn
+            then.callback(self._refresher.serve, config.catalogues, config.factory.state_dir)
+            unserved = (queue for name, queue in config.queues.items() if name not in self._runners)
+            then.callback(self._serve, unserved, memories)
+            then.callback(self._connect, config)
+            then.callback(self._keeper.keep, config.factory.record_keep)
+            if before.credentials != config.credentials:
+                self._wallet = Wallet(config.credentials, self._clock)
+            self._parts.close_changed(before, config)
         return str(changes)
 
     def wait(self, timeout: float) -> bool:
@@ -204,7 +208,7 @@ class Factory:
         """Give former queues' pilots to their heirs, and look after sources on record that no queue uses."""
         recorded, named = self._ledger.sources(), {f"{at.kind} {at.name}": key for key, at in config.sources.items()}
         self._parts.build_idle(config, (named[name] for name in recorded & named.keys()))
-        for name in recorded - named.keys() - {source.name for source in self._former.idle.values()}:
+        for name in recorded - named.keys() - {source.name for source in list(self._former.idle.values())}:
             log.warning("%s has no section any more: pilots that may still be there are not counted", name)
             self._ledger.leave(name)
         self._ledger.adopt({old: name for name, queue in config.queues.items() for old in queue.options.formerly})

@@ -283,6 +283,25 @@ def test_another_factory_section_restarts_everything(
     assert journal.built.count("m") == 2
 
 
+@pytest.mark.parametrize("step", ["build.Parts.close_changed", "factory.Factory._connect"])
+def test_a_reload_that_fails_half_way_serves_the_queues_that_it_ended(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    factory = start(config(tmp_path, queue("Q0"), queue("Q1")))
+    watch.cycles("Q0", "Q1")
+
+    def fails(*words: Any) -> None:
+        raise ZeroDivisionError(step)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(f"autopyfactory.{step}", fails)
+        with pytest.raises(ZeroDivisionError):
+            factory.reload(config(tmp_path, queue("Q0", weight=2), queue("Q1")))
+    watch.cycles("Q0", "Q1")
+    assert factory.config.queues["Q0"].options.weight == 2
+    assert factory.reload(config(tmp_path, queue("Q0", weight=2), queue("Q1"))) == "nothing changed"
+
+
 def test_pilots_at_a_source_that_no_queue_uses_any_more_count_until_they_are_gone(
     tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -426,7 +445,7 @@ def test_a_twin_at_one_source_blocks_all(
 ) -> None:
     factory = start(config(tmp_path, queue("Q0"), queue("Q1", source="other")))
     watch.cycles("Q0", "Q1")
-    source(factory).twin = "local shows pilots of this factory's id from host there that it did not submit"
+    source(factory)._twin.text = "local shows pilots of this factory's id from host there that it did not submit"
     blocked = factory._standstill("Q1")
     assert blocked is not None
     assert "from host there" in blocked.reason
