@@ -22,6 +22,9 @@ from autopyfactory.host import StartError, ensure, notify
 log = logging.getLogger(__name__)
 
 STOP_S = 3.0
+CLOCK_OFF_S = 60.0
+"""Seconds that the factory's clock may be off before it is said."""
+
 NEW_DOCUMENT = signal.SIGUSR1
 """Sent by the factory to itself: a reload that is asked for again and again, until it is not refused any more."""
 
@@ -81,7 +84,7 @@ class Daemon:
     """One factory under signals, in the main thread.
 
     `finite` is true when the factory ends by itself after its cycles; `farewell` is called last, also when
-    a hanging stop ends the process by force.
+    a hanging stop ends the process by force. `ahead` tells by how much the factory's clock is ahead of the host's.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Daemon:
         wait: Callable[[float], set[int]],
         finite: bool = False,
         farewell: Callable[[], None] = lambda: None,
+        ahead: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._factory = factory
         self._config = config
@@ -100,6 +104,8 @@ class Daemon:
         self._wait = wait
         self._finite = finite
         self._farewell = farewell
+        self._ahead = ahead
+        self._off = False
         self._refused: list[str] = []
 
     def serve(self) -> int:
@@ -120,11 +126,26 @@ class Daemon:
             if self._finite and self._factory.wait(0.1):
                 return log.info("all cycles are done")
             came = self._wait(0.0 if self._finite else 60.0)
+            self._compare_clocks()
             ends = came - _RELOAD
             if ends:
                 return log.info("stopping on %s", signal.Signals(min(ends)).name)
             if came:
                 self._reload(by_hand=signal.SIGHUP in came)
+
+    def _compare_clocks(self) -> None:
+        """Say when somebody has set the host's clock: what others tell in its time is misjudged until we are there."""
+        ahead = self._ahead()
+        off, self._off = self._off, abs(ahead) > CLOCK_OFF_S
+        if self._off and not off:
+            log.error(
+                "the host's clock was set %s by %.0f s; the factory follows by 6 minutes an hour, and until then judges"
+                " ages of pilots, pauses and proxies by the old time: a restart follows at once",
+                "back" if ahead > 0 else "forward",
+                abs(ahead),
+            )
+        elif off and not self._off:
+            log.info("the factory's clock is the host's again")
 
     def _reload(self, *, by_hand: bool) -> None:
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")

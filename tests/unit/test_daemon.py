@@ -74,6 +74,17 @@ def test_a_signal_stops(number: int, messages: pytest.LogCaptureFixture) -> None
     assert f"stopping on {signal.Signals(number).name}" in messages.text
 
 
+def test_a_clock_that_somebody_sets_is_told_once(messages: pytest.LogCaptureFixture) -> None:
+    ahead = iter([0.0, 7200.0, 7100.0, 20.0, -90.0])
+    quiet = script(0, 0, 0, 0, 15)
+    Daemon(FakeFactory(), config(), load=config, wait=quiet, ahead=lambda: next(ahead)).serve()
+    told = [record.message for record in messages.records if "clock" in record.message]
+    assert len(told) == 3
+    assert told[0].startswith("the host's clock was set back by 7200 s; the factory follows by 6 minutes an hour")
+    assert told[1] == "the factory's clock is the host's again"
+    assert told[2].startswith("the host's clock was set forward by 90 s")
+
+
 def test_it_ends_after_its_cycles() -> None:
     factory = FakeFactory(cycles=2)
     assert serve(factory, config, 0, 0, finite=True) == 0
