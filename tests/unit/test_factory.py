@@ -207,7 +207,7 @@ def test_a_queue_whose_cycle_a_reload_left_behind_goes_on_with_a_memory_of_its_o
     old = runners(factory)["Q0"]
     old.cycle.memory.ramp = 8
     factory.reload(config(tmp_path, queue("Q0", interval=3600)))
-    watch.cycles("Q0")
+    watch.until(lambda reports: reports.get("Q0"))
     journal.go.set()
     assert old.join(WAIT)
     new = runners(factory)["Q0"].cycle.memory
