@@ -25,6 +25,10 @@ STOP_S = 3.0
 CLOCK_OFF_S = 60.0
 """Seconds that the factory's clock may be off before it is said."""
 
+NEW_DOCUMENT = signal.SIGUSR1
+"""Sent by the factory to itself: a reload that is asked for again and again, until it is not refused any more."""
+
+_RELOAD = frozenset({signal.SIGHUP, NEW_DOCUMENT})
 _ONLY_AT_START = ("id", "run_dir", "state_dir", "log_dir", "environment_script")
 _PLACE = re.compile(r"\b(at [^:]*:)\d+")
 
@@ -46,13 +50,13 @@ class Runnable(Protocol):
 
 
 class Signals:
-    """TERM, INT and HUP as numbers to wait for.
+    """TERM, INT, HUP and the factory's own one as numbers to wait for.
 
     The interpreter's C handler writes each number into a socket: the main thread wakes at once, whichever
     thread the kernel gave the signal to.
     """
 
-    HANDLED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+    HANDLED = frozenset({signal.SIGTERM, signal.SIGINT}) | _RELOAD
 
     def __init__(self) -> None:
         self._ear, self._mouth = socket.socketpair()
@@ -102,6 +106,7 @@ class Daemon:
         self._farewell = farewell
         self._ahead = ahead
         self._off = False
+        self._refused: list[str] = []
 
     def serve(self) -> int:
         """Run until a signal stops us or all cycles are done; return the exit code."""
@@ -122,11 +127,11 @@ class Daemon:
                 return log.info("all cycles are done")
             came = self._wait(0.0 if self._finite else 60.0)
             self._compare_clocks()
-            ends = came - {signal.SIGHUP}
+            ends = came - _RELOAD
             if ends:
                 return log.info("stopping on %s", signal.Signals(min(ends)).name)
             if came:
-                self._reload()
+                self._reload(by_hand=signal.SIGHUP in came)
 
     def _compare_clocks(self) -> None:
         """Say when somebody has set the host's clock: what others tell in its time is misjudged until we are there."""
@@ -142,32 +147,43 @@ class Daemon:
         elif off and not self._off:
             log.info("the factory's clock is the host's again")
 
-    def _reload(self) -> None:
+    def _reload(self, *, by_hand: bool) -> None:
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         logs.reopen()
         try:
-            self._apply()
+            self._apply(by_hand=by_hand)
         except Exception:
             log.critical("the reload ended by a bug", exc_info=True)
         notify("READY=1")
 
-    def _apply(self) -> None:
+    def _apply(self, *, by_hand: bool) -> None:
         try:
             config = self._load()
         except ConfigError as error:
-            return _refuse(error.problems)
+            return self._refuse(error.problems, by_hand=by_hand)
         refused = [*_only_at_start(self._config, config), *_new_problems(self._config, config)]
         refused = refused or _no_folder(self._config, config)
         if refused:
-            return _refuse(refused)
+            return self._refuse(refused, by_hand=by_hand)
         for problem in config.problems:
             log.warning("%s", problem)
         difference = self._factory.reload(config)
         self._config = config
+        self._refused = []
         log.info("reloaded %s", config.path)
         for line in difference.splitlines():
             log.info("reload: %s", line)
         return None
+
+    def _refuse(self, problems: Iterable[str], *, by_hand: bool) -> None:
+        """Say why the running configuration stays: always to who asked by hand, else when it is another reason."""
+        before, self._refused = self._refused, list(problems)
+        if not by_hand and self._refused == before:
+            return
+        for problem in self._refused:
+            log.error("%s", problem)
+        again = "" if by_hand else "; asked for by a new document of a catalogue, tried again at each look at it"
+        log.error("reload refused, the running configuration stays%s", again)
 
     def _stop(self) -> None:
         """Stop the factory; a second after `STOP_S` the process ends, whatever hangs."""
@@ -200,12 +216,6 @@ class Daemon:
 
 def _lingering() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
-
-
-def _refuse(problems: Iterable[str]) -> None:
-    for problem in problems:
-        log.error("%s", problem)
-    log.error("reload refused, the running configuration stays")
 
 
 def _only_at_start(old: Config, new: Config) -> list[str]:

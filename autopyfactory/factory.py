@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from threading import Event
 from typing import Any
@@ -56,8 +57,9 @@ class Factory:
     """One running factory.
 
     `on_report` is told of every cycle, `on_ended` of pilots that ended; both from the queues' threads.
-    `on_catalogue` is told when a site catalogue has a new document: the configuration has to be read again. One
-    that is `looking` may be made beside the daemon: it writes nothing and is never started, it has `look` only.
+    `on_catalogue` is told, at each look, while a site catalogue has another document than the configuration was
+    made from: that has to be read again. One that is `looking` may be made beside the daemon: it writes nothing and
+    is never started, it has `look` only.
     """
 
     def __init__(
@@ -98,7 +100,7 @@ class Factory:
         self._reporter = Reporter({}, self._clock)
         self._connect(self.config)
         self._serve(self.config.queues.values())
-        self._refresher.serve(self.config.catalogues, self.config.factory.state_dir)
+        self._refresher.serve(self.config.catalogues, self.config.factory.state_dir, self.config.documents)
         self._former.start()
         count = len(self._runners)
         log.info("%s serves %d queue%s", self.config.factory.id, count, "" if count == 1 else "s")
@@ -130,21 +132,26 @@ class Factory:
     def reload(self, config: Config) -> str:
         """Go over to another configuration and return the difference, one line per change.
 
-        What did not change goes on undisturbed: sources keep their snapshots, queues their threads.
+        What did not change goes on undisturbed: sources keep their snapshots, queues their threads. The queues that
+        were ended for it are served again also when a step between fails, by a bug that is raised in the end.
         """
         changes = difference(self.config, config)
         restart = self._touched(config)
         gone = [self._runners.pop(name) for name in list(self._runners) if name in restart]
-        self._end(gone, RELOAD_GRACE)
+        late = self._end(gone, RELOAD_GRACE)
         memories = {runner.name: runner.cycle.memory for runner in gone}
-        self._parts.close_changed(self.config, config)
-        if self.config.credentials != config.credentials:
-            self._wallet = Wallet(config.credentials, self._clock)
-        self.config = config
-        self._keeper.keep(config.factory.record_keep)
-        self._connect(config)
-        self._serve((queue for name, queue in config.queues.items() if name not in self._runners), memories)
-        self._refresher.serve(config.catalogues, config.factory.state_dir)
+        # What is left behind still notes there what comes of its call.
+        memories |= {runner.name: runner.cycle.memory.copy() for runner in late}
+        before, self.config = self.config, config
+        with ExitStack() as then:  # the last one comes first, and none keeps the others from their turn
+            then.callback(self._refresher.serve, config.catalogues, config.factory.state_dir, config.documents)
+            unserved = (queue for name, queue in config.queues.items() if name not in self._runners)
+            then.callback(self._serve, unserved, memories)
+            then.callback(self._connect, config)
+            then.callback(self._keeper.keep, config.factory.record_keep)
+            if before.credentials != config.credentials:
+                self._wallet = Wallet(config.credentials, self._clock)
+            self._parts.close_changed(before, config)
         return str(changes)
 
     def wait(self, timeout: float) -> bool:
@@ -202,7 +209,7 @@ class Factory:
         """Give former queues' pilots to their heirs, and look after sources on record that no queue uses."""
         recorded, named = self._ledger.sources(), {f"{at.kind} {at.name}": key for key, at in config.sources.items()}
         self._parts.build_idle(config, (named[name] for name in recorded & named.keys()))
-        for name in recorded - named.keys() - {source.name for source in self._former.idle.values()}:
+        for name in recorded - named.keys() - {source.name for source in list(self._former.idle.values())}:
             log.warning("%s has no section any more: pilots that may still be there are not counted", name)
             self._ledger.leave(name)
         self._ledger.adopt({old: name for name, queue in config.queues.items() for old in queue.options.formerly})

@@ -197,6 +197,24 @@ def test_what_a_queue_submitted_that_a_reload_took_away_is_told(
     assert [report.submitted_count for report in journal.told if report.queue == "Q0"] == [3]
 
 
+def test_a_queue_whose_cycle_a_reload_left_behind_goes_on_with_a_memory_of_its_own(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autopyfactory.factory.RELOAD_GRACE", 0.0)
+    journal.hang.add("Q0")
+    factory = start(config(tmp_path, queue("Q0")))
+    assert journal.hangs.wait(WAIT)
+    old = runners(factory)["Q0"]
+    old.cycle.memory.ramp = 8
+    factory.reload(config(tmp_path, queue("Q0", interval=3600)))
+    watch.until(lambda reports: reports.get("Q0"))
+    journal.go.set()
+    assert old.join(WAIT)
+    new = runners(factory)["Q0"].cycle.memory
+    assert (new.ramp, new.last_submission) == (8, float("-inf"))
+    assert old.cycle.memory.last_submission > 0
+
+
 def test_so_many_cycles(tmp_path: Path, start: Callable[..., Factory], watch: Watch) -> None:
     factory = start(config(tmp_path, queue("Q0"), queue("Q1")), cycles=2)
     assert factory.wait(WAIT)
@@ -263,6 +281,25 @@ def test_another_factory_section_restarts_everything(
     assert runners(factory)["Q0"] is not before["Q0"]
     assert {"local", "w"} <= set(journal.closed)
     assert journal.built.count("m") == 2
+
+
+@pytest.mark.parametrize("step", ["build.Parts.close_changed", "factory.Factory._connect"])
+def test_a_reload_that_fails_half_way_serves_the_queues_that_it_ended(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    factory = start(config(tmp_path, queue("Q0"), queue("Q1")))
+    watch.cycles("Q0", "Q1")
+
+    def fails(*words: Any) -> None:
+        raise ZeroDivisionError(step)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(f"autopyfactory.{step}", fails)
+        with pytest.raises(ZeroDivisionError):
+            factory.reload(config(tmp_path, queue("Q0", weight=2), queue("Q1")))
+    watch.cycles("Q0", "Q1")
+    assert factory.config.queues["Q0"].options.weight == 2
+    assert factory.reload(config(tmp_path, queue("Q0", weight=2), queue("Q1"))) == "nothing changed"
 
 
 def test_pilots_at_a_source_that_no_queue_uses_any_more_count_until_they_are_gone(
@@ -408,7 +445,7 @@ def test_a_twin_at_one_source_blocks_all(
 ) -> None:
     factory = start(config(tmp_path, queue("Q0"), queue("Q1", source="other")))
     watch.cycles("Q0", "Q1")
-    source(factory).twin = "local shows pilots of this factory's id from host there that it did not submit"
+    source(factory)._twin.text = "local shows pilots of this factory's id from host there that it did not submit"
     blocked = factory._standstill("Q1")
     assert blocked is not None
     assert "from host there" in blocked.reason
