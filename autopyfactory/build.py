@@ -8,6 +8,7 @@ from typing import Any
 from autopyfactory import plugins
 from autopyfactory.batch import Batch, Context
 from autopyfactory.batch.source import PilotSource
+from autopyfactory.batch.twin import Twin
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import Config, QueueConfig, Section
 from autopyfactory.ledger import Ledger
@@ -43,6 +44,8 @@ class Parts:
         self._clock = clock
         self._looking = looking
         self._on_ended = on_ended
+        self._started = clock.now()
+        self._twins: dict[str, Twin] = {}
 
     def build(self, config: Config) -> None:
         """Build what is missing: monitors, sources and WMS that a queue uses."""
@@ -72,7 +75,9 @@ class Parts:
             elif whole or _placed(before, name) != _placed(now, name):
                 _close(self.sources.pop(name))
         for name in used & self.idle.keys():
-            _close(self.idle.pop(name))
+            # `Former` may let go of it at the same moment.
+            if (idle := self.idle.pop(name, None)) is not None:
+                _close(idle)
         for name in list(self.wms):
             if whole or made_of(before.wms, name) != made_of(now.wms, name):
                 _close(self.wms.pop(name))
@@ -116,6 +121,7 @@ class Parts:
             deadline=options.deadline,
             rate=getattr(options, "max_submit_rate", None),
             host=config.factory.host,
+            twin=self._twins.setdefault(name, Twin(self._ledger, self._clock, self._started)),
             on_ended=self._on_ended,
         )
 

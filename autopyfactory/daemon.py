@@ -22,6 +22,13 @@ from autopyfactory.host import StartError, ensure, notify
 log = logging.getLogger(__name__)
 
 STOP_S = 3.0
+CLOCK_OFF_S = 60.0
+"""Seconds that the factory's clock may be off before it is said."""
+
+NEW_DOCUMENT = signal.SIGUSR1
+"""Sent by the factory to itself: a reload that is asked for again and again, until it is not refused any more."""
+
+_RELOAD = frozenset({signal.SIGHUP, NEW_DOCUMENT})
 _ONLY_AT_START = ("id", "run_dir", "state_dir", "log_dir", "environment_script")
 _PLACE = re.compile(r"\b(at [^:]*:)\d+")
 
@@ -43,13 +50,13 @@ class Runnable(Protocol):
 
 
 class Signals:
-    """TERM, INT and HUP as numbers to wait for.
+    """TERM, INT, HUP and the factory's own one as numbers to wait for.
 
     The interpreter's C handler writes each number into a socket: the main thread wakes at once, whichever
     thread the kernel gave the signal to.
     """
 
-    HANDLED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+    HANDLED = frozenset({signal.SIGTERM, signal.SIGINT}) | _RELOAD
 
     def __init__(self) -> None:
         self._ear, self._mouth = socket.socketpair()
@@ -77,7 +84,7 @@ class Daemon:
     """One factory under signals, in the main thread.
 
     `finite` is true when the factory ends by itself after its cycles; `farewell` is called last, also when
-    a hanging stop ends the process by force.
+    a hanging stop ends the process by force. `ahead` tells by how much the factory's clock is ahead of the host's.
     """
 
     def __init__(
@@ -89,6 +96,7 @@ class Daemon:
         wait: Callable[[float], set[int]],
         finite: bool = False,
         farewell: Callable[[], None] = lambda: None,
+        ahead: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._factory = factory
         self._config = config
@@ -96,6 +104,9 @@ class Daemon:
         self._wait = wait
         self._finite = finite
         self._farewell = farewell
+        self._ahead = ahead
+        self._off = False
+        self._refused: list[str] = []
 
     def serve(self) -> int:
         """Run until a signal stops us or all cycles are done; return the exit code."""
@@ -115,38 +126,64 @@ class Daemon:
             if self._finite and self._factory.wait(0.1):
                 return log.info("all cycles are done")
             came = self._wait(0.0 if self._finite else 60.0)
-            ends = came - {signal.SIGHUP}
+            self._compare_clocks()
+            ends = came - _RELOAD
             if ends:
                 return log.info("stopping on %s", signal.Signals(min(ends)).name)
             if came:
-                self._reload()
+                self._reload(by_hand=signal.SIGHUP in came)
 
-    def _reload(self) -> None:
+    def _compare_clocks(self) -> None:
+        """Say when somebody has set the host's clock: what others tell in its time is misjudged until we are there."""
+        ahead = self._ahead()
+        off, self._off = self._off, abs(ahead) > CLOCK_OFF_S
+        if self._off and not off:
+            log.error(
+                "the host's clock was set %s by %.0f s; the factory follows by 6 minutes an hour, and until then judges"
+                " ages of pilots, pauses and proxies by the old time: a restart follows at once",
+                "back" if ahead > 0 else "forward",
+                abs(ahead),
+            )
+        elif off and not self._off:
+            log.info("the factory's clock is the host's again")
+
+    def _reload(self, *, by_hand: bool) -> None:
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         logs.reopen()
         try:
-            self._apply()
+            self._apply(by_hand=by_hand)
         except Exception:
             log.critical("the reload ended by a bug", exc_info=True)
         notify("READY=1")
 
-    def _apply(self) -> None:
+    def _apply(self, *, by_hand: bool) -> None:
         try:
             config = self._load()
         except ConfigError as error:
-            return _refuse(error.problems)
+            return self._refuse(error.problems, by_hand=by_hand)
         refused = [*_only_at_start(self._config, config), *_new_problems(self._config, config)]
         refused = refused or _no_folder(self._config, config)
         if refused:
-            return _refuse(refused)
+            return self._refuse(refused, by_hand=by_hand)
         for problem in config.problems:
             log.warning("%s", problem)
         difference = self._factory.reload(config)
         self._config = config
+        self._refused = []
         log.info("reloaded %s", config.path)
         for line in difference.splitlines():
             log.info("reload: %s", line)
         return None
+
+    def _refuse(self, problems: Iterable[str], *, by_hand: bool) -> None:
+        """Say why the running configuration stays: always to who asked by hand, else when it is another reason."""
+        before, self._refused = self._refused, list(problems)
+        if not by_hand and self._refused == before:
+            return
+        for problem in self._refused:
+            log.error("%s", problem)
+        again = "" if by_hand else "; asked for by a new document of a catalogue, tried again at each look at it"
+        log.error("reload refused, the running configuration stays%s", again)
 
     def _stop(self) -> None:
         """Stop the factory; a second after `STOP_S` the process ends, whatever hangs."""
@@ -179,12 +216,6 @@ class Daemon:
 
 def _lingering() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
-
-
-def _refuse(problems: Iterable[str]) -> None:
-    for problem in problems:
-        log.error("%s", problem)
-    log.error("reload refused, the running configuration stays")
 
 
 def _only_at_start(old: Config, new: Config) -> list[str]:

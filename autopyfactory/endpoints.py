@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autopyfactory.batch.tally import Tally
 from autopyfactory.clock import utc
@@ -83,24 +83,28 @@ class Endpoints:
             self.chosen, _trouble(answer, queues, self.chosen), trial, held[self.chosen] if len(names) > 1 else None
         )
 
-    def sent(self, at: float, count: int) -> None:
-        """Note that so many pilots went to the chosen endpoint, or may have."""
-        self._sent.append((at, self.chosen, count))
+    def copy(self) -> "Endpoints":
+        """Return the same for another thread; what either learns from now on is its own."""
+        return replace(self, _sent=list(self._sent), _refusals=dict(self._refusals))
 
-    def accepted(self) -> None:
-        """Note that the chosen endpoint took pilots; if all refused before, all are as good as it."""
+    def sent(self, endpoint: str, at: float, count: int) -> None:
+        """Note that so many pilots went to an endpoint, or may have."""
+        self._sent.append((at, endpoint, count))
+
+    def accepted(self, endpoint: str) -> None:
+        """Note that an endpoint took pilots; if all refused before, all are as good as it."""
         if len(self._refusals) == len(self._names):
             self._refusals.clear()
-        self._refusals.pop(self.chosen, None)
+        self._refusals.pop(endpoint, None)
 
-    def refused(self, at: float, pause: float) -> bool:
-        """Note that the chosen endpoint refused and tell whether others go on.
+    def refused(self, endpoint: str, at: float, pause: float) -> bool:
+        """Note that an endpoint refused and tell whether others go on.
 
         It is left alone for `pause` seconds, and with each refusal twice as long as before.
         """
-        before = self._refusals.get(self.chosen)
+        before = self._refusals.get(endpoint)
         longer = min(2 * before.pause, max(pause, LONGEST_PAUSE)) if before else pause
-        self._refusals[self.chosen] = Refusal(at, longer)
+        self._refusals[endpoint] = Refusal(at, longer)
         return any(name not in self._refusals for name in self._names)
 
     def _load(self, queues: Sequence[str], answer: Tally) -> Counter[str]:

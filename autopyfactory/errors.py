@@ -62,18 +62,22 @@ class OperateError(FactoryError):
 
 
 class SubmitError(FactoryError):
-    """A submission did not go through whole; `reason` is one line for the admin."""
+    """A submission did not go through whole; `reason` is one line for the admin.
 
-    def __init__(self, reason: str) -> None:
+    `stopped` is true when we broke it off ourselves, at a stop or a reload: it speaks against no endpoint.
+    """
+
+    def __init__(self, reason: str, *, stopped: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.stopped = stopped
 
 
 class Refused(SubmitError):
     """The batch system refused; `cids` of the pilots that were accepted before the refusal."""
 
-    def __init__(self, reason: str, *, cids: Sequence[str] = ()) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, *, cids: Sequence[str] = (), stopped: bool = False) -> None:
+        super().__init__(reason, stopped=stopped)
         self.cids = tuple(cids)
 
 

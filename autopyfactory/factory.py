@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from threading import Event
 from typing import Any
@@ -39,6 +40,9 @@ log = logging.getLogger(__name__)
 GRACE = 2.0
 """Seconds a stop waits for submissions under way; what lasts longer is left as ambiguous."""
 
+WOKEN = 0.2
+"""Seconds for those whose call the stop has broken off, to tell what they had submitted before."""
+
 RELOAD_GRACE = 0.5
 """The same at a reload, during which no signal is heard."""
 
@@ -53,8 +57,9 @@ class Factory:
     """One running factory.
 
     `on_report` is told of every cycle, `on_ended` of pilots that ended; both from the queues' threads.
-    `on_catalogue` is told when a site catalogue has a new document: the configuration has to be read again. One
-    that is `looking` may be made beside the daemon: it writes nothing and is never started, it has `look` only.
+    `on_catalogue` is told, at each look, while a site catalogue has another document than the configuration was
+    made from: that has to be read again. One that is `looking` may be made beside the daemon: it writes nothing and
+    is never started, it has `look` only.
     """
 
     def __init__(
@@ -95,7 +100,7 @@ class Factory:
         self._reporter = Reporter({}, self._clock)
         self._connect(self.config)
         self._serve(self.config.queues.values())
-        self._refresher.serve(self.config.catalogues, self.config.factory.state_dir)
+        self._refresher.serve(self.config.catalogues, self.config.factory.state_dir, self.config.documents)
         self._former.start()
         count = len(self._runners)
         log.info("%s serves %d queue%s", self.config.factory.id, count, "" if count == 1 else "s")
@@ -127,21 +132,26 @@ class Factory:
     def reload(self, config: Config) -> str:
         """Go over to another configuration and return the difference, one line per change.
 
-        What did not change goes on undisturbed: sources keep their snapshots, queues their threads.
+        What did not change goes on undisturbed: sources keep their snapshots, queues their threads. The queues that
+        were ended for it are served again also when a step between fails, by a bug that is raised in the end.
         """
         changes = difference(self.config, config)
         restart = self._touched(config)
         gone = [self._runners.pop(name) for name in list(self._runners) if name in restart]
-        self._end(gone, RELOAD_GRACE)
+        late = self._end(gone, RELOAD_GRACE)
         memories = {runner.name: runner.cycle.memory for runner in gone}
-        self._parts.close_changed(self.config, config)
-        if self.config.credentials != config.credentials:
-            self._wallet = Wallet(config.credentials, self._clock)
-        self.config = config
-        self._keeper.keep(config.factory.record_keep)
-        self._connect(config)
-        self._serve((queue for name, queue in config.queues.items() if name not in self._runners), memories)
-        self._refresher.serve(config.catalogues, config.factory.state_dir)
+        # What is left behind still notes there what comes of its call.
+        memories |= {runner.name: runner.cycle.memory.copy() for runner in late}
+        before, self.config = self.config, config
+        with ExitStack() as then:  # the last one comes first, and none keeps the others from their turn
+            then.callback(self._refresher.serve, config.catalogues, config.factory.state_dir, config.documents)
+            unserved = (queue for name, queue in config.queues.items() if name not in self._runners)
+            then.callback(self._serve, unserved, memories)
+            then.callback(self._connect, config)
+            then.callback(self._keeper.keep, config.factory.record_keep)
+            if before.credentials != config.credentials:
+                self._wallet = Wallet(config.credentials, self._clock)
+            self._parts.close_changed(before, config)
         return str(changes)
 
     def wait(self, timeout: float) -> bool:
@@ -152,9 +162,10 @@ class Factory:
     def stop(self) -> None:
         """Stop all queues, give up what is under way after the grace, and close everything."""
         self._refresher.stop()
-        self._end(self._runners.values(), GRACE)
+        late = self._end(self._runners.values(), GRACE)
         self._former.stop()
         self._parts.close()
+        _join(late, WOKEN)
         if self._reporter is not None:
             self._reporter.stop(0.5)
         self._keeper.stop(0.3)
@@ -198,7 +209,7 @@ class Factory:
         """Give former queues' pilots to their heirs, and look after sources on record that no queue uses."""
         recorded, named = self._ledger.sources(), {f"{at.kind} {at.name}": key for key, at in config.sources.items()}
         self._parts.build_idle(config, (named[name] for name in recorded & named.keys()))
-        for name in recorded - named.keys() - {source.name for source in self._former.idle.values()}:
+        for name in recorded - named.keys() - {source.name for source in list(self._former.idle.values())}:
             log.warning("%s has no section any more: pilots that may still be there are not counted", name)
             self._ledger.leave(name)
         self._ledger.adopt({old: name for name, queue in config.queues.items() for old in queue.options.formerly})
@@ -210,12 +221,13 @@ class Factory:
         for queue in queues:
             cycle = self._cycle_or_reason(queue)
             if isinstance(cycle, CycleReport):
-                self._tell(cycle)
+                self._tell(cycle, queue.options.monitor)
                 continue
             cycle.memory = (memories or {}).get(queue.name, cycle.memory)
             spread = 0.0 if self._cycles else min(queue.options.interval, FIRST_DELAY)
             delay = random.uniform(0.0, spread)  # noqa: S311
-            runner = Runner(cycle, self._clock, self._tell, delay=delay, cycles=self._cycles)
+            tell = partial(self._tell, to=queue.options.monitor)
+            runner = Runner(cycle, self._clock, tell, delay=delay, cycles=self._cycles)
             self._runners[queue.name] = runner
             runner.start()
 
@@ -270,12 +282,11 @@ class Factory:
         full = self._disk.lacking((factory.state_dir, factory.pilot_log_dir), factory.min_free)
         return Standstill(full, cause="disk") if full else None
 
-    def _tell(self, report: CycleReport) -> None:
+    def _tell(self, report: CycleReport, to: Sequence[str]) -> None:
         self._on_report(report)
         self._keeper.put(report)
-        queue = self.config.queues.get(report.queue)
-        if queue is not None and self._reporter is not None:
-            self._reporter.put(report, queue.options.monitor)
+        if self._reporter is not None:
+            self._reporter.put(report, to)
 
     def _pilots_ended(self, ended: Sequence[EndedPilot]) -> None:
         self._outcomes.add(ended)
@@ -284,12 +295,18 @@ class Factory:
             self._reporter.ended(ended)
 
     @staticmethod
-    def _end(runners: Iterable[Runner], grace: float) -> None:
-        """Stop runners and wait for all of them together, as long as the grace lasts."""
+    def _end(runners: Iterable[Runner], grace: float) -> list[Runner]:
+        """Stop runners, wait for all of them together as long as the grace lasts, and return those left behind."""
         ending = list(runners)
         for runner in ending:
             runner.stop()
-        deadline = time.monotonic() + grace
-        late = [runner.name for runner in ending if not runner.join(deadline - time.monotonic())]
+        late = _join(ending, grace)
         if late:
-            log.warning("left behind in a call that does not end: %s", ", ".join(late))
+            log.warning("left behind in a call that does not end: %s", ", ".join(runner.name for runner in late))
+        return late
+
+
+def _join(runners: Iterable[Runner], grace: float) -> list[Runner]:
+    """Wait for all of these together, as long as the grace lasts, and return those that have not ended."""
+    deadline = time.monotonic() + grace
+    return [runner for runner in runners if not runner.join(deadline - time.monotonic())]

@@ -74,7 +74,8 @@ class Former:
                 continue
             if not answer.shown and not self._ledger.leave(source.name) and not self._stopping.is_set():
                 log.info("%s has none of our pilots any more, and no queue uses it: it is not asked again", source.name)
-                self.idle.pop(name, None)
+                if self.idle.get(name) is source:
+                    self.idle.pop(name, None)
                 source.close()
         self._tell()
 

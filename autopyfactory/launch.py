@@ -103,9 +103,9 @@ def _serve(
     tell: Callable[[str], None],
     farewell: Callable[[], None],
 ) -> int:
-    signals = Signals()
+    signals, clock = Signals(), Clock()
     try:
-        factory = make(config, clock=Clock(), operator=operator, dry_run=request.dry_run, cycles=request.cycles)
+        factory = make(config, clock=clock, operator=operator, dry_run=request.dry_run, cycles=request.cycles)
         factory.start()
     except Exception as error:
         log.critical("the factory cannot start", exc_info=True)
@@ -120,6 +120,7 @@ def _serve(
         wait=signals.wait,
         finite=request.cycles is not None,
         farewell=farewell,
+        ahead=clock.off,
     ).serve()
 
 

@@ -1,6 +1,6 @@
 """What a queue remembers from one cycle to the next."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autopyfactory.endpoints import Endpoints
 from autopyfactory.model import Decision
@@ -21,6 +21,10 @@ class Memory:
     endpoints: Endpoints = field(default_factory=Endpoints)
     holes: frozenset[str] = frozenset()
     cycle: int = -1
+
+    def copy(self) -> "Memory":
+        """Return the same for another thread; what either learns from now on is its own."""
+        return replace(self, endpoints=self.endpoints.copy())
 
     def climb(self, decision: Decision, *, slowed: bool) -> None:
         """Double the ramp after what it let through; it is over when it lowered nothing, or has grown enough.

@@ -80,7 +80,8 @@ class Runner:
             self._log(report, bug=True)
         else:
             self._log(report)
-        if not self._stopping.is_set():
+        # After a stop nobody waits for a status; but the pilots are there, and only this report says so.
+        if report.submitted or not self._stopping.is_set():
             self._tell(report)
 
     def _log(self, report: CycleReport, *, bug: bool = False) -> None:

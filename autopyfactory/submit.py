@@ -83,28 +83,33 @@ class Submissions:
     def _submit(
         self, planned: Planned, report: CycleReport, chosen: Chosen, memory: Memory, stopping: Event
     ) -> CycleReport:
-        outcome, error, others = Outcome.SETTLED, "", False
+        outcome, error, slow = Outcome.SETTLED, "", False
         cids: tuple[str, ...] = ()
+        endpoints = memory.endpoints
+        # Known here and not asked again: while this call hangs, another endpoint may be chosen.
+        endpoint = endpoints.chosen
+        pause = self._queue.rules.max_held_probe
         granted, wait = self._source.turn(planned.count)
         report = self._lowered(report, planned, granted)
         try:
             if not granted or stopping.wait(wait) or (wait and self._standstill(self._queue.name)):
                 return report
             order = self._make_order(planned.part, planned.id, granted, report.at)
-            endpoint = memory.endpoints.chosen or order.endpoint
-            order = replace(order, endpoint=endpoint, proxy=chosen.proxy, token=chosen.token)
+            order = replace(order, endpoint=endpoint or order.endpoint, proxy=chosen.proxy, token=chosen.token)
             done = self._source.batch.submit(order)
             outcome, cids = (Outcome.ACCEPTED if done.cids else Outcome.SETTLED), done.cids
-            memory.endpoints.accepted()
+            endpoints.accepted(endpoint)
         except Refused as refusal:
             outcome, cids = (Outcome.ACCEPTED if refusal.cids else Outcome.SETTLED), refusal.cids
             error = f"refused: {refusal.reason}"
-            others = memory.endpoints.refused(self._clock.now(), self._queue.rules.max_held_probe)
+            slow = not refusal.stopped and not endpoints.refused(endpoint, self._clock.now(), pause)
         except Ambiguous as unclear:
             outcome = Outcome.AMBIGUOUS
             error = f"no answer: {unclear.reason}"
-            # Others are asked first, or one that hangs would have every cycle.
-            memory.endpoints.refused(self._clock.now(), self._queue.rules.max_held_probe)
+            slow = not unclear.stopped
+            if slow:
+                # Others are asked first, or one that hangs would have every cycle.
+                endpoints.refused(endpoint, self._clock.now(), pause)
         except BaseException:
             # A bug: the pilots may exist all the same, so they count until a poll has told.
             outcome = Outcome.AMBIGUOUS
@@ -114,8 +119,8 @@ class Submissions:
             self._close(planned, outcome, came, missing=planned.count - came if error or not came else 0)
             if came or error:
                 memory.last_submission = self._clock.now()
-                memory.endpoints.sent(memory.last_submission, came)
-        if error and not others:
+                endpoints.sent(endpoint, memory.last_submission, came)
+        if slow:
             memory.ramp = 1
         news = (Submitted(planned.id, cids, planned.part.resource_type),) if cids else ()
         return replace(report, submitted=(*report.submitted, *news), error=error)

@@ -226,9 +226,9 @@ class CommandBatch(Recorded):
             try:
                 answer = self._run(argv, deadline, "" if job.file else job.script)
             except NotStarted as error:
-                raise Refused(f"{error.reason}, nothing was submitted") from None
+                raise Refused(f"{error.reason}, nothing was submitted", stopped=error.stopped) from None
             except Silent as error:
-                raise Ambiguous(error.reason) from None
+                raise Ambiguous(error.reason, stopped=error.stopped) from None
             if user and (reason := refused_by_sudo(answer, user, argv[4])):
                 raise Refused(reason)
             id_ = self._commands.submitted(answer)

@@ -217,9 +217,9 @@ class CondorSchedd:
                 self._options.deadline, condor_child.submit, self._target, description, order.count, self._spool
             )
         except NotRun as error:
-            raise Refused(f"{self._source}: {error.reason}, nothing was submitted") from None
+            raise Refused(f"{self._source}: {error.reason}, nothing was submitted", stopped=error.stopped) from None
         except NoAnswer as error:
-            raise Ambiguous(f"{self._source}: {error.reason}") from None
+            raise Ambiguous(f"{self._source}: {error.reason}", stopped=error.stopped) from None
         except ScheddSaid as error:
             kind = Ambiguous if error.uncertain else Refused
             raise kind(f"{self._source}: {error.reason}") from None

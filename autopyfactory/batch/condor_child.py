@@ -271,8 +271,13 @@ def _send_input(schedd: Any, result: Any) -> None:
     try:
         schedd.spool(result)
     except bindings.HTCondorException as error:
-        schedd.act(bindings.JobAction.Remove, f"ClusterId == {result.cluster()}", "its input could not be sent")
-        raise ScheddSaid(f"cannot send the input of the pilots, they are removed: {error}") from None
+        failure = " ".join(str(error).split())
+        try:
+            schedd.act(bindings.JobAction.Remove, f"ClusterId == {result.cluster()}", "its input could not be sent")
+        except bindings.HTCondorException as second:
+            left = f"cannot remove cluster {result.cluster()} either: {' '.join(str(second).split())}"
+            raise ScheddSaid(f"cannot send the input of the pilots: {failure}; {left}", uncertain=True) from None
+        raise ScheddSaid(f"cannot send the input of the pilots, they are removed: {failure}") from None
 
 
 @plain

@@ -234,14 +234,14 @@ class Globus(Recorded):
     def _exchange(self, order: Order, slip: Slip, deadline: float) -> None:
         """Run globusrun and find out what became of the request. Raises Refused or Ambiguous."""
         words = self._submission(order, str(slip.rsl))
-        unclear = ""
+        unclear, stopped = "", False
         try:
             answer = self._globusrun.noted(slip.answer, slip.proxy, words, deadline)
         except NotStarted as error:
             slip.drop()
-            raise Refused(f"{error.reason}, nothing was submitted") from None
+            raise Refused(f"{error.reason}, nothing was submitted", stopped=error.stopped) from None
         except Silent as error:
-            unclear, answer = error.reason, Answer(0)
+            unclear, stopped, answer = error.reason, error.stopped, Answer(0)
         if slip.contact():
             self._accept(slip)
         elif accepted(answer) is False:
@@ -250,7 +250,7 @@ class Globus(Recorded):
                 self._refusing.setdefault(order.endpoint, self._clock.now())
             raise Refused(complaint(answer))
         else:
-            raise Ambiguous(unclear or complaint(answer))
+            raise Ambiguous(unclear or complaint(answer), stopped=stopped)
 
     def _accept(self, slip: Slip) -> None:
         try:

@@ -91,9 +91,9 @@ class Recorded(ABC):
             try:
                 submit(cid, self._deadline - spent)
             except Refused as refusal:
-                raise Refused(f"{self._source}: {refusal.reason}", cids=cids) from None
+                raise Refused(f"{self._source}: {refusal.reason}", cids=cids, stopped=refusal.stopped) from None
             except Ambiguous as unclear:
-                raise Ambiguous(f"{self._source}: {unclear.reason}") from None
+                raise Ambiguous(f"{self._source}: {unclear.reason}", stopped=unclear.stopped) from None
             cids.append(cid)
         return Submitted(order.id, tuple(cids))
 

@@ -16,9 +16,10 @@ from autopyfactory.batch import Batch
 from autopyfactory.batch.faults import Faults
 from autopyfactory.batch.tally import Tally, tally
 from autopyfactory.batch.tender import Tender
+from autopyfactory.batch.twin import Twin
 from autopyfactory.clock import Clock, utc
 from autopyfactory.errors import SourceError
-from autopyfactory.ledger import KEEP, Entry, Ledger, Outcome
+from autopyfactory.ledger import Entry, Ledger, Outcome
 from autopyfactory.model import EndedPilot, PilotCounts, PilotReport, Snapshot
 from autopyfactory.snapshot import Shared
 
@@ -34,8 +35,8 @@ DOUBT = 3600.0
 class PilotSource:
     """A batch object with its shared poll and its queues' history. Safe from many threads.
 
-    `host` is our own: pilots of our id from another one mean a twin. `on_ended` is told of pilots that have
-    ended, once each, from the thread that happened to poll.
+    `host` is our own: pilots of our id from another one mean a twin; `twin` is what is known of it. `on_ended` is
+    told of pilots that have ended, once each, from the thread that happened to poll.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class PilotSource:
         deadline: float,
         rate: float | None = None,
         host: str = "",
+        twin: Twin | None = None,
         on_ended: Callable[[Sequence[EndedPilot]], None] = lambda ended: None,
     ) -> None:
         self.name = name
@@ -65,8 +67,7 @@ class PilotSource:
         self._shared = Shared(name, self._poll, interval=interval, max_age=max_age, clock=clock, on_good=self._compare)
         self._lock = threading.Lock()
         self._polls: list[tuple[float, Mapping[str, Mapping[str, int]]]] = []
-        self._started = f"{utc(clock.now()):%Y%m%dT%H%M%S}"
-        self._adopted: frozenset[str] | None = None
+        self._twin = twin or Twin(ledger, clock, clock.now())
         self._former: Mapping[str, Sequence[str]] = {}
         self._live: Mapping[str, int] = {}
         self._doubted: dict[str, float] = {}
@@ -75,8 +76,6 @@ class PilotSource:
         self._made = clock.now()
         self._next_turn = 0.0
         self.tender = Tender(name, batch, clock, may_act=lambda: not self.twin)
-        self.twin = ""
-        """What is known of a second factory with our id; "" while there is none."""
 
     def adopt(self, former: Mapping[str, Sequence[str]]) -> None:
         """Count pilots under these former names of queues as theirs; what is submitted carries the present name."""
@@ -112,6 +111,11 @@ class PilotSource:
                 unseen += missing
         shown = sum((snapshot.value.of(name, resource_type) for name in self.names(queue)), PilotCounts())
         return replace(shown, unseen=unseen, ambiguous=ambiguous)
+
+    @property
+    def twin(self) -> str:
+        """What is known of a second factory with our id; "" while there is none."""
+        return self._twin.text
 
     @property
     def silent(self) -> bool:
@@ -224,7 +228,7 @@ class PilotSource:
             self._ledger.doubt(name, self._live[name])
         self._live = snapshot.value.live
         self._settle(snapshot)
-        self._look_for_twin(snapshot.value)
+        self._twin.look(self.name, self._host, snapshot.value)
         self._ledger.forget(self.name, snapshot.value.shown)
         self._remember(snapshot)
         self.tender.notice(snapshot.value.by_queue)
@@ -280,25 +284,6 @@ class PilotSource:
     @staticmethod
     def _missing(entry: Entry, snapshot: Snapshot[Tally]) -> bool:
         return snapshot.began > entry.ended and entry.id not in snapshot.value.shown
-
-    def _look_for_twin(self, answer: Tally) -> None:
-        foreign = frozenset(name for name in answer.shown if not self._ledger.mine(name))
-        if self._adopted is None:
-            # A submission's id begins with its time: what is younger than we are has another author.
-            self._adopted = frozenset(name for name in foreign if name < self._started)
-            if self._adopted:
-                log.info("%s: adopted the pilots of %d earlier submissions", self.name, len(self._adopted))
-        new = sorted(name for name in foreign - self._adopted if not self._may_be_ours(name, answer.hosts[name]))
-        host = answer.hosts[new[-1]] if new else ""
-        twin = f"{self.name} shows pilots of this factory's id from host {host} that it did not submit" if new else ""
-        if twin and twin != self.twin:
-            log.error("%s: all submission is blocked", twin)
-        self.twin = twin
-
-    def _may_be_ours(self, name: str, host: str) -> bool:
-        """Tell whether a submission of our own host may be one that the ledger has forgotten."""
-        forgotten = f"{utc(self._clock.now() - KEEP):%Y%m%dT%H%M%S}"
-        return bool(host) and host == self._host and (name < forgotten or name < self._started)
 
     def _remember(self, snapshot: Snapshot[Tally]) -> None:
         """Keep what waited by this answer: shown ones, and those of earlier submissions that it does not show."""

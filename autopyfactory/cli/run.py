@@ -1,7 +1,6 @@
 """`autopyfactory run`: the daemon, in the foreground unless told otherwise."""
 
 import os
-import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 from autopyfactory import logs
 from autopyfactory.cli.options import conf_option
 from autopyfactory.config import load
+from autopyfactory.daemon import NEW_DOCUMENT
 from autopyfactory.factory import Factory
 from autopyfactory.host import StartError
 from autopyfactory.launch import Request, launch
@@ -68,5 +68,5 @@ def run(
 
 
 def _reload() -> None:
-    """Read the configuration again, as an admin's HUP would: all or nothing, shown as a difference."""
-    os.kill(os.getpid(), signal.SIGHUP)
+    """Have the configuration read again, as by an admin's HUP: all or nothing, shown as a difference."""
+    os.kill(os.getpid(), NEW_DOCUMENT)

@@ -21,9 +21,10 @@ from autopyfactory.cric.store import Store
 
 @dataclass(slots=True)
 class Generated:
-    """What all catalogues made: whole sections by name, the names, and warnings."""
+    """What all catalogues made: whole sections by name, of which documents (their digests), and warnings."""
 
     blocks: dict[str, Block] = field(default_factory=dict)
+    documents: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def soften(self, name: str, verdict: Verdict) -> Verdict:
@@ -76,6 +77,7 @@ def _sections(name: str, options: CricOptions, store: Store, found: Generated) -
         return found.problems.append(_warning(options, f"cric {name}", f"no document can be used: {error}"))
     if kept is None:
         return found.problems.append(_warning(options, f"cric {name}", options.missing))
+    found.documents[name] = kept.digest
     age = time.time() - kept.at
     if age > options.max_age:
         text = f"the document is {age / 3600:.0f} h old, the log of the factory says why there is no newer one"

@@ -63,6 +63,7 @@ def load(path: Path, catalogue: Catalogue | None = None) -> Config:
         main.origins | _origins(judge, blocks),
         main.held,
         main.catalogues,
+        generated.documents,
     )
 
 

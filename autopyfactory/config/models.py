@@ -256,6 +256,7 @@ class Config:
     worth a warning with the rest, `out` the names of the queues that problems took out, `disabled` those
     of `enabled = no` (None: its section has mistakes). `origins` tells the `file:line` of every option that
     stands in a file, by section (of a queue: its name) and option, also where [DEFAULT] set it.
+    `documents` are the digests of what the catalogues had.
     """
 
     path: Path
@@ -271,3 +272,4 @@ class Config:
     origins: Mapping[tuple[str, str], str] = field(default_factory=dict)
     held: Mapping[str, HeldOptions] = field(default_factory=dict)
     catalogues: Mapping[str, CricOptions] = field(default_factory=dict)
+    documents: Mapping[str, str] = field(default_factory=dict)

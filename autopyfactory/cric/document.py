@@ -49,12 +49,13 @@ class _Tolerant(BaseModel):
 
 
 class CeQueue(_Tolerant):
-    """One queue of one CE."""
+    """One queue of one CE; an older one has the lower `ce_queue_id`."""
 
     ce_name: Text = ""
     ce_endpoint: Text = ""
     ce_flavour: Text = ""
     ce_jobmanager: Text = ""
+    ce_queue_id: Count = None
     ce_queue_name: Text = ""
     ce_queue_status: Text = ""
     ce_state: Text = ""

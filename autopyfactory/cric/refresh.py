@@ -1,4 +1,4 @@
-"""Ask for new documents on a timer, in one thread; whoever has the configuration is told when one changed."""
+"""Ask for new documents on a timer, in one thread; whoever has the configuration is told while it has another one."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ from typing import Any
 from autopyfactory.clock import Clock
 from autopyfactory.cric.document import Unusable, read
 from autopyfactory.cric.options import CricOptions
-from autopyfactory.cric.store import Shrunk, Store
+from autopyfactory.cric.store import Shrunk, Store, digest
 from autopyfactory.http import Answer, Http, NoAnswer
 from autopyfactory.logs import mask
 
@@ -35,22 +35,27 @@ class Catalogue:
         self._http = Http(self.name, proxy=options.http_proxy, ca=options.ca, client=options.client)
         self._get = get or self._http.get
         self._said = ""
+        self._kept = ""
 
-    def refresh(self) -> bool:
-        """Look at the document and tell whether queues may have changed; what is wrong is one WARNING."""
+    def refresh(self) -> str:
+        """Look at the document and return the digest of the last good one, "" while none was seen.
+
+        What is wrong is one WARNING.
+        """
         try:
             content = self.fetch()
             document = self._store.judge(content)
             changed = self._store.keep(content)
         except (Unreachable, Unusable, Shrunk, OSError) as error:
             self._warn(f"{self.options.origin}: {error}; the last good document serves on")
-            return False
+            return self._kept
         if self._said:
             log.info("%s: %s is good again", self.name, self.options.origin)
         self._said = ""
+        self._kept = digest(content)
         if changed:
             log.info("%s: a new document with %d queues from %s", self.name, len(document), self.options.origin)
-        return changed
+        return self._kept
 
     def fetch(self) -> bytes:
         """Return the document as it is now. Raises Unreachable."""
@@ -107,7 +112,11 @@ class Catalogue:
 
 
 class Refresher:
-    """Keep the documents of all catalogues fresh; `on_change` is told, from its thread, when one is another."""
+    """Keep the documents of all catalogues fresh.
+
+    `on_change` is told, from its thread, at each look that finds another document than the configuration was made
+    from: it may have been refused for something else, which is mended later.
+    """
 
     def __init__(
         self, clock: Clock, on_change: Callable[[], None], *, make: Callable[..., Catalogue] = Catalogue
@@ -120,11 +129,16 @@ class Refresher:
         self._stopped = False
         self._catalogues: dict[str, Catalogue] = {}
         self._due: dict[str, float] = {}
+        self._served: Mapping[str, str] = {}
         self._thread: threading.Thread | None = None
 
-    def serve(self, sections: Mapping[str, CricOptions], state_dir: Path) -> None:
-        """Go over to these catalogues; those that did not change keep their time."""
+    def serve(self, sections: Mapping[str, CricOptions], state_dir: Path, documents: Mapping[str, str]) -> None:
+        """Go over to these catalogues; those that did not change keep their time.
+
+        `documents` are the digests of what the configuration was made from, by catalogue.
+        """
         with self._lock:
+            self._served = documents
             for name in list(self._catalogues):
                 if sections.get(name) != self._catalogues[name].options:
                     self._catalogues.pop(name).close()
@@ -151,11 +165,13 @@ class Refresher:
         changed = False
         for name, catalogue in self._at_hand():
             try:
-                changed |= catalogue.refresh()
+                kept = catalogue.refresh()
             except Exception:
                 log.exception("%s: a bug, its last document serves on", catalogue.name)
+                kept = ""
             with self._lock:
                 if self._catalogues.get(name) is catalogue:
+                    changed |= kept not in {"", self._served.get(name, "")}
                     self._due[name] = self._clock.now() + catalogue.options.refresh
         if changed and not self._stopped:
             self._on_change()

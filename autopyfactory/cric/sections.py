@@ -1,14 +1,15 @@
 """Which CEs of a document become queues, with which options, and why the others do not.
 
 The choice is that of earlier pilot factories: grid queues of active sites, CE queues that are active and in
-production. Each kept CE queue becomes one section `<panda_resource>-<host of the CE>`; the queues of one
-PanDA queue are siblings, so no factor shares the demand among them.
+production. Each kept CE queue becomes one section `<panda_resource>-<host of the CE>`, a second one there with
+its batch queue behind it; the queues of one PanDA queue are siblings, so no factor shares the demand among them.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import chain, count
+from math import inf
 from re import sub
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -49,6 +50,15 @@ class Section:
     origin: str
 
 
+class Key(NamedTuple):
+    """What tells a CE queue from all others of a document."""
+
+    origin: str
+    kind: str
+    endpoint: str
+    batchqueue: str
+
+
 @dataclass(frozen=True, slots=True)
 class Harvest:
     """What a document became: sections by name, and for names that became none, or are doubtful, the reason."""
@@ -60,7 +70,8 @@ class Harvest:
 
 def harvest(document: Document, options: CricOptions) -> Harvest:
     """Make the sections of a document; each PanDA queue and each CE queue that is left out has its reason."""
-    found: list[Section] = []
+    found: dict[str, Section] = {}
+    names = _names(document)
     left_out: list[tuple[str, str]] = []
     warnings: list[tuple[str, str]] = []
     for name, queue in document.items():
@@ -68,11 +79,11 @@ def harvest(document: Document, options: CricOptions) -> Harvest:
         if queue is None or reason:
             left_out.append((name, reason))
             continue
-        made = list(_sections(name, queue, left_out))
-        found += made
+        made = {section.name: section for section in _sections(name, queue, names, left_out)}
+        found |= made
         if made:
             warnings += [(name, doubt) for doubt in _doubts(queue, options)]
-    return Harvest({section.name: section for section in _named_apart(found)}, tuple(left_out), tuple(warnings))
+    return Harvest(found, tuple(left_out), tuple(warnings))
 
 
 def _unwanted(name: str, queue: PandaQueue, options: CricOptions) -> str:
@@ -115,21 +126,21 @@ def _doubts(queue: PandaQueue, options: CricOptions) -> Iterator[str]:
         yield f"{doubt}, the filter skip leaves it out"
 
 
-def _sections(name: str, queue: PandaQueue, left_out: list[tuple[str, str]]) -> Iterator[Section]:
-    resource = queue.panda_resource or queue.nickname or name
-    seen: set[tuple[str, ...]] = set()
+def _sections(
+    name: str, queue: PandaQueue, names: Mapping[Key, str], left_out: list[tuple[str, str]]
+) -> Iterator[Section]:
+    seen: set[Key] = set()
     for ce in queue.queues:
         host = _host(ce.ce_endpoint)
         about = f"{name} at {host or ce.ce_name or 'a CE without a name'}"
         reason = "" if host else "no ce_endpoint"
         reason = reason or _out_of_service(ce)
-        made = {} if reason else _options(resource, queue, ce)
-        key = tuple(made.get(option, "") for option in ("endpoint", "batchqueue", "subtype"))
+        key = _key(name, ce)
         if reason or key in seen:
             left_out.append((about, reason or "stands twice in the document"))
             continue
         seen.add(key)
-        yield Section(_name(f"{resource}-{host}"), made, name)
+        yield Section(names[key], _options(_resource(name, queue), queue, ce), name)
 
 
 def _out_of_service(ce: CeQueue) -> str:
@@ -155,7 +166,7 @@ def _options(resource: str, queue: PandaQueue, ce: CeQueue) -> dict[str, str]:
         "wmsqueue": resource,
         **flavour.row,
         "endpoint": _endpoint(ce, flavour.port),
-        "batchqueue": "" if ce.ce_queue_name.lower() in _NO_QUEUE else ce.ce_queue_name,
+        "batchqueue": _batchqueue(ce),
         "lrms": ce.ce_jobmanager if flavour.row.get("subtype") == "cream" else "",
         "cores": str(cores),
         "memory": f"{memory}MB" if memory else "",
@@ -169,6 +180,14 @@ def _options(resource: str, queue: PandaQueue, ce: CeQueue) -> dict[str, str]:
 
 def _plus(name: str) -> str:
     return name.removeprefix(_PLUS) if name.startswith(_PLUS) else ""
+
+
+def _resource(name: str, queue: PandaQueue) -> str:
+    return queue.panda_resource or queue.nickname or name
+
+
+def _batchqueue(ce: CeQueue) -> str:
+    return "" if ce.ce_queue_name.lower() in _NO_QUEUE else ce.ce_queue_name
 
 
 def _endpoint(ce: CeQueue, port: int) -> str:
@@ -201,18 +220,36 @@ def _name(text: str) -> str:
     return sub(r"[^A-Za-z0-9_.@/+-]", "_", text).lstrip("_.@/+-")[:128]
 
 
-def _named_apart(sections: list[Section]) -> Iterator[Section]:
-    """Add the batch queue, and at last a number, to the names of sections that would have one name.
+def _key(origin: str, ce: CeQueue) -> Key:
+    flavour = FLAVOURS.get(ce.ce_flavour.lower(), Flavour({"subtype": ce.ce_flavour.lower()}, 0))
+    return Key(origin, flavour.row.get("subtype", ""), _endpoint(ce, flavour.port), _batchqueue(ce))
 
-    The first one keeps its name, whoever comes after it: a queue that is renamed loses sight of its pilots.
+
+def _names(document: Document) -> dict[Key, str]:
+    """Return the section's name of every CE queue that is listed, those out of service and left out included.
+
+    A queue that is renamed loses sight of its pilots, so what becomes of its neighbours must not rename it: of the
+    CE queues of one resource at one host the oldest has the short name, the others their batch queue behind it.
     """
-    used: Counter[str] = Counter()
-    for section in sections:
-        name = section.name
-        if used[name]:
-            name = _name(f"{name}-{section.options.get('batchqueue', 'default')}")
-        used[name] += 1
-        yield Section(f"{name}-{used[name]}" if used[name] > 1 else name, section.options, section.origin)
+    groups: dict[str, dict[Key, CeQueue]] = {}
+    listed = ((origin, queue, ce) for origin, queue in document.items() if queue for ce in queue.queues)
+    for origin, queue, ce in listed:
+        if host := _host(ce.ce_endpoint):
+            group = groups.setdefault(_name(f"{_resource(origin, queue)}-{host}"), {})
+            group.setdefault(_key(origin, ce), ce)
+    found: dict[Key, str] = {}
+    used = set(groups)
+    for short, group in groups.items():
+        oldest, *others = sorted(group, key=lambda key: group[key].ce_queue_id or inf)
+        found[oldest] = short
+        for key in others:
+            found[key] = _free(_name(f"{short}-{key.batchqueue or 'default'}"), used)
+            used.add(found[key])
+    return found
+
+
+def _free(name: str, used: set[str]) -> str:
+    return next(one for one in chain([name], (f"{name}-{number}" for number in count(2))) if one not in used)
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:

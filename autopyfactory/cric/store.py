@@ -18,10 +18,16 @@ _MANY = 10
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A document and the time it was last seen to be the current one, in seconds since the epoch."""
+    """A document, its digest, and the time it was last seen to be the current one, in seconds since the epoch."""
 
     document: Document
+    digest: str
     at: float
+
+
+def digest(content: bytes) -> str:
+    """Return what tells a document from others."""
+    return hashlib.sha256(content).hexdigest()
 
 
 class Store:
@@ -43,7 +49,8 @@ class Store:
             if path is None:
                 continue
             try:
-                return Kept(read(path.read_bytes()), path.stat().st_mtime)
+                content = path.read_bytes()
+                return Kept(read(content), digest(content), path.stat().st_mtime)
             except FileNotFoundError:
                 continue
             except (OSError, Unusable) as error:

@@ -128,6 +128,9 @@ class Writer:
         rows = self._base.execute(
             "SELECT at, until, ages, paper FROM cycle WHERE queue = ? AND at < ? ORDER BY at", where
         ).fetchall()
+        if not rows:
+            # The clock was set back: all others are of times to come, and are packed when those are there.
+            return
         values = (id_, rows[0][0], max(until for _, until, _, _ in rows), packed(map(json.dumps, rows)))
         self._base.execute("INSERT OR REPLACE INTO pack VALUES (?, ?, ?, ?)", values)
         self._base.execute("DELETE FROM cycle WHERE queue = ? AND at < ?", where)

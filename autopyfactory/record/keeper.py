@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import threading
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -79,21 +80,36 @@ class Keeper:
         now = self._clock.now()
         forget = now - self._keep if now >= self._forgot + FORGET_S else None
         try:
-            if self._writer is None:
-                self._writer = Writer(self._path)
-            rows = [(one.queue, one.at, one.interval, ages(one), paper(one)) for one in batch]
-            self._writer.write(rows, forget=forget)
+            good = self._write(batch, forget)
         except (sqlite3.Error, OSError) as error:
             self._failed(error, batch)
-            return False
-        except Exception:
-            log.exception("%s: a bug in keeping %d cycles, they are not in the record", self._path, len(batch))
-            self._close()
             return False
         self._forgot = self._forgot if forget is None else now
         if self._said:
             log.info("%s: the decision record is kept again", self._path)
             self._said = ""
+        return good
+
+    def _write(self, batch: Sequence[CycleReport], forget: float | None) -> bool:
+        """Write cycles together; where that trips a bug each queue's alone, so that it costs no other's.
+
+        Return whether all are written. Raises sqlite3.Error and OSError.
+        """
+        try:
+            if self._writer is None:
+                self._writer = Writer(self._path)
+            rows = [(one.queue, one.at, one.interval, ages(one), paper(one)) for one in batch]
+            self._writer.write(rows, forget=forget)
+        except (sqlite3.Error, OSError):
+            raise
+        except Exception:
+            queues = {one.queue for one in batch}
+            if len(queues) > 1:
+                good = [self._write([one for one in batch if one.queue == name], forget) for name in queues]
+                return all(good)
+            whose = f"{len(batch)} cycles of {''.join(queues)}"
+            log.exception("%s: a bug in keeping %s, they are not in the record", self._path, whose)
+            return False
         return True
 
     def _run(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from autopyfactory.config.models import Config, FactoryOptions
 from autopyfactory.config.problems import Problem
-from autopyfactory.daemon import Daemon, Signals
+from autopyfactory.daemon import NEW_DOCUMENT, Daemon, Signals
 from autopyfactory.errors import ConfigError
 
 
@@ -74,6 +74,17 @@ def test_a_signal_stops(number: int, messages: pytest.LogCaptureFixture) -> None
     assert f"stopping on {signal.Signals(number).name}" in messages.text
 
 
+def test_a_clock_that_somebody_sets_is_told_once(messages: pytest.LogCaptureFixture) -> None:
+    ahead = iter([0.0, 7200.0, 7100.0, 20.0, -90.0])
+    quiet = script(0, 0, 0, 0, 15)
+    Daemon(FakeFactory(), config(), load=config, wait=quiet, ahead=lambda: next(ahead)).serve()
+    told = [record.message for record in messages.records if "clock" in record.message]
+    assert len(told) == 3
+    assert told[0].startswith("the host's clock was set back by 7200 s; the factory follows by 6 minutes an hour")
+    assert told[1] == "the factory's clock is the host's again"
+    assert told[2].startswith("the host's clock was set forward by 90 s")
+
+
 def test_it_ends_after_its_cycles() -> None:
     factory = FakeFactory(cycles=2)
     assert serve(factory, config, 0, 0, finite=True) == 0
@@ -126,6 +137,19 @@ def test_a_reload_is_refused(
     assert factory.reloads == []
     assert said in messages.text
     assert "reload refused" in messages.text
+
+
+def test_a_refusal_that_a_catalogue_meets_again_is_said_once(messages: pytest.LogCaptureFixture) -> None:
+    factory = FakeFactory()
+    asked = [NEW_DOCUMENT, NEW_DOCUMENT, NEW_DOCUMENT, NEW_DOCUMENT, signal.SIGHUP, NEW_DOCUMENT]
+    found = iter([problem("A"), problem("A"), problem("B"), problem("B"), problem("B")])
+    loads = iter([*(config(one) for one in found), config()])
+    serve(factory, lambda: next(loads), *asked, signal.SIGTERM)
+    said = [record.getMessage() for record in messages.records if record.levelno >= logging.WARNING]
+    problems = [text.partition("]")[0][-1] for text in said if "no such backend" in text]
+    assert problems == ["A", "B", "B"]  # the last one for the admin who asked
+    assert [text.partition("; ")[2] != "" for text in said if "reload refused" in text] == [True, True, False]
+    assert len(factory.reloads) == 1
 
 
 def test_a_section_that_was_out_already_refuses_nothing() -> None:

@@ -1,5 +1,6 @@
 """A queue with several endpoints: where its pilots go, and what a CE in trouble gets."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -13,7 +14,8 @@ from autopyfactory.batch import Order
 from autopyfactory.batch.tally import Tally
 from autopyfactory.cycle import Cycle
 from autopyfactory.endpoints import Choice, Endpoints
-from autopyfactory.errors import Ambiguous, Refused
+from autopyfactory.errors import Ambiguous, Refused, SubmitError
+from autopyfactory.memory import Memory
 from autopyfactory.model import (
     CycleReport,
     PilotCounts,
@@ -222,6 +224,42 @@ def test_one_that_hangs_is_left_alone_like_one_that_refuses(world: World, first:
     assert sum(count for endpoint, count in batch.tried if endpoint == "b") > 100
 
 
+@pytest.mark.parametrize("how", ["refuses", "hangs"])
+def test_a_failure_is_booked_where_the_submission_went(world: World, how: str) -> None:
+    """The call may have been left behind by a reload, and the queue have chosen another endpoint since."""
+
+    class Overtaken(Ces):
+        def submit(self, order: Order) -> Submitted:
+            cycle.memory.endpoints.chosen = "b"
+            return super().submit(order)
+
+    batch = Overtaken(world)
+    batch.refusing, batch.hanging = ({"a"}, set()) if how == "refuses" else (set(), {"a"})
+    cycle = cycle_of(world, batch, ("a", "b"))
+    for _ in range(3):
+        run(world, cycle)
+    assert [endpoint for endpoint, _ in batch.tried] == ["a", "b", "b"]
+
+
+@pytest.mark.parametrize("kind", [Refused, Ambiguous])
+def test_a_call_that_we_broke_off_ourselves_speaks_against_no_endpoint(
+    world: World, kind: Callable[..., SubmitError]
+) -> None:
+    class Closed(Ces):
+        def submit(self, order: Order) -> Submitted:
+            self.tried.append((order.endpoint, order.count))
+            raise kind("closed", stopped=True)
+
+    closed, batch = Closed(world), Ces(world)
+    cycle = cycle_of(world, closed, ("a", "b"))
+    assert "closed" in run(world, cycle).error
+    world.source.batch = batch
+    for _ in range(2):
+        run(world, cycle)
+    assert closed.tried == [("a", 6)]
+    assert sorted(batch.tried) == [("a", 6), ("b", 6)], "neither a pause nor a ramp"
+
+
 def test_the_only_endpoint_that_refuses_ramps(world: World) -> None:
     batch = Ces(world)
     batch.refusing = {"a"}
@@ -251,7 +289,7 @@ def test_an_endpoint_that_the_queue_does_not_name_any_more_is_forgotten() -> Non
     endpoints = Endpoints()
     nothing = Snapshot(Tally(), "pool", 0.0, 0.0)
     endpoints.choose("ab", ("Q",), nothing, 1.0, max_held=10)
-    assert endpoints.refused(1.0, 600)
+    assert endpoints.refused("a", 1.0, 600)
     assert endpoints.choose("b", ("Q",), nothing, 2.0, max_held=10) == Choice("b")
     assert endpoints.choose("ab", ("Q",), nothing, 3.0, max_held=10).endpoint == "a"
     assert endpoints.choose("ab", ("Q",), nothing, 3.0, max_held=10, avoid={"a"}).endpoint == "b"
@@ -270,6 +308,19 @@ def test_an_endpoint_that_the_queue_does_not_name_any_more_is_forgotten() -> Non
 def test_what_the_limits_make_of_it(seen: dict[str, Any], count: int) -> None:
     state = QueueState("Q", RuleOptions(fixed=50), **{"pilots": PilotCounts(), **seen})
     assert decide(chain(("fixed",), state.options), state).count == count
+
+
+def test_a_copy_of_a_memory_goes_ways_of_its_own() -> None:
+    memory = Memory(ramp=4)
+    memory.endpoints.refused("a", 1.0, 600)
+    memory.endpoints.sent("b", 1.0, 5)
+    copy, again = memory.copy(), memory.copy()
+    assert copy == memory
+    memory.endpoints.refused("b", 2.0, 600)
+    memory.endpoints.sent("b", 2.0, 5)
+    memory.endpoints.accepted("a")
+    memory.ramp = 1
+    assert copy == again
 
 
 NAMES = ("a", "b", "c")
@@ -294,10 +345,10 @@ def test_a_refusing_endpoint_gets_single_pilots_and_starves_nobody(weather: list
         trials += bool(choice.trial)
         if choice.endpoint in refusing:
             refusals[choice.endpoint] = now
-            assert endpoints.refused(now, 600.0) == bool(set(NAMES) - refusals.keys())
+            assert endpoints.refused(choice.endpoint, now, 600.0) == bool(set(NAMES) - refusals.keys())
         else:
-            endpoints.sent(now, 1)
-            endpoints.accepted()
+            endpoints.sent(choice.endpoint, now, 1)
+            endpoints.accepted(choice.endpoint)
             if not free:
                 refusals.clear()
             refusals.pop(choice.endpoint, None)

@@ -18,6 +18,8 @@ from autopyfactory.errors import ConfigError
 from autopyfactory.factory import Factory
 from autopyfactory.model import CycleReport, PilotGroup, PilotState
 from autopyfactory.operate import Operator, OperatorState
+from autopyfactory.record import FILE
+from autopyfactory.record.book import Record
 from autopyfactory.runner import Runner
 from autopyfactory.space import FreeSpace
 from autopyfactory.wms.static import StaticOptions
@@ -152,6 +154,67 @@ def test_a_stop_with_a_hung_submission_takes_the_grace(
     assert [entry.outcome.value for entry in again._ledger.of_queue("Q1")] == ["ambiguous"]
 
 
+def test_what_is_submitted_while_a_stop_waits_is_told_and_recorded(
+    tmp_path: Path, start: Callable[..., Factory], journal: Journal
+) -> None:
+    journal.hang.add("Q0")
+    factory = start(config(tmp_path, queue("Q0")))
+    assert journal.hangs.wait(WAIT)
+    stopping = threading.Thread(target=factory.stop)
+    stopping.start()
+    assert runners(factory)["Q0"]._stopping.wait(WAIT)
+    journal.go.set()
+    stopping.join(WAIT)
+    assert [report.submitted_count for report in journal.told] == [3]
+    with Record(tmp_path / FILE) as record:
+        assert [one.submitted for one in record.back("Q0", time.time() + 1)] == [3]
+
+
+def test_what_a_call_brings_that_the_stop_broke_off_is_told(
+    tmp_path: Path, start: Callable[..., Factory], journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autopyfactory.factory.GRACE", 0.0)
+    monkeypatch.setattr(parts.FakeBatch, "close", lambda batch: journal.go.set())
+    journal.hang.add("Q0")
+    factory = start(config(tmp_path, queue("Q0")))
+    assert journal.hangs.wait(WAIT)
+    factory.stop()
+    assert [report.submitted_count for report in journal.told] == [3]
+
+
+def test_what_a_queue_submitted_that_a_reload_took_away_is_told(
+    tmp_path: Path, start: Callable[..., Factory], journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autopyfactory.factory.RELOAD_GRACE", 0.0)
+    journal.hang.add("Q0")
+    factory = start(config(tmp_path, queue("Q0"), queue("Q1")))
+    assert journal.hangs.wait(WAIT)
+    old = runners(factory)["Q0"]
+    factory.reload(config(tmp_path, queue("Q1")))
+    journal.go.set()
+    assert old.join(WAIT)
+    factory.stop()
+    assert [report.submitted_count for report in journal.told if report.queue == "Q0"] == [3]
+
+
+def test_a_queue_whose_cycle_a_reload_left_behind_goes_on_with_a_memory_of_its_own(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autopyfactory.factory.RELOAD_GRACE", 0.0)
+    journal.hang.add("Q0")
+    factory = start(config(tmp_path, queue("Q0")))
+    assert journal.hangs.wait(WAIT)
+    old = runners(factory)["Q0"]
+    old.cycle.memory.ramp = 8
+    factory.reload(config(tmp_path, queue("Q0", interval=3600)))
+    watch.until(lambda reports: reports.get("Q0"))
+    journal.go.set()
+    assert old.join(WAIT)
+    new = runners(factory)["Q0"].cycle.memory
+    assert (new.ramp, new.last_submission) == (8, float("-inf"))
+    assert old.cycle.memory.last_submission > 0
+
+
 def test_so_many_cycles(tmp_path: Path, start: Callable[..., Factory], watch: Watch) -> None:
     factory = start(config(tmp_path, queue("Q0"), queue("Q1")), cycles=2)
     assert factory.wait(WAIT)
@@ -218,6 +281,25 @@ def test_another_factory_section_restarts_everything(
     assert runners(factory)["Q0"] is not before["Q0"]
     assert {"local", "w"} <= set(journal.closed)
     assert journal.built.count("m") == 2
+
+
+@pytest.mark.parametrize("step", ["build.Parts.close_changed", "factory.Factory._connect"])
+def test_a_reload_that_fails_half_way_serves_the_queues_that_it_ended(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    factory = start(config(tmp_path, queue("Q0"), queue("Q1")))
+    watch.cycles("Q0", "Q1")
+
+    def fails(*words: Any) -> None:
+        raise ZeroDivisionError(step)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(f"autopyfactory.{step}", fails)
+        with pytest.raises(ZeroDivisionError):
+            factory.reload(config(tmp_path, queue("Q0", weight=2), queue("Q1")))
+    watch.cycles("Q0", "Q1")
+    assert factory.config.queues["Q0"].options.weight == 2
+    assert factory.reload(config(tmp_path, queue("Q0", weight=2), queue("Q1"))) == "nothing changed"
 
 
 def test_pilots_at_a_source_that_no_queue_uses_any_more_count_until_they_are_gone(
@@ -363,7 +445,7 @@ def test_a_twin_at_one_source_blocks_all(
 ) -> None:
     factory = start(config(tmp_path, queue("Q0"), queue("Q1", source="other")))
     watch.cycles("Q0", "Q1")
-    source(factory).twin = "local shows pilots of this factory's id from host there that it did not submit"
+    source(factory)._twin.text = "local shows pilots of this factory's id from host there that it did not submit"
     blocked = factory._standstill("Q1")
     assert blocked is not None
     assert "from host there" in blocked.reason

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -171,6 +172,13 @@ def test_after_a_stop_nobody_is_told() -> None:
     told: list[CycleReport] = []
     play(takes=30.0, lasts=20.0, tell=told.append)
     assert told == []
+
+
+def test_after_a_stop_what_was_submitted_is_told_all_the_same() -> None:
+    told: list[CycleReport] = []
+    done = replace(zero(), submitted=(Submitted("s", ("1.0",)),))
+    play(lambda number: done, takes=30.0, lasts=20.0, tell=told.append)
+    assert told == [done]
 
 
 def test_a_real_thread_stops_within_the_wait_of_its_interval() -> None:

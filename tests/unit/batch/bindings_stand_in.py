@@ -51,6 +51,7 @@ class FakeSchedd:
         self.done.append(("retrieve", job))
 
     def act(self, action: str, jobs: Any, reason: str) -> dict[str, int]:
+        self._may_fail("act")
         self.done.append((action, jobs))
         return {"TotalSuccess": 4}
 

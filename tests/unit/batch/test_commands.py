@@ -432,6 +432,9 @@ def test_close_says_that_the_factory_stops(bed: Bed) -> None:
     with pytest.raises(SourceError) as caught:
         bed.poll()
     assert caught.value.stopped
+    with pytest.raises(Refused, match="closed, nothing was submitted") as refused:
+        bed.batch.submit(bed.order())
+    assert refused.value.stopped
 
 
 def test_describe_shows_command_and_script_and_does_nothing(bed: Bed) -> None:

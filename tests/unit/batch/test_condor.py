@@ -14,7 +14,7 @@ from autopyfactory.batch.condor import CondorSchedd, ScheddOptions
 from autopyfactory.batch.condor_child import Accepted, Ad, ScheddSaid, Spooled, Survey, Target
 from autopyfactory.batch.condor_process import KillableChild, NoAnswer, NotRun
 from autopyfactory.batch.condor_states import AT_ONCE, STATES
-from autopyfactory.errors import Ambiguous, Refused, SourceError
+from autopyfactory.errors import Ambiguous, Refused, SourceError, SubmitError
 from autopyfactory.model import EndedPilot, Pilot, PilotGroup, PilotState, Trouble
 from tests.unit.batch.test_condor_rows import order as grid_order
 from tests.unit.batch.test_condor_submit import ORDER, context
@@ -256,10 +256,11 @@ def test_spool_is_on_unless_local(tmp_path: Path, options: dict[str, Any], spool
     ],
 )
 def test_a_submission_that_may_exist_is_ambiguous_and_no_other(
-    tmp_path: Path, trouble: Exception, kind: type[Exception], words: str
+    tmp_path: Path, trouble: Exception, kind: type[SubmitError], words: str
 ) -> None:
-    with pytest.raises(kind, match=re.escape(f"schedd ap1: {words}") + "$"):
+    with pytest.raises(kind, match=re.escape(f"schedd ap1: {words}") + "$") as caught:
         schedd(FakeChild(submit=trouble)).submit(replace(ORDER, log_dir=tmp_path))
+    assert caught.value.stopped == getattr(trouble, "stopped", False)
 
 
 def test_a_log_folder_that_cannot_be_made_refuses_before_anything_is_submitted(tmp_path: Path) -> None:

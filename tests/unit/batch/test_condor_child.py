@@ -81,6 +81,15 @@ def test_spooled_jobs_whose_input_cannot_be_sent_are_removed(schedd: FakeSchedd)
     assert schedd.done[-1] == ("remove", "ClusterId == 7")
 
 
+def test_spooled_jobs_that_can_neither_be_fed_nor_removed_may_exist(schedd: FakeSchedd) -> None:
+    schedd.trouble = {"spool": "the schedd\nwent away", "act": "Failed to connect\nto schedd"}
+    with pytest.raises(ScheddSaid) as caught:
+        condor_child.submit(TARGET, {}, 1, True)
+    assert caught.value.uncertain
+    for said in ("cannot send the input of the pilots: the schedd went away", "remove", "Failed to connect to schedd"):
+        assert said in caught.value.reason
+
+
 @pytest.mark.parametrize(
     ("said", "reason", "uncertain"),
     [

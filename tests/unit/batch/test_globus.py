@@ -267,6 +267,9 @@ def test_the_factory_stops(bed: Bed) -> None:
         with pytest.raises(SourceError) as caught:
             call()
         assert caught.value.stopped
+    with pytest.raises(Refused, match="closed, nothing was submitted") as refused:
+        bed.batch.submit(bed.order())
+    assert refused.value.stopped
 
 
 def test_who_looks_on_changes_nothing(bed: Bed) -> None:

@@ -21,14 +21,14 @@ PENDING, RUNNING = PilotState.PENDING, PilotState.RUNNING
 class Bench:
     """A source over a pool, with submissions that go around the cycle."""
 
-    def __init__(self, folder: Path, **options: float) -> None:
+    def __init__(self, folder: Path, rate: float | None = None) -> None:
         self.clock = ManualClock()
         self.wms = FakeWms(self.clock)
         self.wms.activated = {"Q": 1000, "R": 1000}
         self.pool = Pool(self.clock, self.wms, start_after=None)
         self.path = folder / "submissions.jsonl"
         self.ended: list[EndedPilot] = []
-        self.options = options
+        self.rate = rate
         self.restart()
 
     def restart(self) -> None:
@@ -45,7 +45,7 @@ class Bench:
             deadline=DEADLINE,
             host="here",
             on_ended=self.tell,
-            **self.options,
+            rate=self.rate,
         )
 
     def tell(self, ended: Sequence[EndedPilot]) -> None:

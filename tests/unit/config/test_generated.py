@@ -9,7 +9,7 @@ import pytest
 from autopyfactory.config import difference
 from autopyfactory.config.models import Config
 from autopyfactory.cric.options import CricOptions
-from autopyfactory.cric.store import Store
+from autopyfactory.cric.store import Store, digest
 from autopyfactory.errors import ConfigError
 from tests.unit.config.fakes import MAIN, Files
 
@@ -46,6 +46,7 @@ def test_generated_and_local_ones(files: Files, state: Path) -> None:
     assert config.origins["A-ce1", "endpoint"] == CRIC.url
     assert config.origins["A-ce1", "max_pilots"].endswith("queues.conf:4")
     assert config.problems == ()
+    assert config.documents == {"lab": digest(Store("lab", CRIC, state).path.read_bytes())}
 
 
 def test_what_is_wrong_there_costs_one_queue(files: Files, state: Path) -> None:

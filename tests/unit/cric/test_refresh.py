@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,8 @@ def test_the_last_good_one_serves(
 ) -> None:
     site.pages[URL.url] = document("A", "B", "C", "D")
     assert Store("lab", URL, tmp_path).current() is None
-    assert catalogue.refresh()
-    assert not catalogue.refresh()
+    first = catalogue.refresh()
+    assert first == catalogue.refresh() != ""
     bad: list[bytes | NoAnswer | int] = [
         b"<html>",
         document("A", "B"),
@@ -68,14 +69,14 @@ def test_the_last_good_one_serves(
     ]
     for page in bad:
         site.pages[URL.url] = page
-        assert not catalogue.refresh()
-        assert not catalogue.refresh()
+        assert catalogue.refresh() == first
+        assert catalogue.refresh() == first
         assert names(tmp_path) == ["A", "B", "C", "D"]
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(said) == len(bad)
     assert "it has 2 queues, the last one had 4: kept out; if that is meant, remove /" in said[1]
     site.pages[URL.url] = document("A", "B", "E")
-    assert catalogue.refresh()
+    assert catalogue.refresh() != first
     assert names(tmp_path) == ["A", "B", "E"]
 
 
@@ -86,12 +87,12 @@ def test_names_without_their_ces_are_not_believed(catalogue: Catalogue, site: Si
         return json.dumps(queues).encode()
 
     site.pages[URL.url] = page(0)
-    assert catalogue.refresh()
+    first = catalogue.refresh()
     for bare in (12, 4):
         site.pages[URL.url] = page(bare)
-        assert not catalogue.refresh()
+        assert catalogue.refresh() == first
     site.pages[URL.url] = page(3)
-    assert catalogue.refresh()
+    assert catalogue.refresh() != first
 
 
 def test_another_origin_starts_afresh(catalogue: Catalogue, site: Site, tmp_path: Path) -> None:
@@ -128,9 +129,10 @@ def test_one_document_per_queue(site: Site, tmp_path: Path) -> None:
     assert not catalogue.refresh()
     for name in "AB":
         site.pages[f"http://panda/{name}.all.json"] = json.dumps({"nickname": name, "queues": []}).encode()
-    assert catalogue.refresh()
+    first = catalogue.refresh()
+    assert first
     site.pages["http://panda/B.all.json"] = 504
-    assert not catalogue.refresh()  # B keeps its last one
+    assert catalogue.refresh() == first  # B keeps its last one
     assert names(tmp_path, options) == ["A", "B"]
 
 
@@ -143,11 +145,11 @@ class Played:
         self.looks = 0
         self.closed = False
 
-    def refresh(self) -> bool:
+    def refresh(self) -> str:
         self.looks += 1
         if self.options.url == "http://bug":
             raise ZeroDivisionError
-        return self.options.url == "http://new"
+        return "new"
 
     def close(self) -> None:
         self.closed = True
@@ -173,14 +175,50 @@ def test_each_in_its_own_time(clock: FakeClock, tmp_path: Path, monkeypatch: pyt
         "new": CricOptions(url="http://new", refresh=60),
         "bug": CricOptions(url="http://bug", refresh=600),
     }
-    refresher.serve(sections, tmp_path)
+    refresher.serve(sections, tmp_path, {})
     assert refresher.look() == 60
     assert changes == [1]
     clock.advance(60)
-    refresher.serve(sections, tmp_path)  # a reload without changes
+    refresher.serve(sections, tmp_path, {"new": "new"})  # a reload without changes
     assert refresher.look() == 60
+    assert changes == [1]
     assert (made["new"].looks, made["bug"].looks) == (2, 1)
-    refresher.serve({"bug": sections["bug"]}, tmp_path)
+    refresher.serve({"bug": sections["bug"]}, tmp_path, {})
     assert made["new"].closed
     refresher.stop()
     assert made["bug"].closed
+
+
+def test_it_asks_until_the_new_document_is_served(
+    clock: FakeClock, tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Refresher, "_run", lambda self: None)
+    asked: list[int] = []
+    refresher = Refresher(clock, lambda: asked.append(1), make=partial(Catalogue, get=site.get))
+    sections = {"lab": URL}
+
+    def serve() -> None:
+        kept = Store("lab", URL, tmp_path).current()
+        refresher.serve(sections, tmp_path, {"lab": kept.digest} if kept else {})
+
+    def looks(count: int) -> int:
+        before = len(asked)
+        for _ in range(count):
+            refresher.look()
+            clock.advance(URL.refresh)
+        return len(asked) - before
+
+    site.pages[URL.url] = document("A")
+    Store("lab", URL, tmp_path).keep(document("A"))
+    serve()
+    assert looks(3) == 0
+    site.pages[URL.url] = document("A", "B")
+    assert looks(3) == 3  # each reload is refused
+    site.pages[URL.url] = 503
+    assert looks(2) == 2  # what is kept waits all the same
+    serve()
+    assert looks(3) == 0
+    site.pages[URL.url] = document("A", "C")
+    assert looks(1) == 1
+    site.pages[URL.url] = document("A", "B")  # what is served all along
+    assert looks(2) == 0

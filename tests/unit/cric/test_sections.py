@@ -144,6 +144,34 @@ def test_a_queue_that_comes_beside_another_leaves_its_name() -> None:
     assert before in made(queue(one, other)).sections.values()
 
 
+@pytest.mark.parametrize("said", [{"ce_queue_status": "Closed"}, {"ce_state": "DISABLED"}, {"ce_flavour": "LCG-CE"}])
+def test_a_queue_that_closes_leaves_its_name_to_nobody(said: dict[str, str]) -> None:
+    short, long = ce(ce_queue_name="short"), ce(ce_queue_name="long")
+    before = made(queue(short, long)).sections
+    after = made(queue(short | said, long)).sections
+    assert list(before) == ["Q-ce1.example.org", "Q-ce1.example.org-long"]
+    assert after == {"Q-ce1.example.org-long": before["Q-ce1.example.org-long"]}
+
+
+def test_names_heed_neither_the_order_nor_the_filters() -> None:
+    old, new = ce(ce_queue_name="short", ce_queue_id="7"), ce(ce_queue_name="long", ce_queue_id="12")
+    first, second = queue(new, type="production"), queue(old, type="analysis")
+    both = {"P": first, "A": second}
+    options = CricOptions(url="http://cric")
+    before = harvest(both, options).sections
+    assert set(before) == {"Q-ce1.example.org", "Q-ce1.example.org-long"}
+    assert before["Q-ce1.example.org"].options["batchqueue"] == "short"
+    assert harvest(dict(reversed(both.items())), options).sections == before
+    filtered = harvest(both, CricOptions(url="http://cric", activity=("production",))).sections
+    assert filtered == {"Q-ce1.example.org-long": before["Q-ce1.example.org-long"]}
+
+
+def test_a_name_that_another_one_has_gets_a_number() -> None:
+    one, two = ce(ce_endpoint="a-b"), ce(ce_endpoint="a", ce_queue_name="b")
+    found = made(queue(one, ce(ce_endpoint="a"), two))
+    assert list(found.sections) == ["Q-a-b", "Q-a", "Q-a-b-2"]
+
+
 def test_doubts() -> None:
     found = made(queue(pilot_manager="Harvester", workflow="push_atlas"))
     assert len(found.sections) == 1

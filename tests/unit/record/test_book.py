@@ -123,6 +123,15 @@ def test_packed_cycles_are_read_like_others(path: Path, monkeypatch: pytest.Monk
         assert record.first() == START
 
 
+def test_a_clock_that_was_set_back_over_a_restart(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book, "PACK", 4)
+    write(path, [report(START + 60 * k, k) for k in range(4)])
+    write(path, [report(START - 600 + 60 * k, k) for k in range(7)])
+    write(path, [report(START + 600 + 60 * k, k) for k in range(7)])
+    began = [one.report.at - START for one in reversed(read(path))]
+    assert began == [*range(-600, -180, 60), 0, 60, 120, 180, *range(600, 1020, 60)]
+
+
 def test_what_is_old_is_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(book, "PACK", 4)
     write(path, [report(START + 60 * k, k, queue=queue) for k in range(20) for queue in ("Q", "R")])

@@ -10,6 +10,7 @@ import pytest
 from autopyfactory.record import keeper as module
 from autopyfactory.record.book import Record, Writer
 from autopyfactory.record.keeper import FORGET_S, Keeper
+from autopyfactory.record.paper import paper
 from tests.unit.record.test_book import START, read, report
 from tests.unit.world import ManualClock
 
@@ -157,15 +158,18 @@ def test_what_waits_is_bounded(tmp_path: Path, clock: ManualClock, caplog: pytes
     assert [one.report.at for one in reversed(read(path))] == [START + 60 * k for k in range(2, 6)]
 
 
-def test_a_bug_costs_the_batch_only(
+def test_a_bug_costs_one_queues_cycles_of_the_batch_only(
     path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     keeper = Still(path, clock)
-    monkeypatch.setattr(module, "paper", lambda report: 1 / 0)
-    keeper.put(report(START))
+    monkeypatch.setattr(module, "paper", lambda one: paper(one) if one.queue != "BAD" else 1 / 0)
+    for queue in ("Q", "BAD", "R", "BAD"):
+        keeper.put(report(START, queue=queue))
     assert not keeper.flush()
-    assert "a bug" in warnings(caplog)[0]
+    [said] = warnings(caplog)
+    assert "a bug in keeping 2 cycles of BAD, they are not in the record" in said
+    assert [len(read(path, queue)) for queue in ("Q", "BAD", "R")] == [1, 0, 1]
     monkeypatch.undo()
-    keeper.put(report(START + 60))
+    keeper.put(report(START + 60, queue="BAD"))
     assert keeper.flush()
-    assert len(read(path)) == 1
+    assert len(read(path, "BAD")) == 1
