@@ -21,6 +21,7 @@ from autopyfactory.batch.condor_child import Ad, ScheddSaid, Survey, Target
 from autopyfactory.batch.condor_ends import Ends
 from autopyfactory.batch.condor_process import CallLost, KillableChild, NoAnswer, NotRun
 from autopyfactory.batch.condor_rows import CONDOR_ROWS, CondorQueueOptions
+from autopyfactory.batch.condor_silence import Silences
 from autopyfactory.batch.condor_spool import Spool
 from autopyfactory.batch.condor_states import (
     MEANING,
@@ -133,7 +134,8 @@ class CondorSchedd:
             lambda trouble: self._once("history", trouble),
         )
         self._said: dict[str, str] = {}
-        self._watch = Watch(options.silent_after)
+        self._silences = Silences(context.factory.state_dir, name)
+        self._watch = Watch(options.silent_after, self._silences.known)
         self._lasting = Lasting()
         self._troubles: Mapping[str, Trouble] = {}
         self._version = ""
@@ -198,6 +200,9 @@ class CondorSchedd:
         ces = at_ces(survey.groups)
         there = [group for group in groups if group.submission in ces]
         silent = self._watch.look(began, there)
+        if not self._context.looking:
+            self._silences.keep(self._watch.at(silent))
+            self._once("silent", self._silences.trouble)
         found = self._lasting.look(began, troubles(unreachable(survey.groups), silent), there)
         self._tell_of_endpoints(found)
         self._look_for_limits(groups, began)

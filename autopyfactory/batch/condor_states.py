@@ -1,6 +1,7 @@
 """What a schedd's groups of jobs mean: pilots in the factory's words, and CEs that do not work."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from autopyfactory.batch.condor_child import GRID, SPOOLING, UNSENT, Ad, Survey, may_be_unsent, of_factory
 from autopyfactory.batch.condor_pilots import RELEASES
@@ -156,16 +157,25 @@ def at_ces(ads: Iterable[Ad]) -> frozenset[str]:
 Places = Mapping[str, Mapping[PilotState, int]]
 
 
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Since when nothing has moved at an endpoint, and how many pilots each submission has in each state there."""
+
+    since: float
+    places: Places
+
+
 class Watch:
     """Notice CEs that neither refuse nor answer: for `patience` seconds nothing moves there while pilots wait.
 
     A movement is a change within a submission that was already known; a new one says nothing of the CE.
+    What was `known` to be silent before a restart stays so if the first look finds everything where it was.
     """
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: float, known: Mapping[str, Silence] | None = None) -> None:
         self._patience = patience
-        self._moved: dict[str, float] = {}
-        self._last: dict[str, Places] = {}
+        self._moved = {endpoint: silence.since for endpoint, silence in (known or {}).items()}
+        self._last = {endpoint: silence.places for endpoint, silence in (known or {}).items()}
 
     def look(self, at: float, groups: Iterable[PilotGroup]) -> dict[str, float]:
         """Return since when each silent endpoint has not moved; `groups` are all pilots at CEs."""
@@ -177,6 +187,10 @@ class Watch:
         self._moved = {endpoint: self._moved[endpoint] for endpoint in now}
         self._last = now
         return {endpoint: since for endpoint, since in self._moved.items() if at - since >= self._patience}
+
+    def at(self, endpoints: Iterable[str]) -> dict[str, Silence]:
+        """Return what the last look found at these endpoints."""
+        return {endpoint: Silence(self._moved[endpoint], self._last[endpoint]) for endpoint in endpoints}
 
 
 def _by_endpoint(groups: Iterable[PilotGroup]) -> Iterator[tuple[str, Places]]:

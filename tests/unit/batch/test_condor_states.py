@@ -1,5 +1,9 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from autopyfactory.batch.condor_child import Ad, Survey
-from autopyfactory.batch.condor_states import Lasting, Watch, at_ces, pilot_groups, troubles, unreachable
+from autopyfactory.batch.condor_states import Lasting, Silence, Watch, at_ces, pilot_groups, troubles, unreachable
 from autopyfactory.model import PilotGroup, PilotState, Trouble
 
 
@@ -84,6 +88,46 @@ def test_endpoints_are_watched_apart_and_forgotten_with_their_pilots() -> None:
     assert watch.look(100, [*pilots("a", s1=1), *pilots("b", s2=2)]) == {"a": 0}
     assert watch.look(200, pilots("b", s2=2)) == {"b": 100}
     assert watch.look(300, pilots("a", s1=1)) == {}
+
+
+def silent_at_100() -> dict[str, Silence]:
+    before = Watch(100)
+    before.look(0, pilots(s1=3))
+    return before.at(before.look(100, pilots(s1=3, s2=1)))
+
+
+def test_what_was_silent_is_silent_after_a_restart_until_something_moves() -> None:
+    watch = Watch(100, silent_at_100())
+    assert watch.look(5000, pilots(s1=3, s2=1, s3=1)) == {"ce1": 0}
+    assert watch.look(5030, pilots(s1=3, s3=1)) == {}
+
+
+@pytest.mark.parametrize("now", [{"s1": 2, "s2": 1}, {"s1": 3}, {"s3": 5}])
+def test_what_has_moved_during_a_restart_is_not_silent(now: dict[str, int]) -> None:
+    watch = Watch(100, silent_at_100())
+    assert watch.look(5000, pilots("ce1", **now)) == {}
+    assert watch.look(5100, pilots("ce1", **now)) == {"ce1": 5000}
+
+
+steps = st.lists(
+    st.tuples(st.integers(0, 80), st.integers(0, 2), st.integers(0, 2), st.booleans()), min_size=1, max_size=12
+)
+
+
+@given(steps)
+@settings(max_examples=60, deadline=None)
+def test_a_restart_makes_nobody_more_suspicious(looks: list[tuple[int, int, int, bool]]) -> None:
+    always = again = Watch(100)
+    at, silent = 0, dict[str, float]()
+    for later, one, two, restart in looks:
+        if restart:
+            again = Watch(100, again.at(silent))
+        at += later
+        there = [group for group in pilots(s1=one, s2=two) if group.count]
+        known = always.look(at, there)
+        before, silent = silent, again.look(at, there)
+        assert silent.items() <= known.items()
+        assert known.keys() & before.keys() <= silent.keys()
 
 
 DEAD = {"ce1": Trouble("unreachable", 10)}
