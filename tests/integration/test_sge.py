@@ -125,6 +125,7 @@ def test_all_faults_and_removal(site: BatchSite[GridEngine], daemon: Callable[..
     system.run("qdel", site.pilots()[lost]["number"])
     until(lambda: lost not in alive(site) and len(alive(site)) == 5, 40, "another pilot in the place of the lost one")
     assert site.most <= 5
+    until(lambda: site.pilots()[lost]["state"] == "ended", 40, "nothing is left of the lost one")
     factory.stop(within=9)
     assert not factory.lines(" (ERROR|CRITICAL) ")
     assert len(factory.lines("states that we do not know")) == 1
