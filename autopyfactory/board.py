@@ -170,17 +170,21 @@ class Board:
 
     def _heard(self, source: PilotSource) -> Iterable[PilotSource]:
         """Return the other sources, without those that are silent: a queue may have moved for that very reason."""
-        return (other for other in self._sources if other is not source and not other.silent)
+        return (other for other in self._open() if other is not source and not other.silent)
+
+    def _open(self) -> Iterable[PilotSource]:
+        """Return the sources without those that were let go since the last reload: another shows their pilots."""
+        return (source for source in self._sources if not source.closed)
 
     def elsewhere(self, queue: str, source: PilotSource) -> int:
         """Return a queue's pilots in flight at other sources than its present one: a reload may have moved it."""
-        return sum(other.in_flight_of(queue) for other in self._sources if other is not source)
+        return sum(other.in_flight_of(queue) for other in self._open() if other is not source)
 
     def budget(self, queue: str) -> Budget | None:
         """Return what `max_per_factory` leaves over all sources; None when it is not set."""
         if self._maximum is None:
             return None
-        free = self._maximum - sum(source.in_flight() for source in self._sources)
+        free = self._maximum - sum(source.in_flight() for source in self._open())
         others = {name: wish for name, wish in self._wishes.items() if name != queue}
         wishes = {name: wish for name, wish in others.items() if wish}
         return Budget(self._maximum, free, wishes, sum(wish is None for wish in others.values()))

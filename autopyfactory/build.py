@@ -1,6 +1,7 @@
 """What a factory's queues work with: sources, WMS and monitors, each built from its section by a plug-in."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -46,6 +47,8 @@ class Parts:
         self._on_ended = on_ended
         self._started = clock.now()
         self._twins: dict[str, Twin] = {}
+        self._meeting = threading.Lock()
+        self._doubled: set[frozenset[str]] = set()
 
     def build(self, config: Config) -> None:
         """Build what is missing: monitors, sources and WMS that a queue uses."""
@@ -122,8 +125,42 @@ class Parts:
             rate=getattr(options, "max_submit_rate", None),
             host=config.factory.host,
             twin=self._twins.setdefault(name, Twin(self._ledger, self._clock, self._started)),
+            meet=self._meet,
             on_ended=self._on_ended,
         )
+
+    def _meet(self, source: PilotSource) -> None:
+        """Look for other names of a source's batch system: its pilots must not count twice.
+
+        An idle source of whose pilots another one shows all is let go; what went through it counts as the other's.
+        """
+        for other in self.all_sources():
+            if other.name != source.name and not (source.closed or other.closed) and source.is_same_as(other):
+                self._join(source, other)
+
+    def _join(self, one: PilotSource, other: PilotSource) -> None:
+        with self._meeting:
+            idle = next(((key, at) for key, at in list(self.idle.items()) if at in (one, other)), None)
+            if idle is None:
+                return self._tell_of(one, other) if {one, other} <= set(self.sources.values()) else None
+            key, old = idle
+            heir = other if old is one else one
+            if not heir.covers(old):
+                return None
+            # In this order its pilots count twice for a moment, and never not at all.
+            self._ledger.hand_over(old.name, heir.name)
+            self.idle.pop(key, None)
+        log.info("%s shows the pilots of %s too, which no queue uses and which is let go", heir.name, old.name)
+        return _close(old)
+
+    def _tell_of(self, one: PilotSource, other: PilotSource) -> None:
+        names = frozenset({one.name, other.name})
+        if names not in self._doubled:
+            self._doubled.add(names)
+            log.error(
+                "%s show the same pilots, which count twice: let all queues use one of the two",
+                " and ".join(sorted(names)),
+            )
 
 
 def _build(built: dict[str, Any], name: str, make: Callable[[], Any]) -> None:

@@ -69,6 +69,11 @@ class Entry:
 _FORMAT = TypeAdapter(Entry)
 
 
+def stamp(at: float) -> str:
+    """Return how the id of a submission begins that was made at a time: ids go by time, to the second."""
+    return f"{utc(at):%Y%m%dT%H%M%S}"
+
+
 def _line(entry: Entry) -> str:
     # Not by dump_json, which would leave characters as they are at which a reader divides lines.
     return f"{json.dumps(_FORMAT.dump_python(entry))}\n"
@@ -117,7 +122,7 @@ class Ledger:
     ) -> str:
         """Write down that a submission begins and return its id. Raises OSError: then it must not begin."""
         now = self._clock.now()
-        name = f"{utc(now):%Y%m%dT%H%M%S}-{secrets.token_hex(6)}"
+        name = f"{stamp(now)}-{secrets.token_hex(6)}"
         entry = Entry(name, queue, source, count, now, now, waiting, in_flight, resource_type=resource_type)
         with self._lock:
             self._append(entry)
@@ -185,6 +190,13 @@ class Ledger:
         """Return the sources of all remembered submissions."""
         with self._lock:
             return frozenset(entry.source for entry in self._entries.values())
+
+    def hand_over(self, source: str, heir: str) -> None:
+        """Take the submissions through a source for those through another, which is the same batch system."""
+        with self._lock:
+            for entry in [entry for entry in self._entries.values() if entry.source == source]:
+                self._keep(replace(entry, source=heir))
+            self._compact()
 
     def leave(self, source: str) -> bool:
         """Drop the old settled submissions through a source that has none of our pilots; tell whether any stays."""

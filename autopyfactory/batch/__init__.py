@@ -102,7 +102,11 @@ class Batch(Protocol):
     """The word before the name in its section of the main file: `[schedd ap1]` -> "schedd"."""
 
     SourceOptions: ClassVar[type[Options]]
-    """The options of that section; has at least `interval`, `max_age`, `deadline` (seconds)."""
+    """The options of that section; has at least `interval`, `max_age`, `deadline` (seconds).
+
+    Its class may have `place`, the names of those that tell which batch system it is: two sections alike in them
+    are one and the same, of which `check` warns.
+    """
 
     QueueOptions: ClassVar[type[Options]]
     """The options this backend adds to a queue's section."""

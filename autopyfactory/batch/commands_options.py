@@ -5,6 +5,7 @@ import pwd
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -20,6 +21,8 @@ SHARED = frozenset(
 
 class CommandOptions(Options):
     """`[slurm NAME]`, `[torque NAME]`, ... of autopyfactory.conf."""
+
+    place: ClassVar[tuple[str, ...]] = ("bin_dir",)
 
     interval: Duration = Field(30.0, gt=0, description="time between two counts of the pilots")
     max_age: Duration = Field(300.0, gt=0, description="older counts of pilots are not believed")

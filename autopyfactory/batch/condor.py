@@ -63,6 +63,8 @@ AT_MOST = 50_000
 class ScheddOptions(Options):
     """`[schedd NAME]` of autopyfactory.conf."""
 
+    place: ClassVar[tuple[str, ...]] = ("name", "collector", "config")
+
     name: str = Field("", description="name of the schedd; empty: the one of this host")
     collector: str = Field("", description="its collector, host:port; empty: the one of HTCondor's own configuration")
     interval: Duration = Field(30.0, gt=0, description="time between two counts of the pilots")

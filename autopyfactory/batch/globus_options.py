@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -23,7 +24,9 @@ _EXAMPLE = "for example gk01.example.org:2119/jobmanager-pbs"
 
 
 class GlobusOptions(CommandOptions):
-    """`[globus NAME]` of autopyfactory.conf."""
+    """`[globus NAME]` of autopyfactory.conf: each knows its own pilots only."""
+
+    place: ClassVar[tuple[str, ...]] = ()
 
     interval: Duration = Field(60.0, gt=0, description="time between two rounds of questions for the pilots")
     max_age: Duration = Field(600.0, gt=0, description="an older state of a pilot is not believed")

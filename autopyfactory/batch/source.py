@@ -19,7 +19,7 @@ from autopyfactory.batch.tender import Tender
 from autopyfactory.batch.twin import Twin
 from autopyfactory.clock import Clock, utc
 from autopyfactory.errors import SourceError
-from autopyfactory.ledger import Entry, Ledger, Outcome
+from autopyfactory.ledger import Entry, Ledger, Outcome, stamp
 from autopyfactory.model import EndedPilot, PilotCounts, PilotReport, Snapshot
 from autopyfactory.snapshot import Shared
 
@@ -36,7 +36,8 @@ class PilotSource:
     """A batch object with its shared poll and its queues' history. Safe from many threads.
 
     `host` is our own: pilots of our id from another one mean a twin; `twin` is what is known of it. `on_ended` is
-    told of pilots that have ended, once each, from the thread that happened to poll.
+    told of pilots that have ended, once each, and `meet` of every good answer, after it was compared with what was
+    submitted; both from the thread that happened to poll.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class PilotSource:
         rate: float | None = None,
         host: str = "",
         twin: Twin | None = None,
+        meet: Callable[["PilotSource"], None] = lambda source: None,
         on_ended: Callable[[Sequence[EndedPilot]], None] = lambda ended: None,
     ) -> None:
         self.name = name
         self.batch = batch
+        self.closed = False
         self._ledger = ledger
         self._clock = clock
         self._deadline = deadline
@@ -63,6 +66,7 @@ class PilotSource:
         self._patience = interval
         self._host = host
         self._on_ended = on_ended
+        self._meet = meet
         self._faults = Faults(name, clock)
         self._shared = Shared(name, self._poll, interval=interval, max_age=max_age, clock=clock, on_good=self._compare)
         self._lock = threading.Lock()
@@ -89,6 +93,19 @@ class PilotSource:
         """Return the newest answer whatever its age, None before the first."""
         last = self._shared.peek()
         return last.value if last else None
+
+    def is_same_as(self, other: "PilotSource") -> bool:
+        """Tell whether another source shows pilots of this one: no submission ever goes to two batch systems."""
+        mine, its = self.latest(), other.latest()
+        return mine is not None and its is not None and not mine.shown.keys().isdisjoint(its.shown.keys())
+
+    def covers(self, other: "PilotSource") -> bool:
+        """Tell whether this source shows all that another one shows or has accepted, but for what came after."""
+        mine, its = self._shared.peek(), other.latest()
+        if mine is None or its is None:
+            return False
+        known = its.shown.keys() | {entry.id for entry in self._ledger.unsettled(other.name)}
+        return all(name in mine.value.shown or name >= stamp(mine.began) for name in known)
 
     def snapshot(self) -> Snapshot[Tally]:
         """Return the shared snapshot, polling when it is time. Raises SourceError."""
@@ -207,6 +224,7 @@ class PilotSource:
 
     def close(self) -> None:
         """Wake all who wait for the source and give up its calls."""
+        self.closed = True
         self._shared.close()
         self.tender.close()
         self.batch.close()
@@ -228,6 +246,7 @@ class PilotSource:
             self._ledger.doubt(name, self._live[name])
         self._live = snapshot.value.live
         self._settle(snapshot)
+        self._meet(self)
         self._twin.look(self.name, self._host, snapshot.value)
         self._ledger.forget(self.name, snapshot.value.shown)
         self._remember(snapshot)

@@ -3,8 +3,8 @@
 import logging
 
 from autopyfactory.batch.tally import Tally
-from autopyfactory.clock import Clock, utc
-from autopyfactory.ledger import KEEP, Ledger
+from autopyfactory.clock import Clock
+from autopyfactory.ledger import KEEP, Ledger, stamp
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ class Twin:
         """What is known of it; "" while there is none."""
         self._ledger = ledger
         self._clock = clock
-        self._started = f"{utc(started):%Y%m%dT%H%M%S}"
+        self._started = stamp(started)
         self._adopted: frozenset[str] | None = None
 
     def look(self, source: str, host: str, answer: Tally) -> None:
@@ -41,5 +41,5 @@ class Twin:
 
     def _may_be_ours(self, name: str, host: str, there: str) -> bool:
         """Tell whether a submission of our own host may be one that the ledger has forgotten."""
-        forgotten = f"{utc(self._clock.now() - KEEP):%Y%m%dT%H%M%S}"
+        forgotten = stamp(self._clock.now() - KEEP)
         return bool(there) and there == host and (name < forgotten or name < self._started)

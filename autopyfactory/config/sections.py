@@ -69,9 +69,25 @@ def read_main(file: IniFile, catalogue: Catalogue) -> Main:
     blocks = {block.name: block for block in file.blocks}
     for name, text in strange_parts(reader.main.wms, reader.main.named("wms")).items():
         reader.blame(blocks.get(f"wms {name}"), Fault("of", text))
+    for name, text in _doubled(reader.main).items():
+        reader.blame(blocks.get(name), Fault("", text, warning=True))
     if ("factory", "") not in reader.main.heads and not file.faults:
         reader.blame(None, Fault("", "has no [factory] section, write one with at least 'id = ...'"))
     return reader.main
+
+
+def _doubled(main: Main) -> dict[str, str]:
+    """Return the source sections that mean the batch system of an earlier one, as far as their options tell."""
+    found: dict[str, str] = {}
+    first: dict[tuple[object, ...], Section] = {}
+    for section in main.sources.values():
+        place: tuple[str, ...] = getattr(type(section.options), "place", ())
+        before = first.setdefault((section.kind, *(getattr(section.options, name) for name in place)), section)
+        if place and before is not section:
+            head = f"[{before.kind} {before.name}] at {main.heads[before.kind, before.name]}"
+            text = f"is the same {section.kind} as {head}, whose pilots count twice while queues use both; keep one"
+            found[f"{section.kind} {section.name}"] = text
+    return found
 
 
 def kinds_of(catalogue: Catalogue) -> list[str]:

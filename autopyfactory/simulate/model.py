@@ -186,6 +186,7 @@ class ModelSource(PilotSource):
         # Nothing of the real one is wanted but its face: no polls, no ledger, no twin.
         self.name = name
         self.batch = batch  # type: ignore[assignment]  # submit alone is ever called
+        self.closed = False
         self._clock = clock
         self._fleets = fleets
 

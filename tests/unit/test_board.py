@@ -14,6 +14,8 @@ from tests.unit.world import make_queue
 
 
 class Flying:
+    closed = False
+
     def __init__(self, number: int) -> None:
         self.number = number
 

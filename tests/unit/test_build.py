@@ -1,6 +1,7 @@
 """The parts of a factory over a reload: what a source learnt outlives it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import pytest
 
 from autopyfactory import plugins
 from autopyfactory.batch.source import PilotSource
+from autopyfactory.board import Board
 from autopyfactory.build import Parts
 from autopyfactory.clock import utc
 from autopyfactory.config.models import Config, FactoryOptions, Section
-from autopyfactory.ledger import Ledger
+from autopyfactory.ledger import Ledger, Outcome
 from autopyfactory.model import PilotGroup, PilotState
 from tests.unit import parts
 from tests.unit.parts import FAKES, Journal, PartOptions
@@ -40,6 +42,7 @@ class Bench:
         self.clock = ManualClock()
         self.ledger = Ledger(folder / "submissions.jsonl", self.clock)
         self.parts = Parts(self.ledger, self.clock, {}, looking=False, on_ended=lambda ended: None)
+        self.board = Board(100)
         self.config: Config | None = None
 
     def go_over(self, config: Config) -> None:
@@ -47,6 +50,7 @@ class Bench:
             self.parts.close_changed(self.config, config)
         self.config = config
         self.parts.build(config)
+        self.board.configure(config.queues, self.parts.all_sources(), 100)
 
     def twin(self, name: str) -> str:
         self.clock.at += 100
@@ -130,3 +134,120 @@ def test_a_source_that_is_let_go_just_when_a_queue_uses_it_again(bench: Bench, t
     idle["a"] = old
     bench.go_over(config(tmp_path, "a", "b"))
     assert set(bench.parts.sources) == {"a"}
+
+
+def accepted(bench: Bench, journal: Journal, source: str, count: int, *, shown: bool = True) -> PilotGroup:
+    """Submit pilots of Q through a source."""
+    name = bench.ledger.open("Q", f"fake {source}", count, waiting=0, in_flight=0)
+    group = PilotGroup(name, "Q", PilotState.PENDING, count, "here")
+    if shown:
+        journal.groups[source].append(group)
+    bench.ledger.close(name, Outcome.ACCEPTED, count)
+    return group
+
+
+def one_system(journal: Journal) -> None:
+    """Let `a` and `b` be names of one batch system."""
+    journal.groups["a"] = journal.groups["b"] = []
+
+
+def counted(bench: Bench, name: str) -> tuple[int, int, int, int]:
+    """Return how many pilots of Q wait at its source and elsewhere, and are in flight elsewhere and of the factory."""
+    source = bench.parts.sources[name]
+    bench.clock.at += 20
+    snapshot = source.snapshot()
+    board = bench.board
+    budget = board.budget("Q")
+    assert budget is not None
+    waiting = source.counts("Q", snapshot).waiting
+    return waiting, board.awaited("Q", source), board.elsewhere("Q", source), 100 - budget.free
+
+
+def test_a_schedd_under_another_name_is_not_counted_twice(bench: Bench, tmp_path: Path, journal: Journal) -> None:
+    one_system(journal)
+    bench.go_over(config(tmp_path, "a"))
+    accepted(bench, journal, "a", 20)
+    assert counted(bench, "a") == (20, 0, 0, 20)
+    bench.go_over(config(tmp_path, "b"))
+    assert bench.parts.idle.keys() == {"a"}
+    assert counted(bench, "b") == (20, 0, 0, 20), "before any queue decides"
+    assert bench.parts.idle == {}
+    assert journal.closed == ["a"]
+    assert bench.ledger.sources() == {"fake b"}
+    assert Ledger(tmp_path / "submissions.jsonl", bench.clock).sources() == {"fake b"}
+    journal.groups["b"].clear()
+    assert counted(bench, "b") == (0, 0, 0, 0)
+
+
+def test_what_was_accepted_under_the_old_name_is_not_forgotten_before_it_shows(
+    bench: Bench, tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts.FakeBatch, "ended", lambda self, submissions: frozenset())
+    one_system(journal)
+    bench.go_over(config(tmp_path, "a"))
+    accepted(bench, journal, "a", 20)
+    counted(bench, "a")
+    late = accepted(bench, journal, "a", 3, shown=False)
+    bench.go_over(config(tmp_path, "b"))
+    assert counted(bench, "b")[3] >= 23
+    assert bench.parts.idle.keys() == {"a"}
+    journal.groups["b"].append(late)
+    assert counted(bench, "b") == (23, 0, 0, 23)
+    assert bench.parts.idle == {}
+
+
+def test_what_ended_between_the_answers_of_both_names(bench: Bench, tmp_path: Path, journal: Journal) -> None:
+    one_system(journal)
+    bench.go_over(config(tmp_path, "a"))
+    gone = accepted(bench, journal, "a", 20)
+    accepted(bench, journal, "a", 5)
+    counted(bench, "a")
+    journal.groups["a"].remove(gone)
+    bench.go_over(config(tmp_path, "b"))
+    counted(bench, "b")
+    accepted(bench, journal, "b", 2)
+    old = bench.parts.idle["a"]
+    bench.clock.at += 20
+    old.snapshot()
+    assert bench.parts.idle == {}, "all that it shows now the other shows too, or took after its own answer"
+    assert counted(bench, "b") == (7, 0, 0, 7)
+
+
+def test_what_shows_other_pilots_is_another_batch_system(bench: Bench, tmp_path: Path, journal: Journal) -> None:
+    bench.go_over(config(tmp_path, "a"))
+    accepted(bench, journal, "a", 20)
+    assert counted(bench, "a") == (20, 0, 0, 20)
+    bench.go_over(config(tmp_path, "b"))
+    accepted(bench, journal, "b", 4)
+    assert counted(bench, "b") == (4, 20, 20, 24)
+    assert bench.parts.idle.keys() == {"a"}
+
+
+def test_an_idle_source_that_shows_the_pilots_of_one_in_use(bench: Bench, tmp_path: Path, journal: Journal) -> None:
+    """After a restart nothing is known of it before it has answered."""
+    one_system(journal)
+    both = config(tmp_path, "a", "b", used="b")
+    bench.go_over(both)
+    accepted(bench, journal, "a", 5)
+    bench.parts.build_idle(both, ["a"])
+    bench.clock.at += 100
+    bench.board.configure(both.queues, bench.parts.all_sources(), 100)
+    assert counted(bench, "b")[3] == 10
+    bench.parts.idle["a"].snapshot()
+    assert counted(bench, "b") == (5, 0, 0, 5)
+    assert bench.parts.idle == {}
+
+
+def test_one_schedd_under_two_names_that_queues_use_is_told_of_once(
+    bench: Bench, tmp_path: Path, journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    one_system(journal)
+    both = config(tmp_path, "a", "b")
+    queues = {"Q": both.queues["Q"], "R": make_queue("R", backend="fake", source="b", wms="")}
+    bench.go_over(replace(both, queues=queues))
+    accepted(bench, journal, "a", 5)
+    for name in "abab":
+        counted(bench, name)
+    assert caplog.text.count("fake a and fake b show the same pilots, which count twice") == 1
+    assert not journal.closed
+    assert bench.ledger.sources() == {"fake a"}

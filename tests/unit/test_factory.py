@@ -320,6 +320,21 @@ def test_pilots_at_a_source_that_no_queue_uses_any_more_count_until_they_are_gon
     assert not journal.closed, "what was submitted a moment ago may still be asked for"
 
 
+def test_a_section_that_is_renamed_goes_on_with_its_pilots(
+    tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal
+) -> None:
+    journal.groups["local"] = journal.groups["other"] = []
+    factory = start(config(tmp_path, queue("Q0")))
+    watch.until(lambda _: journal.submitted["Q0"] == 3)
+    watch.cycles("Q0")
+    factory.reload(config(tmp_path, queue("Q0", source="other")))
+    watch.cycles("Q0", more=3)
+    counts = watch.last("Q0").pilots
+    assert counts is not None
+    assert (counts.pending, counts.awaited, counts.in_flight) == (3, 0, 3)
+    assert [source.name for source in factory._parts.all_sources()] == ["fake other"]
+
+
 def test_after_a_restart_sources_on_record_are_asked_although_no_queue_uses_them(
     tmp_path: Path, start: Callable[..., Factory], watch: Watch, journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -27,6 +27,8 @@ type = vanilla
 
 
 class ScheddOptions(Options):
+    place: ClassVar[tuple[str, ...]] = ("name",)
+
     name: str = ""
     interval: Duration = 30.0
     max_submit_rate: Rate | None = Field(None, gt=0)

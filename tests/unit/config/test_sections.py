@@ -196,3 +196,16 @@ def test_sums_name_sections_that_are_there(tmp_path: Path, of: str, problem: str
     with pytest.raises(ConfigError) as caught:
         load(tmp_path / "autopyfactory.conf")
     assert problem in [text.split(": ", 1)[1] for text in caught.value.problems]
+
+
+def test_two_sections_of_one_schedd(files: Files) -> None:
+    more = "[schedd ap1]\n[schedd ap2]\nname = b\n[schedd ap3]\ninterval = 10s\n[fork a]\n[fork b]\n"
+    files.write("autopyfactory.conf", MAIN + more)
+    files.write("queues.conf", f"[Q]\n{QUEUE}source = ap3\n")
+    config = files.load()
+    said = [files.shorten(str(problem)) for problem in config.problems]
+    assert said == [
+        "autopyfactory.conf:8: [schedd ap3]: warning: is the same schedd as [schedd ap1] at autopyfactory.conf:5, "
+        "whose pilots count twice while queues use both; keep one"
+    ]
+    assert config.queues.keys() == {"Q"}
