@@ -36,6 +36,7 @@ class Silences:
         if silences == self.known:
             return
         try:
+            self._file.path.parent.mkdir(parents=True, exist_ok=True)
             self._file.write(_FORM.dump_json(dict(silences)))
         except (OperateError, OSError) as error:
             self.trouble = f"{error} (it keeps silent CEs in mind for a restart)"
