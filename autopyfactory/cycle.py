@@ -49,6 +49,9 @@ from autopyfactory.sched.types import decide_by_type
 from autopyfactory.submit import Planned, Submissions
 from autopyfactory.wms import Wms
 
+OLD_FIGURES = 600.0
+"""Seconds: while a queue has no figures of its own, a sibling may soon have some that are as old as this."""
+
 
 class Cycle:
     """The cycle of one queue, with all that it works with. Used by one thread at a time.
@@ -250,9 +253,10 @@ class Cycle:
         return self.memory.endpoints.choose(self._endpoints, names, pilots, now, max_held=rules.max_held, avoid=holes)
 
     def _left(self, observed: Observed, pilots: PilotCounts, part: QueueConfig) -> int:
-        if not isinstance(observed.jobs, Snapshot):
+        if observed.jobs is None:
             return 0
-        since, kind = observed.jobs.speaks_of, part.resource_type
+        kind = part.resource_type
+        since = observed.jobs.speaks_of if isinstance(observed.jobs, Snapshot) else self._clock.now() - OLD_FIGURES
         here = self._source.left(part.name, since, pilots.waiting - pilots.awaited, kind)
         return here + self._board.left(part.name, self._source, since, kind)
 

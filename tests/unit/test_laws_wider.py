@@ -354,3 +354,25 @@ def test_a_queue_that_moves_does_not_ask_again_for_what_waits_where_it_was(tmp_p
     one.advance(MAX_AGE + 1)
     one.run(60)
     assert [pool.submitted for pool in one.pools.values()] == [10, 12], "of a source that is silent nothing is awaited"
+
+
+def test_pilots_of_siblings_without_figures_are_deducted(tmp_path: Path) -> None:
+    """After a restart during an outage of the WMS the first queue to know more does not ask for the others' jobs."""
+    one = World(
+        tmp_path,
+        [make_queue("A", wmsqueue="X"), make_queue("B", wmsqueue="X", weight=2), make_queue("C", wmsqueue="X")],
+        lag=130,
+        period=30,
+    )
+    one.pool.start_after, one.pool.run_for = 0.0, 0.0
+    one.activate("X", 4)
+    one.advance(30)
+    one.cycle()
+    assert one.pool.submitted == 4
+    one.wms.down = True
+    one.restart()
+    one.cycle()
+    one.wms.down = False
+    for name in "ABC":
+        one.cycle(name)
+    assert (one.pool.submitted, one.pool.idle) == (4, 0)
