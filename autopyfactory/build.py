@@ -46,7 +46,7 @@ class Parts:
         self._looking = looking
         self._on_ended = on_ended
         self._started = clock.now()
-        self._twins: dict[str, Twin] = {}
+        self._twins: dict[tuple[str, ...], Twin] = {}
         self._meeting = threading.Lock()
         self._doubled: set[frozenset[str]] = set()
 
@@ -124,7 +124,7 @@ class Parts:
             deadline=options.deadline,
             rate=getattr(options, "max_submit_rate", None),
             host=config.factory.host,
-            twin=self._twins.setdefault(name, Twin(self._ledger, self._clock, self._started)),
+            twin=self._twins.setdefault(_place(name, section), Twin(self._ledger, self._clock, self._started)),
             meet=self._meet,
             on_ended=self._on_ended,
         )
@@ -161,6 +161,12 @@ class Parts:
                 "%s show the same pilots, which count twice: let all queues use one of the two",
                 " and ".join(sorted(names)),
             )
+
+
+def _place(name: str, section: Section) -> tuple[str, ...]:
+    """Return which batch system a section means, as far as its text tells."""
+    options = section.options
+    return (name, section.plugin, *(str(getattr(options, option)) for option in getattr(options, "place", ())))
 
 
 def _build(built: dict[str, Any], name: str, make: Callable[[], Any]) -> None:

@@ -19,7 +19,7 @@ from autopyfactory.batch.tender import Tender
 from autopyfactory.batch.twin import Twin
 from autopyfactory.clock import Clock, utc
 from autopyfactory.errors import SourceError
-from autopyfactory.ledger import Entry, Ledger, Outcome, stamp
+from autopyfactory.ledger import Entry, Ledger, Outcome
 from autopyfactory.model import EndedPilot, PilotCounts, PilotReport, Snapshot
 from autopyfactory.snapshot import Shared
 
@@ -100,12 +100,18 @@ class PilotSource:
         return mine is not None and its is not None and not mine.shown.keys().isdisjoint(its.shown.keys())
 
     def covers(self, other: "PilotSource") -> bool:
-        """Tell whether this source shows all that another one shows or has accepted, but for what came after."""
+        """Tell whether no pilot would be lost from sight with another source: this one answers, and counts all of them.
+
+        It counts what it shows, and what stands unsettled in the ledger; of the other's that is what is younger than
+        our answer, which is to settle it.
+        """
         mine, its = self._shared.peek(), other.latest()
-        if mine is None or its is None:
+        if mine is None or its is None or self.silent:
             return False
-        known = its.shown.keys() | {entry.id for entry in self._ledger.unsettled(other.name)}
-        return all(name in mine.value.shown or name >= stamp(mine.began) for name in known)
+        accepted = self._ledger.unsettled(other.name)
+        counted = {entry.id for entry in accepted if entry.ended >= mine.began}
+        counted |= {entry.id for entry in self._ledger.unsettled(self.name)} | mine.value.shown.keys()
+        return counted >= its.shown.keys() | {entry.id for entry in accepted}
 
     def snapshot(self) -> Snapshot[Tally]:
         """Return the shared snapshot, polling when it is time. Raises SourceError."""

@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,6 @@ class Catalogue:
         self._http = Http(self.name, proxy=options.http_proxy, ca=options.ca, client=options.client)
         self._get = get or self._http.get
         self._said = ""
-        self._kept = ""
 
     def refresh(self) -> str:
         """Look at the document and return the digest of the last good one, "" while none was seen.
@@ -48,14 +48,19 @@ class Catalogue:
             changed = self._store.keep(content)
         except (Unreachable, Unusable, Shrunk, OSError) as error:
             self._warn(f"{self.options.origin}: {error}; the last good document serves on")
-            return self._kept
+            return self._last()
         if self._said:
             log.info("%s: %s is good again", self.name, self.options.origin)
         self._said = ""
-        self._kept = digest(content)
         if changed:
             log.info("%s: a new document with %d queues from %s", self.name, len(document), self.options.origin)
-        return self._kept
+        return digest(content)
+
+    def _last(self) -> str:
+        kept = None
+        with suppress(Unusable):
+            kept = self._store.current()
+        return kept.digest if kept else ""
 
     def fetch(self) -> bytes:
         """Return the document as it is now. Raises Unreachable."""

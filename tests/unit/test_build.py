@@ -91,6 +91,22 @@ def test_a_reload_does_not_adopt_the_pilots_of_a_twin(
     assert bench.twin("a") == ""
 
 
+def test_another_batch_system_under_the_name_is_met_anew(
+    bench: Bench, tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PartOptions, "place", ("interval",), raising=False)
+    old = bench.pilots("there")
+    bench.clock.at += 10
+    bench.parts = Parts(bench.ledger, bench.clock, {}, looking=False, on_ended=lambda ended: None)
+    first = config(tmp_path, "a")
+    bench.go_over(first)
+    assert bench.twin("a") == ""
+    journal.groups["a"] = old
+    elsewhere = PartOptions(interval=first.sources["a"].options.interval + 1)  # type: ignore[attr-defined]
+    bench.go_over(replace(first, sources={"a": Section("fake", "a", elsewhere, "fake")}))
+    assert bench.twin("a") == "", "older than the factory, so adopted there as at any first answer"
+
+
 def test_what_was_adopted_stays_so_over_a_reload(bench: Bench, tmp_path: Path, journal: Journal) -> None:
     journal.groups["a"] = bench.pilots("there")
     bench.clock.at += 10
@@ -211,6 +227,28 @@ def test_what_ended_between_the_answers_of_both_names(bench: Bench, tmp_path: Pa
     old.snapshot()
     assert bench.parts.idle == {}, "all that it shows now the other shows too, or took after its own answer"
     assert counted(bench, "b") == (7, 0, 0, 7)
+
+
+def test_a_source_that_does_not_answer_takes_over_nothing(bench: Bench, tmp_path: Path, journal: Journal) -> None:
+    """What it had shown long ago says nothing of what the other one has accepted, and seen, since."""
+    one_system(journal)
+    both = config(tmp_path, "a", "b")
+    queues = {"Q": both.queues["Q"], "R": make_queue("R", backend="fake", source="b", wms="")}
+    bench.go_over(replace(both, queues=queues))
+    accepted(bench, journal, "a", 5)
+    counted(bench, "a")
+    counted(bench, "b")
+    journal.broken.add("b")
+    bench.clock.at += 600
+    accepted(bench, journal, "a", 30)
+    counted(bench, "a")
+    bench.go_over(config(tmp_path, "a", "b", used="b"))
+    bench.clock.at += 40
+    bench.parts.idle["a"].snapshot()
+    budget = bench.board.budget("Q")
+    assert budget is not None
+    assert budget.free <= 100 - 35
+    assert bench.parts.idle.keys() == {"a"}
 
 
 def test_what_shows_other_pilots_is_another_batch_system(bench: Bench, tmp_path: Path, journal: Journal) -> None:

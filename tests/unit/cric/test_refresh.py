@@ -222,3 +222,13 @@ def test_it_asks_until_the_new_document_is_served(
     assert looks(1) == 1
     site.pages[URL.url] = document("A", "B")  # what is served all along
     assert looks(2) == 0
+
+
+def test_a_kept_document_that_somebody_removes_is_none_until_the_site_answers(
+    catalogue: Catalogue, site: Site, tmp_path: Path
+) -> None:
+    site.pages[URL.url] = document("A")
+    assert catalogue.refresh()
+    Store("lab", URL, tmp_path).path.unlink()
+    site.pages[URL.url] = 503
+    assert catalogue.refresh() == "", "no reload could make use of it"
