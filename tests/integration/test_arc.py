@@ -113,7 +113,9 @@ def test_pilots_run_through_by_token_and_an_outage_passes(
         assert outputs >= {".".join(ad[:2]) for ad in pilots if ad[2] == "4"}
         told = ce.slurm.run("scontrol", "-o", "show", "job").splitlines()
         got = [of_row("grid arc", dict(re.findall(r"(\w+)=(\S+)", line))) for line in told if "=normal " in line]
-        assert got == [GOT["grid arc"]] * len(pilots)
+        # HTCondor submits one anew that was held and released.
+        assert len(got) >= len(pilots)
+        assert all(one == GOT["grid arc"] for one in got)
         assert not factory.lines(" (ERROR|CRITICAL) ")
         factory.stop(within=9)
         factory.assert_nothing_left()
