@@ -146,6 +146,8 @@ class _Talk:
                     return
             for key, _ in self._selector.select(min(_TICK, end - now)):
                 key.data(key.fileobj)
+        if self.cut:
+            return
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(max(0.0, end - time.monotonic()))
 
