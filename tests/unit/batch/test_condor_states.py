@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from autopyfactory.batch.condor_child import Ad, Survey
@@ -115,6 +115,7 @@ steps = st.lists(
 
 
 @given(steps)
+@example([(0, 0, 1, False), (1, 0, 1, True), (50, 0, 1, False), (50, 0, 1, False)])
 @settings(max_examples=60, deadline=None)
 def test_a_restart_makes_nobody_more_suspicious(looks: list[tuple[int, int, int, bool]]) -> None:
     always = again = Watch(100)
@@ -126,7 +127,8 @@ def test_a_restart_makes_nobody_more_suspicious(looks: list[tuple[int, int, int,
         there = [group for group in pilots(s1=one, s2=two) if group.count]
         known = always.look(at, there)
         before, silent = silent, again.look(at, there)
-        assert silent.items() <= known.items()
+        assert silent.keys() <= known.keys()
+        assert all(since >= known[endpoint] for endpoint, since in silent.items())
         assert known.keys() & before.keys() <= silent.keys()
 
 
