@@ -52,7 +52,7 @@ class PretendedSystem(System):
             os.chown(path, self._account.pw_uid, self._account.pw_gid)
         self.start()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """End the server and its jobs."""
         if self._server is None:
             return

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,16 +12,16 @@ from types import TracebackType
 from typing import Self
 
 
-class System:
+class System(ABC):
     """A system that runs while it is entered; what a failed beginning left is ended too."""
 
+    @abstractmethod
     def start(self) -> None:
         """Start its daemons."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stop(self) -> None:
         """End its daemons."""
-        raise NotImplementedError
 
     def begin(self) -> None:
         """Do all that is done on entering."""
