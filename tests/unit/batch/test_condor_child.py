@@ -1,6 +1,6 @@
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,17 +8,9 @@ import pytest
 
 from autopyfactory.batch import condor_child
 from autopyfactory.batch.condor_child import ENDED_KEYS, GROUP_KEYS, ScheddSaid, Target
-from tests.unit.batch.bindings_stand_in import FakeSchedd, Undefined, bindings_of
+from tests.unit.batch.bindings_stand_in import FakeSchedd, Undefined
 
 TARGET = Target("ap1", "cm:9618")
-
-
-@pytest.fixture
-def schedd(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSchedd]:
-    fake = FakeSchedd()
-    monkeypatch.setattr(condor_child, "_bindings", lambda: bindings_of(fake))
-    yield fake
-    condor_child._SCHEDDS.clear()
 
 
 def test_every_attribute_of_the_constraint_is_a_group_key(schedd: FakeSchedd) -> None:

@@ -1,22 +1,10 @@
 """Pilots one by one in a schedd: what is asked and done."""
 
-from collections.abc import Iterator
-
-import pytest
-
-from autopyfactory.batch import condor_child, condor_pilots
+from autopyfactory.batch import condor_pilots
 from autopyfactory.batch.condor_child import Target
-from tests.unit.batch.bindings_stand_in import FakeSchedd, Undefined, bindings_of
+from tests.unit.batch.bindings_stand_in import FakeSchedd, Undefined
 
 TARGET = Target("ap1", "cm:9618")
-
-
-@pytest.fixture
-def schedd(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSchedd]:
-    fake = FakeSchedd()
-    monkeypatch.setattr(condor_child, "_bindings", lambda: bindings_of(fake))
-    yield fake
-    condor_child._SCHEDDS.clear()
 
 
 def test_remove_tells_how_many(schedd: FakeSchedd) -> None:
