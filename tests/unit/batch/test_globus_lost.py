@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from autopyfactory.batch import ALL_STATES, remove
+from autopyfactory.batch.globus import Globus
 from autopyfactory.batch.globus_lost import WRITTEN_OFF
 from autopyfactory.model import PilotState
 from tests.unit.batch.gram_stand_in import Bed
@@ -25,6 +26,14 @@ def gone(bed: Bed) -> None:
     bed.gram.down["gk1"] = "CONNECTION-REFUSED"
     bed.gram.new_managers()
     assert bed.counts(700) == {"unknown": 2}
+
+
+def gone_and_looked_for(bed: Bed) -> tuple[Globus, Globus]:
+    """Return the factory's side of these pilots, and that of a command beside it a minute later."""
+    gone(bed)
+    factory = bed.batch
+    bed.clock.time += 60
+    return factory, bed.restart(looking=True)
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -87,10 +96,7 @@ def test_a_strange_state_is_an_answer(bed: Bed) -> None:
 
 
 def test_an_admin_writes_off_what_the_factory_calls_unknown(bed: Bed) -> None:
-    gone(bed)
-    factory = bed.batch
-    bed.clock.time += 60
-    beside = bed.restart(looking=True)
+    factory, beside = gone_and_looked_for(bed)
     lost = beside.lost("Q")
     assert len(lost) == 2
     assert beside.lost("R") == []
@@ -118,10 +124,7 @@ def test_a_ce_that_failed_just_now_is_not_gone(bed: Bed) -> None:
 
 
 def test_a_pilot_that_is_back_is_not_written_off(bed: Bed) -> None:
-    gone(bed)
-    factory = bed.batch
-    bed.clock.time += 60
-    beside = bed.restart(looking=True)
+    factory, beside = gone_and_looked_for(bed)
     lost = beside.lost("Q")
     bed.gram.down.clear()
     bed.batch = factory
