@@ -12,7 +12,7 @@ from autopyfactory.config.problems import suggest
 from autopyfactory.record import FILE
 from autopyfactory.record.book import Record, RecordError
 from autopyfactory.record.demand import trace
-from autopyfactory.simulate.trace import line_of
+from autopyfactory.record.trace import line_of
 from autopyfactory.times import moment
 
 

@@ -18,11 +18,11 @@ from autopyfactory.config.models import Config
 from autopyfactory.config.problems import Fault, suggest
 from autopyfactory.config.sentences import build, declared
 from autopyfactory.errors import ConfigError
+from autopyfactory.record.trace import TraceError, read
 from autopyfactory.simulate import arrivals as demand
 from autopyfactory.simulate.model import SiteOptions
 from autopyfactory.simulate.picture import svg
 from autopyfactory.simulate.replay import Course, Replay, Sites
-from autopyfactory.simulate.trace import TraceError, read
 
 LAG = 120.0
 FILE = click.Path(dir_okay=False, path_type=Path)

@@ -7,7 +7,7 @@ from autopyfactory.config.fields import words
 from autopyfactory.model import CycleReport, JobCount
 from autopyfactory.record.book import Record
 from autopyfactory.record.paper import Recorded
-from autopyfactory.simulate.trace import Demand, merged
+from autopyfactory.record.trace import Demand, merged
 
 
 def trace(record: Record, queues: Iterable[str], first: float, last: float) -> Iterator[Demand]:

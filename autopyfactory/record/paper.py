@@ -16,7 +16,7 @@ from autopyfactory.model import (
     Step,
     Wanted,
 )
-from autopyfactory.simulate.trace import STATUSES
+from autopyfactory.record.trace import STATUSES
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from autopyfactory.model import JobCount
-from autopyfactory.simulate.trace import Demand
+from autopyfactory.record.trace import Demand
 
 DAY = 86400.0
 _PIECE = 60.0

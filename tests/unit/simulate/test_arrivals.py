@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autopyfactory.model import JobCount
+from autopyfactory.record.trace import Demand
 from autopyfactory.simulate.arrivals import DAY, Arrival, made_up, replayed
-from autopyfactory.simulate.trace import Demand
 
 COUNTS = st.lists(st.none() | st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=1, max_size=8)
 

@@ -10,7 +10,7 @@ from autopyfactory.model import Blocked, CycleReport, JobCount
 from autopyfactory.record import FILE
 from autopyfactory.record.book import Record
 from autopyfactory.record.demand import trace
-from autopyfactory.simulate.trace import Demand, TraceError, line_of, merged, read
+from autopyfactory.record.trace import Demand, TraceError, line_of, merged, read
 from tests.unit.record.test_book import START, write
 
 CELLS = (JobCount("MCORE", "managed", {"activated": 4, "running": 7}), JobCount("", "", {"activated": 0}))
