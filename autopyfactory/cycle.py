@@ -41,7 +41,7 @@ from autopyfactory.model import (
 )
 from autopyfactory.observe import answer, ask_jobs, ask_site
 from autopyfactory.retire import retire
-from autopyfactory.sched import asked, chain, decide, needs, slowed
+from autopyfactory.sched import asked, chain, decide, denied, needs, slowed, surplus
 from autopyfactory.sched.endings import Endings
 from autopyfactory.sched.gates import downtime_of
 from autopyfactory.sched.rule import Need, QueueState
@@ -117,13 +117,12 @@ class Cycle:
 
     def _retire(self, report: CycleReport) -> CycleReport:
         """Remove what the rule `retire` tells; what cannot be removed now stays for the next cycle."""
-        steps = report.decision.steps if report.decision else ()
-        surplus = next((int(step.inputs["retire"]) for step in steps if step.rule == "retire"), 0)
-        if not surplus or self._dry_run or self.queue.by_type:
+        many = surplus(report.decision) if report.decision else 0
+        if not many or self._dry_run or self.queue.by_type:
             return report
         try:
             after = self.queue.rules.retire_after
-            return replace(report, retired=retire(self._source.batch, self.queue.name, surplus, report.at, after))
+            return replace(report, retired=retire(self._source.batch, self.queue.name, many, report.at, after))
         except SourceError as error:
             return replace(report, error=f"cannot retire pilots: {error}")
 
@@ -181,7 +180,7 @@ class Cycle:
 
     def _note(self, decision: Decision, state: Assessed) -> None:
         """Tell the siblings what this queue takes; they divide what it leaves."""
-        wish = next((step.before - step.after for step in decision.steps if step.rule == "max_per_factory"), 0)
+        wish = denied(decision)
         for part in self._parts:
             mine, count = state.parts[part.resource_type], decision.of(part.resource_type)
             able = count > 0 or (asked(decision, part.resource_type) == 0 and downtime_of(mine) is None)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from autopyfactory.endpoints import Endpoints
 from autopyfactory.model import Decision
+from autopyfactory.sched import ramp_free
 
 RAMP_END = 1024
 """A ramp that has doubled beyond this limits nothing any more."""
@@ -34,9 +35,7 @@ class Memory:
         if slowed:
             self.ramp = 1
         elif self.ramp is not None:
-            step = next((step for step in decision.steps if step.rule == "ramp"), None)
-            free = step is not None and 0 < step.before == step.after
-            if free or self.ramp >= RAMP_END:
+            if ramp_free(decision) or self.ramp >= RAMP_END:
                 self.ramp = None
             elif decision.count:
                 self.ramp *= 2

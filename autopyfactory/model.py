@@ -257,7 +257,8 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One rule's part in a decision. `inputs` are the figures it used, for the monitor and for `plan`.
+    """One rule's part in a decision. `inputs` are the figures it used, for those who show or explain the decision;
+    what the factory acts upon is asked of `sched`.
 
     `resource_type` is set where the queue counts each type alone and the rule spoke of this one.
     """

@@ -42,6 +42,22 @@ def asked(decision: Decision, resource_type: str = "") -> int:
     return next((step.after for step in reversed(makers) if step.resource_type == resource_type), 0)
 
 
+def surplus(decision: Decision) -> int:
+    """Return how many pilots that wait are to be removed, since no job is there for them."""
+    return next((int(step.inputs["retire"]) for step in decision.steps if step.rule == "retire"), 0)
+
+
+def denied(decision: Decision) -> int:
+    """Return how many pilots the queue wished for, and the factory's budget did not leave it."""
+    return next((step.before - step.after for step in decision.steps if step.rule == "max_per_factory"), 0)
+
+
+def ramp_free(decision: Decision) -> bool:
+    """Tell whether pilots were asked for, and the ramp let all of them through."""
+    step = next((step for step in decision.steps if step.rule == "ramp"), None)
+    return step is not None and 0 < step.before == step.after
+
+
 def chain(rules: tuple[str, ...], options: RuleOptions) -> tuple[Rule, ...]:
     """Return the rules of a queue in the order they act: its makers as named, then gates, then limits.
 
