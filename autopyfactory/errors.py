@@ -81,5 +81,9 @@ class Refused(SubmitError):
         self.cids = tuple(cids)
 
 
+NO_ANSWER = "no answer"
+"""What the report of a cycle calls an ambiguous submission, before the reason."""
+
+
 class Ambiguous(SubmitError):
     """No answer came in time, or the connection broke: the pilots may or may not exist."""

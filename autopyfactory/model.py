@@ -96,7 +96,8 @@ class Pilot:
 class EndedPilot:
     """A pilot that has ended. `exit_code` None: the batch system does not tell; negative: a signal.
 
-    `fault` is the reason when the pilot did not end by itself (removed, lost, could not start). `lived` are the
+    `fault` is the reason when the pilot did not end by itself (removed, lost, could not start). It begins with
+    "removed" where that was somebody's wish, and never otherwise. `lived` are the
     seconds it ran, or at most ran, None: nobody tells; `at` is when it ended, or was first seen to have. What
     is told of these may differ from one telling of the same end to the next.
     """
@@ -110,6 +111,11 @@ class EndedPilot:
     node: str = field(default="", compare=False)
     lived: float | None = field(default=None, compare=False)
     at: float = field(default=0.0, compare=False)
+
+    @property
+    def removed(self) -> bool:
+        """Tell whether it ended because somebody wished so, which speaks neither against it nor against its node."""
+        return self.fault.startswith("removed")
 
 
 @dataclass(frozen=True, slots=True)

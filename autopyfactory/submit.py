@@ -11,7 +11,7 @@ from autopyfactory.board import Board
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import QueueConfig
 from autopyfactory.credentials import Chosen
-from autopyfactory.errors import Ambiguous, Refused
+from autopyfactory.errors import NO_ANSWER, Ambiguous, Refused
 from autopyfactory.ledger import Ledger, Outcome
 from autopyfactory.memory import Memory
 from autopyfactory.model import CycleReport, Decision, Step, Submitted
@@ -105,7 +105,7 @@ class Submissions:
             slow = not refusal.stopped and not endpoints.refused(endpoint, self._clock.now(), pause)
         except Ambiguous as unclear:
             outcome = Outcome.AMBIGUOUS
-            error = f"no answer: {unclear.reason}"
+            error = f"{NO_ANSWER}: {unclear.reason}"
             slow = not unclear.stopped
             if slow:
                 # Others are asked first, or one that hangs would have every cycle.

@@ -32,7 +32,7 @@ class Faults:
         for kind, pilots in kinds.items():
             if kind not in self._told:
                 first, count = pilots[0], len(pilots)
-                level = logging.INFO if first.fault.startswith("removed") else logging.WARNING
+                level = logging.INFO if first.removed else logging.WARNING
                 who = f"pilot {first.cid}" if count == 1 else f"{count} pilots, the first is {first.cid}"
                 log.log(level, "%s: %s: %s", self._name, who, first.fault, extra={"queue": first.queue})
                 self._told[kind] = now

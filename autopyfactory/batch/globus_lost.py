@@ -11,6 +11,7 @@ from autopyfactory.batch.commands_pilots import Pilots
 from autopyfactory.batch.commands_record import Pilot
 
 WRITTEN_OFF = "removed from the count, written off: its CE gives no answer"
+"""The fault of such a pilot; a removal (`EndedPilot.removed`), for it speaks against no CE."""
 
 
 class Proxies:

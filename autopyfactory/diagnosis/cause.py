@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autopyfactory.config.models import QueueConfig
+from autopyfactory.errors import NO_ANSWER
 from autopyfactory.model import Blocked, CycleReport, Step, Wanted
 from autopyfactory.record.paper import Recorded
 from autopyfactory.sched import RULES
@@ -117,7 +118,7 @@ def _failed(error: str, count: int, took: int) -> Cause:
     change = "the batch system has to take pilots again; the queue tries one in each cycle"
     if took:
         return Cause("error", f"the batch system took {took} of {count} pilots, {error}", change, slow=True)
-    if error.startswith("no answer"):
+    if error.startswith(NO_ANSWER):
         return Cause("error", f"the batch system did not say whether it took {count} pilots, {error}", change)
     return Cause("error", f"the batch system took no pilots, {error}", change)
 

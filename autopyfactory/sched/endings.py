@@ -1,7 +1,7 @@
 """What became of a queue's last pilots, and whether that calls for caution.
 
 A pilot that has ended worked, found no work, or lived too short a time for either: a fault. One that an
-operator or the factory removed, or of which nobody tells how long it ran, says nothing. What is no fault by its
+operator or the factory removed, or whose run time is unknown, says nothing. What is no fault by its
 exit code stands in `empty_guard.no_work`: 0 (the ATLAS wrapper and the shipped pilots end so without a job), 20 (the
 monitor's word for it) and 82 (pilot 3's).
 """
@@ -22,8 +22,6 @@ LAST = 5
 
 ONE_NODE = 0.8
 """A node with more than this part of the faults is to blame, and not its CE."""
-
-_REMOVED = "removed"
 
 
 class End(StrEnum):
@@ -82,7 +80,7 @@ class Endings:
 
 def judge(pilot: EndedPilot, options: RuleOptions) -> End | None:
     """Return what the end of a pilot says, None when it says nothing."""
-    if pilot.lived is None or pilot.fault.startswith(_REMOVED):
+    if pilot.lived is None or pilot.removed:
         return None
     if not pilot.fault and pilot.exit_code in options.empty_guard_no_work:
         return End.EMPTY if pilot.lived < options.empty_guard_shorter_than else End.WORKED
