@@ -6,10 +6,12 @@
     ├── UnknownWmsqueue     a good answer of the WMS does not know the name: probably a typo
     ├── MonitorError        a monitor could not be told
     ├── CredentialError     a credential file cannot be used
+    ├── OperateError        what an operator asked for cannot be written down, or read
     └── SubmitError         a submission did not go through whole
         ├── Refused         the batch system said no; nothing beyond `accepted` was taken
         └── Ambiguous       no answer came: the pilots may exist, and nobody may submit them again
 
+What only one part raises stands there: `host.StartError`, `record.book.RecordError`, `record.trace.TraceError`.
 Anything else that reaches a queue thread is a bug and is logged with its whole trace.
 """
 

@@ -75,7 +75,7 @@ class Tags:
 class Job:
     """One pilot to submit. `script` is the whole text that travels; `file` holds it where a system needs a file.
 
-    Output goes to `<order.log_dir>/<cid>.out` and `.err`. `user` is the account it runs as, "" for our own.
+    Output goes to `<order.log_dir>/<cid>.out` and `.err`.
     """
 
     order: Order

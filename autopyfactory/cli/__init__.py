@@ -1,6 +1,7 @@
 """The command line: one module per command, imported only when its command is used.
 
-Exit codes of all commands: 0 well, 2 a wrong command line or a configuration that cannot be used.
+Exit codes of all commands: 0 well, 1 not done or not all of it, 2 a wrong command line or a configuration that
+cannot be used. Where one means more by them (`check`, `kill`, `run`) its help says so.
 """
 
 import sys
