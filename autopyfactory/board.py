@@ -178,7 +178,7 @@ class Board:
 
     def elsewhere(self, queue: str, source: PilotSource) -> int:
         """Return a queue's pilots in flight at other sources than its present one: a reload may have moved it."""
-        return sum(other.in_flight_of(queue) for other in self._open() if other is not source)
+        return sum(other.in_flight(queue) for other in self._open() if other is not source)
 
     def budget(self, queue: str) -> Budget | None:
         """Return what `max_per_factory` leaves over all sources; None when it is not set."""

@@ -125,7 +125,7 @@ class PilotSource:
         """
         unseen = ambiguous = 0
         for entry in self._ledger.of_queue(queue, resource_type):
-            missing = max(0, entry.count - snapshot.value.shown.get(entry.id, 0))
+            missing = _lacking(entry, snapshot.value)
             if entry.source != self.name:
                 continue
             if entry.outcome in (Outcome.OPEN, Outcome.AMBIGUOUS):
@@ -190,27 +190,18 @@ class PilotSource:
         since_then = sum(entry.count for entry in entries if entry.ended > start)
         return max(0, then + since_then - waiting)
 
-    def in_flight(self) -> int:
-        """Return all pilots that exist or may exist here, from the newest answer whatever its age.
+    def in_flight(self, queue: str = "") -> int:
+        """Return the pilots of one queue, or of all, that exist or may exist here, from the newest answer of any age.
 
         A source that has not answered yet counts as the record of each queue's last submission says.
         """
-        unsettled = self._ledger.unsettled(self.name)
-        last = self._shared.peek()
-        if last is None:
-            return self._ledger.bound(self.name)
-        return last.value.in_flight + sum(
-            max(0, entry.count - last.value.shown.get(entry.id, 0)) for entry in unsettled
-        )
-
-    def in_flight_of(self, queue: str) -> int:
-        """Return a queue's pilots that exist or may exist here, from the newest answer whatever its age."""
-        unsettled = [entry for entry in self._ledger.unsettled(self.name) if entry.queue == queue]
+        # Read before the answer: what a newer one settles meanwhile is counted in that.
+        unsettled = [entry for entry in self._ledger.unsettled(self.name) if queue in ("", entry.queue)]
         last = self._shared.peek()
         if last is None:
             return self._ledger.bound(self.name, queue)
-        shown = sum(last.value.of(name).in_flight for name in self.names(queue))
-        return shown + sum(max(0, entry.count - last.value.shown.get(entry.id, 0)) for entry in unsettled)
+        shown = sum(last.value.of(name).in_flight for name in self.names(queue)) if queue else last.value.in_flight
+        return shown + sum(_lacking(entry, last.value) for entry in unsettled)
 
     def turn(self, count: int) -> tuple[int, float]:
         """Reserve a submission at the source's `max_submit_rate`; return how many pilots and the wait in seconds.
@@ -317,8 +308,7 @@ class PilotSource:
             waiting[queue][resource_type] += counts.waiting
         for entry in self._ledger.unsettled(self.name):
             if entry.outcome is not Outcome.OPEN and entry.ended <= snapshot.began:
-                missing = entry.count - snapshot.value.shown.get(entry.id, 0)
-                waiting[entry.queue][entry.resource_type] += max(0, missing)
+                waiting[entry.queue][entry.resource_type] += _lacking(entry, snapshot.value)
         with self._lock:
             self._polls.append((snapshot.began, waiting))
             while self._polls[0][0] < snapshot.began - REMEMBER:
@@ -329,3 +319,8 @@ class PilotSource:
         mine = [poll.get(name, {}) for name in self.names(queue)]
         counts = [pair for types in mine for pair in types.items()]
         return sum(number for at, number in counts if not resource_type or at in ("", resource_type))
+
+
+def _lacking(entry: Entry, tally: Tally) -> int:
+    """Return how many pilots of a submission an answer does not show."""
+    return max(0, entry.count - tally.shown.get(entry.id, 0))

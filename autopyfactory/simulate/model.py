@@ -211,13 +211,10 @@ class ModelSource(PilotSource):
         """Return how many pilots left pending after a time."""
         return sum(one.left(since) for one in self._of(queue, resource_type))
 
-    def in_flight(self) -> int:
-        """Return all pilots."""
-        return sum(one.pending + one.running for fleets in self._fleets.values() for one in fleets.values())
-
-    def in_flight_of(self, queue: str) -> int:
-        """Return a queue's pilots."""
-        return sum(one.pending + one.running for one in self._of(queue, ""))
+    def in_flight(self, queue: str = "") -> int:
+        """Return the pilots of a queue, or of all."""
+        queues = [queue] if queue else self._fleets
+        return sum(one.pending + one.running for name in queues for one in self._of(name, ""))
 
     def turn(self, count: int) -> tuple[int, float]:
         """Let everybody submit at once."""

@@ -410,10 +410,10 @@ def test_a_queue_that_was_moved_is_counted_where_it_was(bench: Bench) -> None:
     bench.submit(3, queue="R")
     bench.poll()
     bench.submit(2, lost=True, outcome=Outcome.AMBIGUOUS)
-    assert bench.source.in_flight_of("Q") == 7
-    assert bench.source.in_flight_of("R") == 3
+    assert bench.source.in_flight("Q") == 7
+    assert bench.source.in_flight("R") == 3
     bench.restart()
-    assert bench.source.in_flight_of("Q") == 2, "of a source that has not answered what is unsettled counts"
+    assert bench.source.in_flight("Q") == 2, "of a source that has not answered what is unsettled counts"
 
 
 def test_a_second_doubt_lasts_as_long_as_the_first(bench: Bench) -> None:
