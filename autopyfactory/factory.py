@@ -10,6 +10,7 @@ from functools import partial
 from threading import Event
 from typing import Any
 
+from autopyfactory import ledger, record
 from autopyfactory.assess import Standstill
 from autopyfactory.batch import remove
 from autopyfactory.batch.held import table
@@ -30,7 +31,6 @@ from autopyfactory.model import Blocked, CycleReport, EndedPilot, PilotState
 from autopyfactory.monitor.reporter import Reporter
 from autopyfactory.operate import Operator
 from autopyfactory.outcomes import Outcomes
-from autopyfactory.record import FILE
 from autopyfactory.record.keeper import Keeper
 from autopyfactory.runner import Runner
 from autopyfactory.space import FreeSpace
@@ -83,8 +83,8 @@ class Factory:
         self._on_report = on_report
         self._on_ended = on_ended
         self._looking = looking
-        self._ledger = (LedgerView if looking else Ledger)(config.factory.state_dir / "submissions.jsonl", clock)
-        self._keeper = Keeper(config.factory.state_dir / FILE, clock, config.factory.record_keep)
+        self._ledger = (LedgerView if looking else Ledger)(config.factory.state_dir / ledger.FILE, clock)
+        self._keeper = Keeper(config.factory.state_dir / record.FILE, clock, config.factory.record_keep)
         self._disk = FreeSpace(clock)
         self._outcomes = Outcomes(clock)
         self._wallet = Wallet(config.credentials, clock)

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 from autopyfactory.clock import Clock, utc
 from autopyfactory.errors import ConfigError
+from autopyfactory.statefile import rewrite
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,10 @@ def _entry(line: str) -> Entry | None:
         return _FORMAT.validate_json(line)
     except ValueError:
         return None
+
+
+FILE = "submissions.jsonl"
+"""The ledger's name in `state_dir`."""
 
 
 class Ledger:
@@ -295,9 +300,7 @@ class Ledger:
 
     def _write(self) -> None:
         """Write the file anew with what is remembered."""
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text("".join(map(_line, self._entries.values())), encoding="utf-8")
-        fresh.replace(self._path)
+        rewrite(self._path, "".join(map(_line, self._entries.values())))
         self._lines = len(self._entries)
 
 

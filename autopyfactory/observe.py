@@ -32,32 +32,18 @@ def answer(ask: Callable[[], Snapshot[T]]) -> Snapshot[T] | FactoryError:
 
 def ask_jobs(wms: Wms, own: Sequence[str], reach: Iterable[str]) -> Snapshot[tuple[JobCount, ...]] | FactoryError:
     """Return the jobs of all wmsqueues in reach, each cell with the name of its own where there are several."""
-    names = list(dict.fromkeys([*own, *reach]))
-    if len(names) == 1:
-        return answer(partial(wms.jobs, names[0]))
-    heard: dict[str, Snapshot[tuple[JobCount, ...]]] = {}
-    for name in names:
-        found = answer(partial(wms.jobs, name))
-        if isinstance(found, Snapshot):
-            heard[name] = found
-        elif name in own:
-            return found
+    heard = _heard(wms.jobs, own, reach)
+    if not isinstance(heard, dict):
+        return heard
     cells = tuple(replace(cell, wmsqueue=name) for name, found in heard.items() for cell in found.value)
     return _joined(cells, [heard[name] for name in own])
 
 
 def ask_site(wms: Wms, own: Sequence[str], reach: Iterable[str]) -> Snapshot[Site] | FactoryError:
     """Return the site of a queue: with several wmsqueues that of the one that serves best, and the status of each."""
-    names = list(dict.fromkeys([*own, *reach]))
-    if len(names) == 1:
-        return answer(partial(wms.site, names[0]))
-    heard: dict[str, Snapshot[Site]] = {}
-    for name in names:
-        found = answer(partial(wms.site, name))
-        if isinstance(found, Snapshot):
-            heard[name] = found
-        elif name in own:
-            return found
+    heard = _heard(wms.site, own, reach)
+    if not isinstance(heard, dict):
+        return heard
     mine = [heard[name].value for name in own]
     best = min(mine, key=lambda site: _RANK.get(site.status, -1))
     cores = next((site.cores for site in mine if site.status == best.status and site.cores), None)
@@ -76,6 +62,23 @@ def served(cells: Iterable[JobCount], site: Site | None) -> list[JobCount]:
         if not site.statuses or status in SERVING | TEST or site.status in OFFLINE:
             found.append(replace(cell, testing=True) if status in TEST else cell)
     return found
+
+
+def _heard(
+    ask: Callable[[str], Snapshot[T]], own: Sequence[str], reach: Iterable[str]
+) -> dict[str, Snapshot[T]] | Snapshot[T] | FactoryError:
+    """Return the answers by wmsqueue; where there is one, its answer as it is; where one of `own` fails, the error."""
+    names = list(dict.fromkeys([*own, *reach]))
+    if len(names) == 1:
+        return answer(partial(ask, names[0]))
+    heard: dict[str, Snapshot[T]] = {}
+    for name in names:
+        found = answer(partial(ask, name))
+        if isinstance(found, Snapshot):
+            heard[name] = found
+        elif name in own:
+            return found
+    return heard
 
 
 def _joined(value: T, parts: Sequence[Snapshot[U]]) -> Snapshot[T]:

@@ -1,4 +1,7 @@
-"""A file of `state_dir` that commands and the daemon share: read at any time, changed under a lock, replaced whole."""
+"""Files of `state_dir`, replaced whole: those of one writer, and those that commands and the daemon share.
+
+A shared one is read at any time and changed under a lock.
+"""
 
 import fcntl
 import os
@@ -16,8 +19,18 @@ Stamp = tuple[int, int, int]
 """What tells one version of a file from the next."""
 
 
+def rewrite(path: Path, text: str) -> None:
+    """Replace a file that only we write, or make it: who reads it finds the old text or the new, never a part.
+
+    Raises OSError.
+    """
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)
+
+
 class StateFile:
-    """One such file. Any number of threads and processes may use it."""
+    """A file that is shared. Any number of threads and processes may use it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -37,6 +37,7 @@ from autopyfactory.batch.commands_options import (
 )
 from autopyfactory.batch.commands_run import NotStarted, Run, Silent
 from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Unbelievable
+from autopyfactory.batch.order import make_log_folder
 from autopyfactory.batch.recorded import Recorded
 from autopyfactory.batch.script import pilot_script, read_wrapper
 from autopyfactory.config.fields import Options
@@ -141,7 +142,7 @@ class CommandBatch(Recorded):
         """
         user = self._account(order)
         wrapper = read_wrapper(order.executable)
-        self._make_folder(order, shared=bool(user))
+        make_log_folder(order, shared=bool(user))
         return self._one_by_one(order, lambda cid, left: self._submit_one(order, cid, wrapper, user, left))
 
     def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Pilot]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from autopyfactory.batch.commands_words import End, Tags
 from autopyfactory.model import PilotState
+from autopyfactory.statefile import rewrite
 
 log = logging.getLogger(__name__)
 
@@ -129,9 +130,7 @@ class Record:
         papers = [_paper(pilot) for pilot in self.pilots.values()]
         papers += [{"id": p.id, "entered": p.entered, "since": p.since} for p in self.pilots.values() if p.entered]
         papers += [{"id": p.id, "ended": p.ended, **asdict(p.end)} for p in self.pilots.values() if p.end]
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text("".join(f"{json.dumps(paper)}\n" for paper in papers), encoding="utf-8")
-        fresh.replace(self._path)
+        rewrite(self._path, "".join(f"{json.dumps(paper)}\n" for paper in papers))
         self._lines, self._torn = len(papers), False
 
 

@@ -46,6 +46,11 @@ def remedied(said: str, remedies: Mapping[str, str]) -> str:
     return f"{said} ({remedy})" if remedy else said
 
 
+def mebibytes(megabytes: int) -> int:
+    """Return memory in powers of two, rounded up: a pilot gets at least what it asks for."""
+    return -(-megabytes * 1_000_000 // (1024 * 1024))
+
+
 @dataclass(frozen=True, slots=True)
 class Tags:
     """What a pilot carries so that a listing alone tells whose it is; "" where a system has no room for it."""

@@ -16,6 +16,7 @@ from typing import ClassVar, ParamSpec, TypeVar
 from pydantic import Field, model_validator
 
 from autopyfactory.batch import ALL_STATES, Context, Order, condor_child, condor_pilots
+from autopyfactory.batch.cids import cid_prefix
 from autopyfactory.batch.condor_check import lacking, problems, refusal
 from autopyfactory.batch.condor_child import Ad, ScheddSaid, Survey, Target
 from autopyfactory.batch.condor_ends import Ends
@@ -37,9 +38,10 @@ from autopyfactory.batch.condor_states import (
     troubles,
     unreachable,
 )
-from autopyfactory.batch.condor_submit import cid_prefix, faults_of, render, written
+from autopyfactory.batch.condor_submit import faults_of, render, written
 from autopyfactory.batch.condor_text import class_ad_string
 from autopyfactory.batch.condor_vanished import Vanished
+from autopyfactory.batch.order import make_log_folder
 from autopyfactory.clock import utc
 from autopyfactory.config.fields import Boolean, Duration, Options, Rate, check_longer
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
@@ -215,10 +217,7 @@ class CondorSchedd:
         description = render(self._context, order, spool=self._spool)
         if why := refusal(order.queue, self._version):
             raise Refused(f"{self._source}: {why}")
-        try:
-            order.log_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Refused(f"cannot make the log folder {order.log_dir}: {error.strerror}") from None
+        make_log_folder(order)
         try:
             taken = self._child.call(
                 self._options.deadline, condor_child.submit, self._target, description, order.count, self._spool

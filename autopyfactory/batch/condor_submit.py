@@ -6,6 +6,7 @@ What depends on where the pilots go stands in `condor_rows`.
 from collections.abc import Iterable, Iterator, Mapping
 
 from autopyfactory.batch import Context, Order, pilot_environment, pilot_tags
+from autopyfactory.batch.cids import cid_prefix
 from autopyfactory.batch.condor_child import TAGS
 from autopyfactory.batch.condor_rows import CondorQueueOptions, CondorRow, Wish, find, grid_resource
 from autopyfactory.batch.condor_text import class_ad_string, protected, quoted
@@ -19,11 +20,6 @@ _MACRO = "$(Cluster).$(Process)"
 # Stand for the pilot's number and the macro Dir while the rest is quoted: no option can hold a control character.
 _NUMBER = "\x1a"
 _DIR = "\x1c"
-
-
-def cid_prefix(position: int) -> str:
-    """Return what precedes `cluster.proc` in the cids of a source: nothing for the first, then `1-`, `2-`, ..."""
-    return f"{position}-" if position else ""
 
 
 def render(context: Context, order: Order, *, spool: bool = False) -> dict[str, str]:

@@ -16,11 +16,13 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from autopyfactory.batch import ALL_STATES, Context, Order, fork_pilots, pilot_environment, pilot_tags
+from autopyfactory.batch.cids import cid_prefix
 from autopyfactory.batch.commands_options import own_account
 from autopyfactory.batch.fork_files import ForkFiles, ForkFilesView, Record, alive, reap
 from autopyfactory.batch.fork_options import ForkOptions, ForkQueueOptions, problems, same_allowed
 from autopyfactory.batch.fork_shim import CID
 from autopyfactory.batch.fork_slots import Pilot, Slots
+from autopyfactory.batch.order import make_log_folder
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
@@ -113,15 +115,11 @@ class ForkHost:
     def submit(self, order: Order) -> Submitted:
         """Write the order down; its pilots start as slots become free. Raises Refused."""
         self._refuse(order)
-        try:
-            order.log_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Refused(f"cannot make the log folder {order.log_dir}: {error.strerror}") from None
+        make_log_folder(order)
         try:
             with self._changed, self._source_errors():
                 self._open()
-                position = self._context.position
-                prefix = f"{position}-" if position else ""
+                prefix = cid_prefix(self._context.position)
                 record = self._files.add(self._context.clock.now(), prefix, self._paper(order))
                 self._take(record)
                 self._changed.notify_all()

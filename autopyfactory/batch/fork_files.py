@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from autopyfactory.batch import fork_shim
+from autopyfactory.batch.cids import base36
 from autopyfactory.batch.fork_shim import identity, keep, stat_fields
 
 _children: set[str] = set()
 """Guards that this process has started, by identity: a reload makes new objects, the children stay ours."""
-
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ class ForkFiles:
         """Write a submission for good, under the first free base from the time `stamp` on."""
         milliseconds = int(stamp * 1000)
         while True:
-            base = prefix + _base36(milliseconds)
+            base = prefix + base36(milliseconds)
             if keep(str(self.folder / f"{base}.json"), {"base": base, **order}):
                 break
             milliseconds += 1
@@ -225,11 +224,3 @@ def terminate(process: str) -> None:
     if alive(process):
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(process.split()[1]), signal.SIGTERM)
-
-
-def _base36(number: int) -> str:
-    digits = ""
-    while number:
-        number, digit = divmod(number, 36)
-        digits = _DIGITS[digit] + digits
-    return digits

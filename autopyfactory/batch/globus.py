@@ -24,6 +24,7 @@ from autopyfactory.batch.globus_rsl import GlobusQueueOptions, request
 from autopyfactory.batch.globus_slips import KEEP, Slip, Slips
 from autopyfactory.batch.globus_turns import UNANSWERED, Turns
 from autopyfactory.batch.globus_words import accepted, cancelled, complaint, unreachable
+from autopyfactory.batch.order import make_log_folder
 from autopyfactory.batch.recorded import Recorded
 from autopyfactory.batch.script import pilot_script, read_wrapper
 from autopyfactory.config.fields import Options
@@ -107,7 +108,7 @@ class Globus(Recorded):
         Raises Refused, with the cids accepted before, or Ambiguous.
         """
         wrapper = read_wrapper(order.executable)
-        self._make_folder(order)
+        make_log_folder(order)
 
         def submit(cid: str, left: float) -> None:
             try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from autopyfactory.batch.commands_pilots import Pilots
 from autopyfactory.batch.commands_record import Pilot
+from autopyfactory.statefile import rewrite
 
 WRITTEN_OFF = "removed from the count, written off: its CE gives no answer"
 """The fault of such a pilot; a removal (`EndedPilot.removed`), for it speaks against no CE."""
@@ -45,9 +46,7 @@ class Notes:
         """Write pilots off, by cid and id."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for cid, id_ in pilots:
-            fresh = self._folder / f"{cid}.new"
-            fresh.write_text(id_, encoding="utf-8")
-            fresh.replace(self._folder / f"{cid}.id")
+            rewrite(self._folder / f"{cid}.id", id_)
 
     def take_in(self, book: Pilots, now: float, *, looking: bool) -> None:
         """Write off in the record what the notes say and is still unknown; a note of one not yet asked for stays."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from autopyfactory.batch.commands_words import Tags
 from autopyfactory.batch.globus_words import contact_of
+from autopyfactory.statefile import rewrite
 
 KEEP = 3600.0
 """Seconds that a slip without a contact is kept: longer than any globusrun lives, and any request waits."""
@@ -53,9 +54,7 @@ class Slips:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         slip = self._slip(tags, proxy, at)
         slip.rsl.write_text(rsl, encoding="utf-8")
-        fresh = slip.paper.with_suffix(".new")
-        fresh.write_text(json.dumps({"tags": asdict(tags), "proxy": proxy, "at": at}), encoding="utf-8")
-        fresh.replace(slip.paper)
+        rewrite(slip.paper, json.dumps({"tags": asdict(tags), "proxy": proxy, "at": at}))
         return slip
 
     def left(self) -> Iterator[Slip]:

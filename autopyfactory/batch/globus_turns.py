@@ -19,6 +19,7 @@ from autopyfactory.batch.globus_rsl import restart
 from autopyfactory.batch.globus_words import Perhaps, Unreachable, address, gatekeeper, restarted, state
 from autopyfactory.clock import Clock
 from autopyfactory.model import PilotState
+from autopyfactory.statefile import rewrite
 
 Call = Callable[[str, Sequence[str], float], Answer]
 """Runs globusrun with a proxy and some words for at most so many seconds. Raises NotStarted or Silent."""
@@ -129,9 +130,7 @@ class Turns:
             return
         self._moved = moved
         with contextlib.suppress(OSError):
-            fresh = self._file.with_suffix(".new")
-            fresh.write_text(json.dumps(moved), encoding="utf-8")
-            fresh.replace(self._file)
+            rewrite(self._file, json.dumps(moved))
 
     def _of_pilot(self, pilot: Pilot) -> _Known:
         return self._of(pilot.id)

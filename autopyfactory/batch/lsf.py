@@ -15,7 +15,7 @@ from pydantic import Field
 
 from autopyfactory.batch.commands import CommandBatch
 from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions
-from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable, remedied
+from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable, mebibytes, remedied
 from autopyfactory.config.fields import Boolean, Options
 from autopyfactory.errors import Ambiguous, Refused
 from autopyfactory.model import PilotState
@@ -86,7 +86,6 @@ GONE = ("Job has already finished", "No matching job found")
 FIELDS = "jobid stat user exit_code exit_reason exec_host job_name"
 """What bjobs is asked for; each is the key of a record, in capitals."""
 
-_MIB = 1024 * 1024
 _NONE = re.compile(r"No (?:unfinished )?job found")
 _SUBMITTED = re.compile(r"^Job <(\d+)> is submitted to (?:default )?queue <", re.MULTILINE)
 _FOLD = re.compile(r"\n {21}")
@@ -146,8 +145,7 @@ class LsfCommands:
             raise Refused(f"{hiding} would hide the pilots from their own factory, take it out")
         needs = ["span[hosts=1]"] if shape.cores > 1 else []
         if shape.memory_mb is not None:
-            # LSF counts in powers of two; rounded up, a pilot gets at least what it asks for.
-            needs.append(f"rusage[mem={-(-shape.memory_mb * 1_000_000 // _MIB)}]")
+            needs.append(f"rusage[mem={mebibytes(shape.memory_mb)}]")
         return [
             *("bsub", "-J", job.tags.text(), "-n", str(shape.cores)),
             *(["-q", queue.options.batchqueue] if queue.options.batchqueue else []),

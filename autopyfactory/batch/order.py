@@ -7,6 +7,7 @@ from autopyfactory.batch.pilot_options import pilot_options
 from autopyfactory.batch.wrapper import wrapper_path
 from autopyfactory.clock import utc
 from autopyfactory.config.models import Config, QueueConfig
+from autopyfactory.errors import Refused
 from autopyfactory.model import Shape
 
 _MB = 1_000_000
@@ -60,3 +61,13 @@ def make_order(
         log_url=f"{factory.pilot_log_url.rstrip('/')}/{place}" if factory.pilot_log_url else "",
         monitor_url=monitor_url,
     )
+
+
+def make_log_folder(order: Order, *, shared: bool = False) -> None:
+    """Make the folder of the pilots' output; a `shared` one is for other accounts too, as /tmp is. Raises Refused."""
+    try:
+        order.log_dir.mkdir(parents=True, exist_ok=True)
+        if shared:
+            order.log_dir.chmod(0o1777)
+    except OSError as error:
+        raise Refused(f"cannot make the log folder {order.log_dir}: {error.strerror}") from None

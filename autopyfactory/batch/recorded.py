@@ -101,16 +101,6 @@ class Recorded(ABC):
         factory = self._context.factory
         return Tags(factory.id, order.queue.name, order.id, cid, factory.host, order.endpoint, order.shape.tag())
 
-    @staticmethod
-    def _make_folder(order: Order, *, shared: bool = False) -> None:
-        """Make the folder of the pilots' output; another account writes into it as into /tmp."""
-        try:
-            order.log_dir.mkdir(parents=True, exist_ok=True)
-            if shared:
-                order.log_dir.chmod(0o1777)
-        except OSError as error:
-            raise Refused(f"cannot make the log folder {order.log_dir}: {error.strerror}") from None
-
     def _once(self, topic: str, text: str) -> None:
         """Log a text when it is another one than the last on the topic."""
         if text and self._said.get(topic) != text:

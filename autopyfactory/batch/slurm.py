@@ -16,7 +16,7 @@ from pydantic import Field
 
 from autopyfactory.batch.commands import CommandBatch
 from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions
-from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable, remedied
+from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable, mebibytes, remedied
 from autopyfactory.config.fields import AbsolutePath, Boolean, Options
 from autopyfactory.errors import Ambiguous, Refused
 from autopyfactory.model import PilotState
@@ -101,7 +101,6 @@ UNCERTAIN = (
 OURS = ("comment", "array", "wrap", "clusters")
 """Options of sbatch that would hide the pilots from their own factory."""
 
-_MIB = 1024 * 1024
 _JOBCOMP = re.compile(r"^JobId=(\d+) .*?\bJobState=(\S+) .*\bExitCode=(\d+):(\d+)", re.MULTILINE)
 _SACCT = re.compile(r"^(\d+)\|([A-Z_]+)[^|\n]*\|(\d+):(\d+)", re.MULTILINE)
 
@@ -159,9 +158,9 @@ class SlurmCommands:
         if hiding := _hiding(own):
             raise Refused(f"{hiding} would hide the pilots from their own factory, take it out")
         values |= {
-            # Slurm counts minutes and powers of two; rounded up, a pilot gets at least what it asks for.
+            # Slurm counts minutes and mebibytes; rounded up, a pilot gets at least what it asks for.
             "time": None if shape.walltime_s is None else -(-shape.walltime_s // 60),
-            "mem": None if shape.memory_mb is None else f"{-(-shape.memory_mb * 1_000_000 // _MIB)}M",
+            "mem": None if shape.memory_mb is None else f"{mebibytes(shape.memory_mb)}M",
         }
         return [
             *("sbatch", "--parsable", "--no-requeue", "--export=NONE", "--chdir=/tmp", "--nodes=1", "--ntasks=1"),
@@ -242,10 +241,20 @@ def jobs_of(answer: Answer) -> list[Mapping[str, Any]]:
     return jobs
 
 
-def _seen(job: Mapping[str, Any]) -> Seen:
-    words = job["job_state"] if isinstance(job["job_state"], list) else [job["job_state"]]
+def states_of(job: Mapping[str, Any]) -> list[str]:
+    """Return the words for a job's state, of which older versions write one alone. Raises KeyError."""
+    state = job["job_state"]
+    return state if isinstance(state, list) else [state]
+
+
+def tags_of(job: Mapping[str, Any]) -> Tags | None:
+    """Return the tags in a job's comment, which some versions write as one of several; None where it is no pilot."""
     comment = job.get("comment") or ""
-    text = comment.get("job", "") if isinstance(comment, dict) else comment
+    return Tags.read(comment.get("job", "") if isinstance(comment, dict) else comment)
+
+
+def _seen(job: Mapping[str, Any]) -> Seen:
+    words = states_of(job)
     reason = str(job.get("state_reason") or "")
     state: PilotState | End = next((STATES[word] for word in STATES if word in words), PilotState.UNKNOWN)
     end = next((word for word in words if word in FAULTS), "")
@@ -256,7 +265,7 @@ def _seen(job: Mapping[str, Any]) -> Seen:
     # Slurm lists also what sbatch refused: such a job was never a pilot.
     refused = end == "FAILED" and reason in HOLDING
     word = "+".join(map(str, words)) + (f" ({reason})" if reason not in {"", "None"} else "")
-    tags = None if refused else Tags.read(text)
+    tags = None if refused else tags_of(job)
     node = str(job.get("nodes") or "")
     return Seen(str(int(job["job_id"])), tags, state, word, str(job.get("user_name") or ""), node)
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from autopyfactory.batch.commands import CommandBatch
 from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions
-from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable, remedied
+from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable, mebibytes, remedied
 from autopyfactory.config.fields import Options
 from autopyfactory.errors import Ambiguous, Refused
 from autopyfactory.model import PilotState
@@ -81,7 +81,6 @@ GONE = ("Unknown Job Id", "Request invalid for state of job", "Invalid job id")
 VARIABLE = "APF_TAGS"
 """The variable of a job that carries its tags."""
 
-_MIB = 1024 * 1024
 _SIGNALLED = 256
 _REMOVED = _SIGNALLED + 15
 _NAME_LENGTH = 15
@@ -133,8 +132,7 @@ class TorqueCommands:
             minutes, seconds = divmod(shape.walltime_s, 60)
             resources["walltime"] = f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
         if shape.memory_mb is not None:
-            # Torque counts in powers of two; rounded up, a pilot gets at least what it asks for.
-            resources["mem"] = f"{-(-shape.memory_mb * 1_000_000 // _MIB)}mb"
+            resources["mem"] = f"{mebibytes(shape.memory_mb)}mb"
         resources |= queue.submit
         own: list[str] = []
         if isinstance(queue.backend, CommandQueueOptions):

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import click
 
-from autopyfactory import environment
+from autopyfactory import environment, ledger
 from autopyfactory.batch import Batch, Context, remove
 from autopyfactory.cli.options import conf_option
 from autopyfactory.clock import Clock
@@ -21,7 +21,6 @@ from autopyfactory.config.models import Config, Section
 from autopyfactory.config.problems import suggest
 from autopyfactory.errors import FactoryError, SourceError
 from autopyfactory.host import Account, StartError
-from autopyfactory.ledger import sources_of
 from autopyfactory.model import Pilot, PilotState
 from autopyfactory.operate import Operator
 
@@ -178,8 +177,8 @@ def places(config: Config, queue: str) -> tuple[list[Place], list[str]]:
     Of a configured queue that is its own, of another one every configured one; and those that the record names.
     """
     known = config.queues.get(queue) or config.disabled.get(queue)
-    path = config.factory.state_dir / "submissions.jsonl"
-    recorded = frozenset[str]().union(*(sources_of(path, name) for name in names(config, queue)))
+    path = config.factory.state_dir / ledger.FILE
+    recorded = frozenset[str]().union(*(ledger.sources_of(path, name) for name in names(config, queue)))
     configured = [Place(section, number) for number, section in enumerate(config.sources.values())]
     own = config.sources.get(known.options.source) if known else None
     found = [place for place in configured if own in {None, place.section} or str(place) in recorded]

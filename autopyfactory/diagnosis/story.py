@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from autopyfactory.config.models import Config, QueueConfig
-from autopyfactory.diagnosis.cause import Cause, cause_of
+from autopyfactory.diagnosis.cause import BLOCKED, Cause, cause_of
 from autopyfactory.diagnosis.standing import not_served, silent
 from autopyfactory.explain import details
 from autopyfactory.operate import OperatorState
@@ -77,13 +77,14 @@ def _now(scene: Scene, name: str) -> Finding:
         outside = not_served(scene.config, name) or _no_cycle(scene, last)
         return Finding(outside, None, remarks)
     if scene.operator is not None:
-        action = scene.operator.action
-        return Finding(
-            Cause(action, str(scene.operator), "somebody has to resume it: 'autopyfactory resume QUEUE'"), last
-        )
+        return Finding(_by_operator(scene.operator), last)
     if waiting := not_served(scene.config, name):
         remarks = (*remarks, f"as soon as the factory has reloaded: {waiting.text}")
     return Finding(_rivals(scene, cause_of(last, queue), last), last, remarks)
+
+
+def _by_operator(state: OperatorState) -> Cause:
+    return Cause(state.action, str(state), BLOCKED[state.action])
 
 
 def _no_cycle(scene: Scene, last: Recorded | None) -> Cause:
@@ -97,8 +98,7 @@ def _no_cycle(scene: Scene, last: Recorded | None) -> Cause:
         change = "'autopyfactory plan QUEUE' does a cycle now, and the log has a line per change"
         return Cause("no record", record, change)
     if scene.operator is not None:
-        change = "somebody has to resume it: 'autopyfactory resume QUEUE'"
-        return Cause(scene.operator.action, str(scene.operator), change)
+        return _by_operator(scene.operator)
     if newest is None or seen is None:
         change = "the first cycle comes within its interval; a section that is new needs a reload of the factory"
         return Cause("no cycle", "it has had no cycle yet", change)

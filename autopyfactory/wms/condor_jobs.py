@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from autopyfactory.batch.condor_child import Ad, ScheddSaid, plain
+from autopyfactory.batch.condor_child import Ad, ScheddSaid, ad_of, plain
 
 IDLE, RUNNING = 1, 2
 COUNTED = f"(JobStatus == {IDLE} || JobStatus == {RUNNING}) && APF_FACTORY =?= undefined"
@@ -77,15 +77,10 @@ def _asked(schedd: Any, constraint: str, keys: list[str]) -> Iterable[Ad]:
     bindings = import_module("htcondor2")
     groups = schedd.query(constraint, keys, opts=bindings.QueryOpt.GroupBy)
     if groups:
-        return [_values(group, [*keys, "JobCount"]) for group in groups]
+        return [ad_of(group, [*keys, "JobCount"]) for group in groups]
     if not schedd.query(constraint, ["ClusterId"], limit=1):
         return []
-    return [_values(job, keys) | {"JobCount": 1} for job in schedd.query(constraint, keys)]
-
-
-def _values(ad: Any, keys: list[str]) -> Ad:
-    found = {key: ad.get(key) for key in keys}
-    return {key: value for key, value in found.items() if type(value) in (str, int, float, bool)}
+    return [ad_of(job, keys) | {"JobCount": 1} for job in schedd.query(constraint, keys)]
 
 
 def _idle(group: Ad, attribute: str) -> Idle:

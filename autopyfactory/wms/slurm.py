@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
-from autopyfactory.batch.commands_words import Tags, Unbelievable
-from autopyfactory.batch.slurm import HOLDING, jobs_of
+from autopyfactory.batch.commands_words import Unbelievable
+from autopyfactory.batch.slurm import HOLDING, jobs_of, states_of, tags_of
 from autopyfactory.clock import Clock
 from autopyfactory.config.fields import AbsolutePath, Options, Words
 from autopyfactory.model import JobCount, Site, Snapshot
@@ -107,11 +107,8 @@ def table(jobs: Iterable[Mapping[str, Any]], counts: Callable[[Mapping[str, Any]
 
 def _place(job: Mapping[str, Any]) -> int | None:
     """Return 0 for a job that waits for a place, 1 for one that runs, None for any other and for pilots."""
-    state = job["job_state"]
-    words = state if isinstance(state, list) else [state]
-    comment = job.get("comment") or ""
-    text = comment.get("job", "") if isinstance(comment, dict) else comment
-    if Tags.read(text) is not None:
+    words = states_of(job)
+    if tags_of(job) is not None:
         return None
     if "PENDING" in words:
         return None if str(job.get("state_reason") or "") in _NOT_YET else 0
