@@ -20,7 +20,7 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"((?P<q>[\"']){_NAME}(?P=q)\s*:\s*)(?:\"[^\"]*\"|'[^']*'|[^\s,}}]+)", re.I), rf"\1{_MASK}"),
 )
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127) if chr(code) != "\t"} | {10: "\\n", 13: "\\r"}
-_CHATTY = ("urllib3", "waitress", "werkzeug", "pebble")
+_CHATTY = ("urllib3", "werkzeug", "pebble")
 
 
 def mask(text: str) -> str:

@@ -14,9 +14,9 @@ from autopyfactory import environment, ledger
 from autopyfactory.batch import Batch, Context, remove
 from autopyfactory.cli.options import conf_option
 from autopyfactory.clock import Clock
-from autopyfactory.config import load
 from autopyfactory.config.catalogue import Catalogue, source_options
 from autopyfactory.config.glance import glance
+from autopyfactory.config.loader import load
 from autopyfactory.config.models import Config, Section
 from autopyfactory.config.problems import suggest
 from autopyfactory.errors import FactoryError, SourceError

@@ -9,8 +9,8 @@ import click
 
 from autopyfactory.cli.options import conf_option, known_queue
 from autopyfactory.clock import Clock
-from autopyfactory.config import load
 from autopyfactory.config.fields import words
+from autopyfactory.config.loader import load
 from autopyfactory.config.models import Config, QueueConfig
 from autopyfactory.config.problems import suggest
 from autopyfactory.config.references import pledges
