@@ -30,6 +30,12 @@ def mask(text: str) -> str:
     return text
 
 
+def clean(text: str, limit: int) -> str:
+    """Return a stranger's text fit for one line of a log: no line ends, no escape sequences, not long."""
+    line = " ".join(text[: 4 * limit].split())[:limit]
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
 class Formatter(logging.Formatter):
     """Write `2026-11-22 18:00:00,123 INFO  QUEUE message`, and a traceback whole below it.
 
