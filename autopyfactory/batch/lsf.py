@@ -261,7 +261,7 @@ def _told_end(word: str, block: str) -> End:
 
 
 def _end(word: str, code: int | None, reason: str) -> End:
-    """Return an end; DONE has no exit code of its own, and a removed job's tells nothing."""
+    """Return an end; DONE has no exit code of its own, and that of a removed job means nothing."""
     if word == "DONE":
         return End(0)
     found = _REASON.search(reason)
