@@ -1,0 +1,17 @@
+"""What a queue remembers: the ramp after a black hole, and what a copy has in common with its origin."""
+
+from autopyfactory.memory import Memory
+
+
+def test_a_queue_begins_slowly_when_an_endpoint_swallows_pilots_no_more() -> None:
+    memory = Memory()
+    memory.note_holes(frozenset({"ce1", "ce2"}))
+    assert memory.ramp is None, "a new hole gets probes, the other endpoints go on"
+    memory.note_holes(frozenset({"ce2"}))
+    assert (memory.ramp, memory.holes) == (1, frozenset({"ce2"}))
+
+
+def test_a_copy_learns_for_itself() -> None:
+    memory = Memory(ramp=4)
+    memory.copy().note_holes(frozenset({"ce1"}))
+    assert (memory.ramp, memory.holes) == (4, frozenset())
