@@ -176,9 +176,6 @@ class Fleet:
         return seconds * self.dice.uniform(0.5, 1.5)
 
 
-Fleets = Mapping[tuple[str, str], Fleet]
-
-
 class ModelSource(PilotSource):
     """A source whose pilots are a model's: always there, always current. One thread uses it."""
 

@@ -64,8 +64,8 @@ class _NoLedger(Ledger):
         pass
 
 
-class _Door:
-    """What a cycle submits to."""
+class _Submitter:
+    """The part of a batch object that a cycle of the replay uses."""
 
     def __init__(self, take: Callable[[str, str, int], None]) -> None:
         self._take = take
@@ -94,7 +94,7 @@ class Replay:
             for queue in config.queues.values()
             for part in queue.parts
         }
-        self._source = ModelSource("model", _Door(self._submit), self.clock, self._fleets)
+        self._source = ModelSource("model", _Submitter(self._submit), self.clock, self._fleets)
         self._outcomes = Outcomes(self.clock)
         rules = {queue.name: queue.rules for queue in config.queues.values()}
         self._judging = {name for name, one in rules.items() if one.throttle is not None or one.empty_guard is not None}

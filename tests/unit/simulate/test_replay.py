@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from autopyfactory.cli import main
-from autopyfactory.config import load
+from autopyfactory.config.loader import load
 from autopyfactory.simulate.arrivals import Arrival, made_up
 from autopyfactory.simulate.model import SiteOptions
 from autopyfactory.simulate.picture import svg
