@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from autopyfactory.config import load
+from autopyfactory.config.loader import load
 from autopyfactory.simulate.arrivals import made_up
 from autopyfactory.simulate.fleet import SiteOptions
 from autopyfactory.simulate.model import Stream

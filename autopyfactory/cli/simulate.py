@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from autopyfactory.cli.options import conf_option
-from autopyfactory.config import ini, load
+from autopyfactory.config import ini
 from autopyfactory.config.fields import duration
+from autopyfactory.config.loader import load
 from autopyfactory.config.models import Config
 from autopyfactory.config.problems import Fault, suggest
 from autopyfactory.config.sentences import build, declared

@@ -102,8 +102,11 @@ Fleets = Mapping[str, Mapping[str, Fleet]]
 """The fleets by queue, and by resource type where it counts each alone."""
 
 
-class Door:
-    """The batch system of a replay, as far as cycles use it; `take` lets (queue, resource type, count) pilots wait."""
+class ModelBatch:
+    """The part of a batch object that a cycle of the replay uses.
+
+    `take` lets so many pilots of a queue and resource type wait.
+    """
 
     def __init__(self, fleets: Fleets, take: Callable[[str, str, int], None]) -> None:
         self._fleets = fleets
@@ -131,7 +134,7 @@ class Door:
 class ModelSource(PilotSource):
     """A source whose pilots are a model's: always there, always current. One thread uses it."""
 
-    def __init__(self, name: str, batch: Door, clock: VirtualClock, fleets: Fleets) -> None:
+    def __init__(self, name: str, batch: ModelBatch, clock: VirtualClock, fleets: Fleets) -> None:
         # Nothing of the real one is wanted but its face: no polls, no ledger, no twin.
         self.name = name
         self.batch = batch  # type: ignore[assignment]  # what cycles call is there

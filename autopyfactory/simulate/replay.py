@@ -21,7 +21,7 @@ from autopyfactory.model import EndedPilot
 from autopyfactory.outcomes import Outcomes
 from autopyfactory.sched.demand import Claim, job_cores
 from autopyfactory.simulate.arrivals import Arrival
-from autopyfactory.simulate.fleet import Door, Fleet, ModelSource, SiteOptions, totals
+from autopyfactory.simulate.fleet import Fleet, ModelBatch, ModelSource, SiteOptions, totals
 from autopyfactory.simulate.model import Cell, Jobs, Stream, VirtualClock
 
 SAMPLES = 600
@@ -89,7 +89,7 @@ class Replay:
         for options in (queue.options for queue in config.queues.values() if queue.options.wms):
             for name in options.wmsqueues:
                 self._telling[name] = tuple(dict.fromkeys((*self._telling.get(name, ()), options.wms)))
-        self._source = ModelSource("model", Door(self._fleets, self._submit), self.clock, self._fleets)
+        self._source = ModelSource("model", ModelBatch(self._fleets, self._submit), self.clock, self._fleets)
         self._outcomes = Outcomes(self.clock)
         rules = {queue.name: queue.rules for queue in config.queues.values()}
         self._judging = {name for name, one in rules.items() if one.throttle is not None or one.empty_guard is not None}

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from autopyfactory.cli import main
 from autopyfactory.cli.simulate import table
-from autopyfactory.config import load
+from autopyfactory.config.loader import load
 from autopyfactory.simulate.arrivals import Arrival, made_up
 from autopyfactory.simulate.fleet import SiteOptions
 from autopyfactory.simulate.model import Stream
