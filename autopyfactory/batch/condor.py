@@ -1,8 +1,8 @@
 """HTCondor: pilots as jobs of a schedd, the local one or a remote one.
 
-The bindings hold the interpreter's lock during network calls, so all of them run in a child process
-(`child`, with `condor_child` and `condor_pilots` in it) that is killed at the deadline. What is submitted is rendered by
-`condor_submit`.
+The bindings hold the interpreter's lock during network calls, so all of them run in a child process that is
+killed at the deadline (`child`; what runs there are `condor_child` and `condor_pilots`). What is submitted is
+rendered by `condor_submit`.
 """
 
 import logging
