@@ -23,22 +23,10 @@ from autopyfactory.batch.condor_ends import Ends
 from autopyfactory.batch.condor_rows import CONDOR_ROWS, CondorQueueOptions
 from autopyfactory.batch.condor_silence import Silences
 from autopyfactory.batch.condor_spool import Spool
-from autopyfactory.batch.condor_states import (
-    MEANING,
-    STATES,
-    Lasting,
-    Watch,
-    at_ces,
-    is_coming,
-    pilot_groups,
-    pilot_of,
-    these,
-    those,
-    troubles,
-    unreachable,
-)
+from autopyfactory.batch.condor_states import STATES, at_ces, is_coming, pilot_groups, pilot_of, these, those
 from autopyfactory.batch.condor_submit import faults_of, render, written
 from autopyfactory.batch.condor_text import class_ad_string
+from autopyfactory.batch.condor_troubles import MEANING, Lasting, Watch, troubles, unreachable
 from autopyfactory.batch.condor_vanished import Vanished
 from autopyfactory.batch.order import make_log_folder
 from autopyfactory.child import CallLost, KillableChild, NoAnswer, NotRun
