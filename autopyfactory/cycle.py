@@ -249,7 +249,9 @@ class Cycle:
         rules, names = self.queue.rules, self._source.names(self.queue.name)
         holes = frozenset(place for place in self._endpoints if self._endings(place).hole(rules))
         self.memory.note_holes(holes)
-        return self.memory.endpoints.choose(self._endpoints, names, pilots, now, max_held=rules.max_held, avoid=holes)
+        return self.memory.endpoints.choose(
+            self._endpoints, names, pilots, now, max_held=rules.max_held, probe=rules.max_held_probe, avoid=holes
+        )
 
     def _left(self, observed: Observed, pilots: PilotCounts, part: QueueConfig) -> int:
         if observed.jobs is None:

@@ -1,6 +1,7 @@
 """What a schedd's jobs are in the factory's words, and how a schedd is asked for some of them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from autopyfactory.batch.condor_child import GRID, SPOOLING, UNSENT, Ad, Survey, may_be_unsent, of_factory
 from autopyfactory.batch.condor_pilots import RELEASES
@@ -33,13 +34,12 @@ WORDS = {
 AT_ONCE = 500
 """Pilots that one constraint names."""
 
+_COMPLETED = 4
+
 
 def those(factory: str, queue: str, states: frozenset[PilotState]) -> str:
-    """Return the constraint that chooses a factory's pilots in some states, of one queue or ("") of all.
-
-    `==` knows no case, so a name is compared by `=?=` too.
-    """
-    parts = [of_factory(factory), f"APF_FACTORY =?= {class_ad_string(factory)}"]
+    """Return the constraint that chooses a factory's pilots in some states, of one queue or ("") of all."""
+    parts = [of_factory(factory)]
     if queue:
         parts.append(f"APF_QUEUE =?= {class_ad_string(queue)}")
     if states != frozenset(PilotState):
@@ -124,6 +124,7 @@ def _group(ad: Ad, state: PilotState, count: int) -> PilotGroup:
     )
 
 
-def at_ces(ads: Iterable[Ad]) -> frozenset[str]:
-    """Return the submissions that go on to a CE."""
-    return frozenset(str(ad.get("APF_SUBMISSION", "")) for ad in ads if ad.get("JobUniverse") == GRID)
+def at_ces(survey: Survey) -> Survey:
+    """Return what a survey says of pilots that go on to a CE, without those that have completed."""
+    ads = tuple(ad for ad in survey.groups if ad.get("JobUniverse") == GRID and ad.get("JobStatus") != _COMPLETED)
+    return replace(survey, groups=ads)

@@ -45,7 +45,8 @@ class Silence:
 class Watch:
     """Notice CEs that neither refuse nor answer: for `patience` seconds nothing moves there while pilots wait.
 
-    A movement is a change within a submission that was already known; a new one says nothing of the CE.
+    A movement is a change within a submission that was already known, other than what our own hand does without
+    the CE: submitting, removing and releasing pilots.
     What was `known` to be silent before a restart stays so if the first look finds everything where it was.
     """
 
@@ -55,7 +56,7 @@ class Watch:
         self._last = {endpoint: silence.places for endpoint, silence in (known or {}).items()}
 
     def look(self, at: float, groups: Iterable[PilotGroup]) -> dict[str, float]:
-        """Return since when each silent endpoint has not moved; `groups` are all pilots at CEs."""
+        """Return since when each silent endpoint has not moved; `groups` are all pilots at CEs, `FINISHING` removed."""
         now = dict(_by_endpoint(groups))
         for endpoint, places in now.items():
             before = self._last.get(endpoint)
@@ -83,7 +84,17 @@ def _waits(places: Places) -> bool:
 
 
 def _moved(before: Places, now: Places) -> bool:
-    return any(now.get(submission) != states for submission, states in before.items())
+    return any(_answered(states, now.get(submission, {})) for submission, states in before.items())
+
+
+def _answered(before: Mapping[PilotState, int], now: Mapping[PilotState, int]) -> bool:
+    """Tell whether only the CE can have made such a change in a submission."""
+    more = {state: now.get(state, 0) - before.get(state, 0) for state in PilotState}
+    started = any(more[state] > 0 for state in (PilotState.RUNNING, PilotState.SUSPENDED, PilotState.HELD))
+    taken = more[PilotState.PENDING] > max(0, -more[PilotState.HELD])
+    gone = -sum(more[state] for state in _ARRIVED)
+    # A removed one stays listed until the CE has heard of it; one whose input is still coming counts as pending.
+    return started or taken or gone > max(0, more[PilotState.FINISHING]) + max(0, more[PilotState.UNSENT])
 
 
 def troubles(dead: Mapping[str, float], silent: Mapping[str, float]) -> dict[str, Trouble]:

@@ -31,5 +31,10 @@ def test_pilots_of_a_pool_are_never_unsent() -> None:
     assert states(Survey((ad(1, 2, JobUniverse=5),), unsent={"s1": 2})) == [("s1", PilotState.PENDING, 2)]
 
 
-def test_submissions_at_ces() -> None:
-    assert at_ces([ad(1, 1), ad(1, 1, "s2", JobUniverse=5)]) == {"s1"}
+def test_pilots_at_ces_are_neither_those_of_a_pool_nor_completed() -> None:
+    survey = at_ces(Survey((ad(1, 3), ad(3, 1), ad(4, 1), ad(1, 1, "s2", JobUniverse=5)), unsent={"s1": 1}))
+    assert states(survey) == [
+        ("s1", PilotState.UNSENT, 1),
+        ("s1", PilotState.PENDING, 2),
+        ("s1", PilotState.FINISHING, 1),
+    ]
