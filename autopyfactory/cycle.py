@@ -248,8 +248,10 @@ class Cycle:
     def _choose_endpoint(self, pilots: Snapshot[Tally], now: float) -> Choice:
         rules, names = self.queue.rules, self._source.names(self.queue.name)
         holes = frozenset(place for place in self._endpoints if self._endings(place).hole(rules))
-        self.memory.beware(holes)
-        return self.memory.endpoints.choose(self._endpoints, names, pilots, now, max_held=rules.max_held, avoid=holes)
+        self.memory.note_holes(holes)
+        return self.memory.endpoints.choose(
+            self._endpoints, names, pilots, now, max_held=rules.max_held, probe=rules.max_held_probe, avoid=holes
+        )
 
     def _left(self, observed: Observed, pilots: PilotCounts, part: QueueConfig) -> int:
         if observed.jobs is None:

@@ -3,6 +3,7 @@
     FactoryError
     ├── ConfigError         the main configuration cannot be used; carries every problem found
     ├── SourceError         a source (WMS, schedd, batch system) gave no information
+    │   └── Unasked         an order for some pilots surely reached nobody
     ├── UnknownWmsqueue     a good answer of the WMS does not know the name: probably a typo
     ├── MonitorError        a monitor could not be told
     ├── CredentialError     a credential file cannot be used
@@ -15,7 +16,7 @@ What only one part raises stands there: `host.StartError`, `record.book.RecordEr
 Anything else that reaches a queue thread is a bug and is logged with its whole trace.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class FactoryError(Exception):
@@ -45,6 +46,14 @@ class SourceError(FactoryError):
         self.source = source
         self.reason = reason
         self.stopped = stopped
+
+
+class Unasked(SourceError):
+    """An order surely reached nobody: for the pilots of these `ids` nothing was tried, and nothing has changed."""
+
+    def __init__(self, source: str, reason: str, ids: Iterable[str] = (), *, stopped: bool = False) -> None:
+        super().__init__(source, reason, stopped=stopped)
+        self.ids = frozenset(ids)
 
 
 class UnknownWmsqueue(FactoryError):

@@ -182,23 +182,23 @@ class Name:
         name = text.encode()
         # The kernel takes 107 bytes.
         self.address = b"\0" + (name if len(name) < 107 else hashlib.sha256(name).hexdigest().encode())
-        self._ear = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._ear.bind(self.address)
+            self._socket.bind(self.address)
         except OSError as error:
-            self._ear.close()
+            self._socket.close()
             if error.errno != errno.EADDRINUSE:
                 raise StartError(f"cannot have the name '{text}' on this host: {error.strerror}") from None
             raise StartError(f"{taken} process {self._holder()} (socket @{text})") from None
-        self.fd = self._ear.fileno()
+        self.fd = self._socket.fileno()
 
     def sign(self) -> None:
         """Let the kernel tell our pid to whoever connects."""
-        self._ear.listen(128)
+        self._socket.listen(128)
 
     def close(self) -> None:
         """Let it go before our process ends."""
-        self._ear.close()
+        self._socket.close()
 
     def _holder(self) -> str:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:

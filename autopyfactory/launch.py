@@ -88,7 +88,7 @@ def launch(request: Request, *, load: Callable[[Path], Config], make: Make) -> i
     preserve = [*held.descriptors(), *logs.descriptors()]
     tell = _detach(preserve, log_file) if request.detach else _to_nobody
     held.sign()
-    code = _serve(request, config, operator, load=load, make=make, tell=tell, farewell=held.release)
+    code = _serve(request, config, operator, load=load, make=make, tell=tell, at_end=held.release)
     _end_within(EXIT_S, code)
     return code
 
@@ -101,7 +101,7 @@ def _serve(
     load: Callable[[Path], Config],
     make: Make,
     tell: Callable[[str], None],
-    farewell: Callable[[], None],
+    at_end: Callable[[], None],
 ) -> int:
     signals, clock = Signals(), Clock()
     try:
@@ -110,7 +110,7 @@ def _serve(
     except Exception as error:
         log.critical("the factory cannot start", exc_info=True)
         tell(f"the factory cannot start: {error}")
-        farewell()
+        at_end()
         return 1
     tell(f"{_STARTED} {os.getpid()}")
     return Daemon(
@@ -119,7 +119,7 @@ def _serve(
         load=lambda: load(request.conf),
         wait=signals.wait,
         finite=request.cycles is not None,
-        farewell=farewell,
+        at_end=at_end,
         ahead=clock.off,
     ).serve()
 

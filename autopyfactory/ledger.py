@@ -90,6 +90,7 @@ def sources_of(path: Path, queue: str) -> frozenset[str]:
 
 
 def _entry(line: str) -> Entry | None:
+    """Return what a line holds, None for a broken one."""
     try:
         return _FORMAT.validate_json(line)
     except ValueError:
@@ -270,9 +271,8 @@ class Ledger:
         lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines() if self._path.exists() else []
         found: dict[str, Entry] = {}
         for line in filter(None, lines):
-            try:
-                entry = _FORMAT.validate_json(line)
-            except ValueError:
+            entry = _entry(line)
+            if entry is None:
                 log.warning("%s: skipped a broken line: %.60s", self._path, line)
                 continue
             found[entry.id] = entry

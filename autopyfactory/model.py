@@ -72,8 +72,8 @@ class PilotGroup:
 class Pilot:
     """One pilot as its batch system lists it. `id` is what the system removes and releases it by.
 
-    `since` is when it entered its state, `submitted` when it was taken; None: nobody tells. `hold_reason` and the
-    codes of HTCondor say why it is held, `releases` how often it was let go before. `word` is the system's own
+    `since` is when it entered its state, `submitted` when it was taken; None: unknown. `hold_reason` and the
+    codes of HTCondor say why it is held, `releases` how often it was released before. `word` is the system's own
     word for the state, where it says more than ours.
     """
 
@@ -97,9 +97,8 @@ class EndedPilot:
     """A pilot that has ended. `exit_code` None: the batch system does not tell; negative: a signal.
 
     `fault` is the reason when the pilot did not end by itself (removed, lost, could not start). It begins with
-    "removed" where that was somebody's wish, and never otherwise. `lived` are the
-    seconds it ran, or at most ran, None: nobody tells; `at` is when it ended, or was first seen to have. What
-    is told of these may differ from one telling of the same end to the next.
+    "removed" where that was somebody's wish, and never otherwise. `lived` are the seconds it ran, or at most ran,
+    None: unknown; `at` is when it ended, or was first seen to have. Two reports of the same end may differ in these.
     """
 
     cid: str

@@ -181,7 +181,7 @@ class CondorSchedd:
         """Return the condor_q that shows a queue's pilots."""
         where = ["-name", self._options.name] if self._options.name else []
         pool = ["-pool", self._options.collector] if self._options.collector else []
-        tags = f"APF_FACTORY == {class_ad_string(self._factory)} && APF_QUEUE == {class_ad_string(queue)}"
+        tags = f"APF_FACTORY =?= {class_ad_string(self._factory)} && APF_QUEUE =?= {class_ad_string(queue)}"
         asked = ["-af:jh", "JobStatus", "APF_ENDPOINT", "GridJobStatus", "HoldReason"]
         return [shlex.join(["condor_q", "-allusers", *pool, *where, "-constraint", tags, *asked])]
 
@@ -201,8 +201,7 @@ class CondorSchedd:
         self._look_for_ends(survey.groups, max(1.0, left))
         if any(is_coming(ad) for ad in survey.groups) and not self._context.looking:
             self._spooled.look_after()
-        ces = at_ces(survey.groups)
-        there = [group for group in groups if group.submission in ces]
+        there = pilot_groups(at_ces(survey))
         silent = self._watch.look(began, there)
         if not self._context.looking:
             self._silences.keep(self._watch.at(silent))

@@ -50,7 +50,7 @@ class NoAnswer(CallLost):
 class KillableChild:
     """Run functions in a child process, in the order of the calls, from any thread.
 
-    Between two calls a child that has served 10,000 of them gives way to a new one, lest a library's leaks add up.
+    A child that has served 10,000 calls is replaced before the next one, so that a library's leaks do not add up.
     `prepare(*arguments)` runs once in every new child. The child dies with this process, whatever kills
     it, and does not hear the signals that a terminal or a service manager sends to all of a group.
     """

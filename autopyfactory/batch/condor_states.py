@@ -1,7 +1,7 @@
 """What a schedd's groups of jobs mean: pilots in the factory's words, and CEs that do not work."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autopyfactory.batch.condor_child import GRID, SPOOLING, UNSENT, Ad, Survey, may_be_unsent, of_factory
 from autopyfactory.batch.condor_pilots import RELEASES
@@ -41,16 +41,14 @@ MEANING = {
 """What is known of an endpoint by the word for its trouble."""
 
 _ALIVE = frozenset({1, 2})
+_COMPLETED = 4
 _ARRIVED = frozenset({PilotState.PENDING, PilotState.RUNNING, PilotState.SUSPENDED})
 _FORGOTTEN = 3600.0
 
 
 def those(factory: str, queue: str, states: frozenset[PilotState]) -> str:
-    """Return the constraint that chooses a factory's pilots in some states, of one queue or ("") of all.
-
-    `==` knows no case, so a name is compared by `=?=` too.
-    """
-    parts = [of_factory(factory), f"APF_FACTORY =?= {class_ad_string(factory)}"]
+    """Return the constraint that chooses a factory's pilots in some states, of one queue or ("") of all."""
+    parts = [of_factory(factory)]
     if queue:
         parts.append(f"APF_QUEUE =?= {class_ad_string(queue)}")
     if states != frozenset(PilotState):
@@ -149,9 +147,10 @@ def unreachable(ads: Iterable[Ad]) -> dict[str, float]:
     return since
 
 
-def at_ces(ads: Iterable[Ad]) -> frozenset[str]:
-    """Return the submissions that go on to a CE."""
-    return frozenset(str(ad.get("APF_SUBMISSION", "")) for ad in ads if ad.get("JobUniverse") == GRID)
+def at_ces(survey: Survey) -> Survey:
+    """Return what a survey says of pilots that go on to a CE, without those that have completed."""
+    ads = tuple(ad for ad in survey.groups if ad.get("JobUniverse") == GRID and ad.get("JobStatus") != _COMPLETED)
+    return replace(survey, groups=ads)
 
 
 Places = Mapping[str, Mapping[PilotState, int]]
@@ -168,7 +167,8 @@ class Silence:
 class Watch:
     """Notice CEs that neither refuse nor answer: for `patience` seconds nothing moves there while pilots wait.
 
-    A movement is a change within a submission that was already known; a new one says nothing of the CE.
+    A movement is a change within a submission that was already known, other than what our own hand does without
+    the CE: submitting, removing and releasing pilots.
     What was `known` to be silent before a restart stays so if the first look finds everything where it was.
     """
 
@@ -178,7 +178,7 @@ class Watch:
         self._last = {endpoint: silence.places for endpoint, silence in (known or {}).items()}
 
     def look(self, at: float, groups: Iterable[PilotGroup]) -> dict[str, float]:
-        """Return since when each silent endpoint has not moved; `groups` are all pilots at CEs."""
+        """Return since when each silent endpoint has not moved; `groups` are all pilots at CEs, `FINISHING` removed."""
         now = dict(_by_endpoint(groups))
         for endpoint, places in now.items():
             before = self._last.get(endpoint)
@@ -206,7 +206,17 @@ def _waits(places: Places) -> bool:
 
 
 def _moved(before: Places, now: Places) -> bool:
-    return any(now.get(submission) != states for submission, states in before.items())
+    return any(_answered(states, now.get(submission, {})) for submission, states in before.items())
+
+
+def _answered(before: Mapping[PilotState, int], now: Mapping[PilotState, int]) -> bool:
+    """Tell whether only the CE can have made such a change in a submission."""
+    more = {state: now.get(state, 0) - before.get(state, 0) for state in PilotState}
+    started = any(more[state] > 0 for state in (PilotState.RUNNING, PilotState.SUSPENDED, PilotState.HELD))
+    taken = more[PilotState.PENDING] > max(0, -more[PilotState.HELD])
+    gone = -sum(more[state] for state in _ARRIVED)
+    # A removed one stays listed until the CE has heard of it; one whose input is still coming counts as pending.
+    return started or taken or gone > max(0, more[PilotState.FINISHING]) + max(0, more[PilotState.UNSENT])
 
 
 def troubles(dead: Mapping[str, float], silent: Mapping[str, float]) -> dict[str, Trouble]:

@@ -213,7 +213,7 @@ class Globus(Recorded):
             self._once(endpoint, f"{endpoint} does not answer for its pilots: {reason}" if reason else "")
 
     def _troubles(self, silent: Iterable[str], now: float) -> dict[str, Trouble]:
-        """Return the endpoints that do not answer, or could not be reached for a submission of late."""
+        """Return the endpoints that do not answer, or could not be reached for a recent submission."""
         self._silent = {name: self._silent.get(name, now) for name in silent}
         self._refusing = {name: since for name, since in self._refusing.items() if since > now - RETRY}
         return {name: Trouble("unreachable", since) for name, since in (self._refusing | self._silent).items()}

@@ -9,7 +9,7 @@ import click
 
 from autopyfactory import logs
 from autopyfactory.cli.options import conf_option
-from autopyfactory.config import load
+from autopyfactory.config.loader import load
 from autopyfactory.daemon import NEW_DOCUMENT
 from autopyfactory.factory import Factory
 from autopyfactory.host import StartError

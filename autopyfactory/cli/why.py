@@ -12,8 +12,8 @@ from autopyfactory import plugins
 from autopyfactory.batch import Context
 from autopyfactory.cli.options import conf_option
 from autopyfactory.clock import Clock
-from autopyfactory.config import load
 from autopyfactory.config.glance import glance
+from autopyfactory.config.loader import load
 from autopyfactory.config.models import Config, QueueConfig
 from autopyfactory.config.problems import suggest
 from autopyfactory.diagnosis.native import commands

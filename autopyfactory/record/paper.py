@@ -42,7 +42,7 @@ def paper(report: CycleReport) -> str:
         "pilots": _filled(report.pilots) if report.pilots else None,
         "activated": report.activated,
         "jobs": None if report.jobs is None else [_cell(cell) for cell in report.jobs],
-        "site": [report.site.status, report.site.cores] if report.site else None,
+        "site": _site(report.site) if report.site else None,
         "from": [[one.what, one.source] for one in report.inputs],
         "submitted": report.submitted_count or None,
         "error": report.error or None,
@@ -106,4 +106,10 @@ def _step(step: Step) -> list[object]:
 
 def _cell(cell: JobCount) -> list[object]:
     counts = {name: cell.by_status[name] for name in STATUSES if name in cell.by_status}
-    return [cell.resource_type, cell.label, counts, *([cell.wmsqueue] if cell.wmsqueue else [])]
+    more = (cell.wmsqueue, cell.testing, cell.cores, cell.share)
+    last = max((place for place, value in enumerate(more, 1) if value), default=0)
+    return [cell.resource_type, cell.label, counts, *more[:last]]
+
+
+def _site(site: Site) -> list[object]:
+    return [site.status, site.cores, *([dict(site.statuses)] if site.statuses else [])]

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from autopyfactory.clock import Clock
-from autopyfactory.config import load
+from autopyfactory.config.loader import load
 from autopyfactory.factory import Factory
 from autopyfactory.model import CycleReport, EndedPilot, PilotState
 from autopyfactory.operate import Operator

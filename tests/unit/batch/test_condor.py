@@ -318,7 +318,7 @@ def test_no_submission_asks_nothing() -> None:
     assert child.calls == []
 
 
-OURS = 'APF_FACTORY == "fac-1" && SubmitterId =?= undefined && APF_FACTORY =?= "fac-1"'
+OURS = 'APF_FACTORY =?= "fac-1" && SubmitterId =?= undefined'
 HELD = "(JobStatus == 5 && HoldReasonCode =!= 16)"
 IDLE = (
     "((JobStatus == 1 && !(JobUniverse == 9 && JobStatus == 1 && GridJobId =?= undefined)) || "

@@ -49,8 +49,13 @@ def test_a_dead_ce_is_known_by_any_of_its_living_pilots() -> None:
     }
 
 
-def test_submissions_at_ces() -> None:
-    assert at_ces([ad(1, 1), ad(1, 1, "s2", JobUniverse=5)]) == {"s1"}
+def test_pilots_at_ces_are_neither_those_of_a_pool_nor_completed() -> None:
+    survey = at_ces(Survey((ad(1, 3), ad(3, 1), ad(4, 1), ad(1, 1, "s2", JobUniverse=5)), unsent={"s1": 1}))
+    assert states(survey) == [
+        ("s1", PilotState.UNSENT, 1),
+        ("s1", PilotState.PENDING, 2),
+        ("s1", PilotState.FINISHING, 1),
+    ]
 
 
 def pilots(endpoint: str = "ce1", **counts: int) -> list[PilotGroup]:
@@ -72,6 +77,48 @@ def test_our_own_submissions_are_no_sign_of_life() -> None:
     watch.look(0, pilots(s1=3))
     watch.look(50, pilots(s1=3, s2=3))
     assert watch.look(100, pilots(s1=3, s2=3, s3=1)) == {"ce1": 0}
+
+
+def there(**counts: int) -> list[PilotGroup]:
+    return [PilotGroup("s1", "Q", PilotState(state), count, endpoint="ce1") for state, count in counts.items()]
+
+
+def test_a_ce_stays_silent_while_its_pilots_are_removed_for_their_age() -> None:
+    """Each is listed as removed until the CE has heard of it, which one that hangs never does."""
+    watch, lasting = Watch(1800), Lasting()
+    watch.look(0, there(pending=40))
+    for removed in range(38):
+        pilots = there(pending=40 - removed, finishing=removed)
+        found = lasting.look(2000 + 360 * removed, troubles({}, watch.look(2000 + 360 * removed, pilots)), pilots)
+        assert found == {"ce1": Trouble("silent", 0)}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "moved"),
+    [
+        pytest.param({"unsent": 5, "pending": 2}, {"unsent": 3, "pending": 2}, False, id="unsent ones removed"),
+        pytest.param({"running": 3, "pending": 2}, {"running": 2, "pending": 2, "finishing": 1}, False, id="kill"),
+        pytest.param({"pending": 2, "finishing": 3}, {"pending": 2}, False, id="removed ones gone"),
+        pytest.param({"pending": 2, "held": 3}, {"pending": 3, "held": 2}, False, id="released"),
+        pytest.param({"pending": 2, "held": 3}, {"pending": 2, "held": 2, "unsent": 1}, False, id="released, unsent"),
+        pytest.param({"pending": 2, "held": 3}, {"pending": 2}, False, id="held ones removed"),
+        pytest.param({"pending": 3}, {"unsent": 3}, False, id="the input is there"),
+        pytest.param({"unsent": 3}, {"unsent": 2, "pending": 1}, True, id="taken"),
+        pytest.param({"pending": 3, "held": 1}, {"pending": 5}, True, id="released and taken"),
+        pytest.param({"pending": 3}, {"pending": 2, "running": 1}, True, id="started"),
+        pytest.param({"pending": 3}, {"pending": 2, "suspended": 1}, True, id="stopped"),
+        pytest.param({"pending": 3}, {"pending": 2, "held": 1}, True, id="held"),
+        pytest.param({"pending": 3}, {"pending": 2}, True, id="ran and ended between two counts"),
+        pytest.param({"pending": 2, "running": 1}, {"pending": 2}, True, id="ended"),
+        pytest.param({"pending": 3, "running": 1}, {"pending": 4}, True, id="started again by the CE"),
+        pytest.param({"pending": 5, "running": 1}, {"pending": 4, "finishing": 1}, True, id="ended and removed"),
+    ],
+)
+def test_what_our_own_hand_does_is_no_sign_of_life(before: dict[str, int], now: dict[str, int], moved: bool) -> None:
+    watch = Watch(100)
+    watch.look(0, [*there(**before), *pilots(s2=1)])
+    found = watch.look(100, [*there(**now), *pilots(s2=1)])
+    assert found == ({} if moved else {"ce1": 0})
 
 
 def test_a_ce_where_nothing_waits_is_not_silent() -> None:

@@ -14,7 +14,7 @@ from autopyfactory.batch import ALL_STATES, Batch
 from autopyfactory.batch.held import OTHER, SHIPPED, row_of, summary, table
 from autopyfactory.batch.tender import Ages, Tender
 from autopyfactory.config.models import HeldOptions, QueueConfig
-from autopyfactory.errors import SourceError
+from autopyfactory.errors import SourceError, Unasked
 from autopyfactory.model import Pilot, PilotCounts, PilotState, Trouble
 from tests.unit.world import START, ManualClock, make_queue
 
@@ -39,11 +39,13 @@ class FakeBatch:
 
     def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Pilot]:
         self.asked.append(states)
-        if self.error:
+        if self.error and not isinstance(self.error, Unasked):
             raise self.error
         return [pilot for pilot in self.there.values() if pilot.state in states and queue in {"", pilot.queue}]
 
     def release_pilots(self, pilots: Sequence[Pilot]) -> int:
+        if isinstance(self.error, Unasked):
+            raise self.error
         self.released += [pilot.id for pilot in pilots]
         return len(pilots)
 
@@ -146,6 +148,22 @@ def test_released_so_often_then_removed() -> None:
     assert bed.batch.removed == []
     bed.tend(300)
     assert (bed.batch.released, bed.batch.removed) == (["0.0"] * 3, ["0.0"])
+
+
+def test_a_release_that_reached_nobody_does_not_count(caplog: pytest.LogCaptureFixture) -> None:
+    bed = Bed()
+    bed.batch.add(2, hold_code=13)
+    bed.batch.error = Unasked("slurm x", "sudo refuses, allow it by a line", ["0.0"])
+    for _ in range(5):
+        bed.tend(600)
+    assert (bed.batch.released, bed.batch.removed) == ([], ["1.0"]), "what is not named may have been released"
+    assert caplog.text.count("slurm x: sudo refuses, allow it by a line") == 1
+    bed.batch.error = None
+    for count in (1, 2, 3):
+        bed.tend(600)
+        assert bed.batch.released == ["0.0"] * count
+    bed.tend(600)
+    assert bed.batch.removed == ["1.0", "0.0"]
 
 
 def test_nothing_is_released_at_once() -> None:

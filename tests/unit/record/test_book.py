@@ -22,7 +22,7 @@ from autopyfactory.model import (
 from autopyfactory.record import book
 from autopyfactory.record.book import Record, RecordError, Writer, aside
 from autopyfactory.record.packing import packed, unpacked
-from autopyfactory.record.paper import Recorded, ages, paper
+from autopyfactory.record.paper import Recorded, ages, paper, recorded
 
 START = 1_790_000_000.0
 
@@ -76,6 +76,32 @@ def test_a_cycle_comes_back_whole(path: Path) -> None:
     assert first.report.jobs == expected.jobs
     assert (first.report.inputs, first.report.site) == (expected.inputs, expected.site)
     assert (first.report.siblings, first.report.interval) == (("R",), 60.0)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        JobCount("", "", {}),
+        JobCount("MCORE", "", {"activated": 1}, cores=16),
+        JobCount("SCORE", "", {"activated": 1}, share="Express"),
+        JobCount("SCORE", "managed", {"activated": 1}, "A", cores=4, share="Test"),
+    ],
+)
+def test_a_cell_comes_back_with_its_cores_and_share(cell: JobCount) -> None:
+    """Two cells that differ in nothing else must not become the same."""
+    site = Site("online", None, {"A": "offline", "B": "online"})
+    cycle = CycleReport("Q", START, Decision(0), jobs=(cell,), site=site)
+    assert recorded("Q", START, START, "", paper(cycle)).report == cycle
+
+
+def test_a_cycle_of_an_older_version_is_read() -> None:
+    text = (
+        '{"steps":[],"count":0,"jobs":[["SCORE","managed",{"activated":4},"A"],["","",{}]],"site":["online",8],'
+        '"from":[],"of":["A","","",60.0]}'
+    )
+    found = recorded("Q", START, START, "", text).report
+    assert found.jobs == (JobCount("SCORE", "managed", {"activated": 4}, "A"), JobCount("", "", {}))
+    assert found.site == Site("online", 8)
 
 
 def test_equal_cycles_are_one_that_lasts(path: Path) -> None:

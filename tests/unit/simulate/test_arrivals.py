@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from autopyfactory.model import JobCount
 from autopyfactory.record.trace import Demand
 from autopyfactory.simulate.arrivals import DAY, Arrival, made_up, replayed
+from autopyfactory.simulate.model import Stream
 
 COUNTS = st.lists(st.none() | st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=1, max_size=8)
 
@@ -55,9 +56,9 @@ def test_never_negative_and_in_order(counts: list[tuple[int, int] | None]) -> No
 
 
 def test_invented_demand_is_the_same_each_time() -> None:
-    names = [("A", "MCORE"), ("B", "")]
+    names = [Stream("A", "MCORE"), Stream("B")]
     found = list(made_up(names, 1.0, 60.0, seed=1))
     assert found == list(made_up(names, 1.0, 60.0, seed=1))
-    assert {arrival.wmsqueue for arrival in found} == {"A", "B"}
+    assert {arrival.stream.wmsqueue for arrival in found} == {"A", "B"}
     assert 500 < total(found) < 20_000
     assert all(a.at <= b.at for a, b in pairwise(found))
