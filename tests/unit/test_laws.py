@@ -221,7 +221,7 @@ class Attack(RuleBasedStateMachine):
         self, lag: float, maximum: int | None, start_after: float, run_for: float, fetch_after: float = 0.0
     ) -> None:
         self.folder = TemporaryDirectory()
-        self.more = {"first_job_after": 60.0 if fetch_after else 0.0}
+        self.more: dict[str, Any] = {"first_job_after": 60.0 if fetch_after else 0.0}
         queues = [
             make_queue(name, wmsqueue="X", rules={"max_pilots": 20}, weight=k, **self.more)
             for k, name in enumerate(SIBLINGS, 1)
