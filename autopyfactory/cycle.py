@@ -198,6 +198,7 @@ class Cycle:
             wmsqueue=options.wmsqueue,
             batchqueue=options.batchqueue,
             endpoint=self._endpoint,
+            wms=options.wms,
         )
 
     def _assess(self, observed: Observed, now: float) -> Assessed | Blocked:
