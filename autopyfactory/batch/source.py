@@ -20,14 +20,14 @@ from autopyfactory.batch.tender import Tender
 from autopyfactory.batch.twin import Twin
 from autopyfactory.clock import Clock, utc
 from autopyfactory.errors import SourceError
-from autopyfactory.ledger import Entry, Ledger, Outcome
+from autopyfactory.ledger import KEEP, Entry, Ledger, Outcome
 from autopyfactory.model import EndedPilot, PilotCounts, PilotReport, Snapshot
 from autopyfactory.snapshot import Shared
 
 log = logging.getLogger(__name__)
 
-REMEMBER = 3600.0
-"""Seconds of pending counts kept, to know how many pilots left pending since a demand figure was made."""
+REMEMBER = KEEP
+"""Seconds of pending counts kept, as of submissions, to know how many pilots left pending since some time."""
 
 DOUBT = 3600.0
 """Seconds after which pilots that are not shown and have no end on record are given up, with an error."""
