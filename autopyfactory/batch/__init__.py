@@ -157,7 +157,7 @@ class Batch(Protocol):
     def release_pilots(self, pilots: Sequence[Pilot]) -> int:
         """Let held pilots that `pilots` listed go on and return how many do, 0 where there is no such thing.
 
-        Raises SourceError.
+        Raises SourceError; Unasked for those that surely nobody was asked about, which counts as no attempt.
         """
         ...
 
