@@ -31,6 +31,7 @@ from autopyfactory.batch.commands_options import (
     CommandOptions,
     CommandQueueOptions,
     absent,
+    hiding_lines,
     judge,
     own_account,
     refused_by_sudo,
@@ -43,6 +44,7 @@ from autopyfactory.batch.script import pilot_script, read_wrapper
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
+from autopyfactory.config.problems import Fault
 from autopyfactory.errors import Ambiguous, Refused, SourceError, Unasked
 from autopyfactory.model import Pilot, PilotReport, PilotState, Submitted
 
@@ -87,9 +89,19 @@ class CommandBatch(Recorded):
             problems.append(f"extra_arguments: {word} would hide the pilots from their own factory, take it out")
         return problems
 
+    @classmethod
+    def check_submit(cls, submit: Mapping[str, str]) -> Iterator[Fault]:
+        """Say which of a queue's `submit.X` would hide its pilots."""
+        return hiding_lines(name for name in submit if cls.hiding([cls.option(name)]))
+
     @staticmethod
     def hiding(arguments: Sequence[str]) -> str:
         """Return the first further argument that would hide the pilots from their own factory, "" for none."""
+        return ""
+
+    @staticmethod
+    def option(name: str) -> str:
+        """Return the option of the submit command that `submit.NAME` becomes, "" where it becomes none."""
         return ""
 
     def __init__(self, name: str, options: CommandOptions, context: Context, *, run: Run | None = None) -> None:

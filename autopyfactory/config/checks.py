@@ -13,6 +13,8 @@ from autopyfactory.config.models import QueueOptions
 from autopyfactory.config.problems import Fault, suggest
 from autopyfactory.config.sections import Main
 from autopyfactory.config.sentences import declared
+from autopyfactory.credentials import KINDS
+from autopyfactory.credentials import carried as carried_by
 from autopyfactory.sched import RULES, chain
 from autopyfactory.sched.options import RuleOptions
 from autopyfactory.sched.rule import Kind, Need
@@ -38,6 +40,15 @@ def unread(options: QueueOptions, submit: Iterable[str], own: frozenset[str]) ->
         if name in own:
             said = f"is never read: {written(plugin(options.backend, options.type))} has no submit description"
             yield Fault(name, said, warning=True)
+
+
+def uncarried(options: QueueOptions, kind: object, own: frozenset[str]) -> Iterator[Fault]:
+    """Say of the section's own credentials which ones its pilots are not given."""
+    for name in {*KINDS} - {*carried_by(kind, options.type, options.subtype)}:
+        if name in own and getattr(options, name):
+            row = written(plugin(options.backend, options.type))
+            said = f"is never read: pilots of {row} {options.subtype}".rstrip()
+            yield Fault(name, f"{said} are given no {name}", warning=True)
 
 
 def row(options: QueueOptions, own: frozenset[str]) -> tuple[QueueOptions, list[Fault]]:
