@@ -137,7 +137,8 @@ class CommandBatch(Recorded):
         with self._book() as pilots:
             pilots.shown(seen, self._clock.now())
             lacking = pilots.lacking(began)
-            hidden = pilots.hidden()
+            hidden, strange = pilots.hidden(), ", ".join(pilots.strange())
+        self._once("state", f"states that we do not know, counted as unknown: {strange}" * bool(strange))
         accounts = f"took pilots and shows no job of the account {', '.join(hidden)}"
         self._once("hidden", f"{accounts}: its admin has to let {own_account()} see the jobs of others" * bool(hidden))
         ends = self._history(lacking, began + self._options.deadline) if lacking else {}
@@ -230,10 +231,7 @@ class CommandBatch(Recorded):
     def _list(self, deadline: float) -> Sequence[Seen]:
         answer = self._ask(self._as("", self._commands.status()), deadline)
         with self._belief():
-            seen = self._commands.listed(answer)
-        strange = sorted({one.word for one in seen if one.state is PilotState.UNKNOWN})
-        self._once("state", f"states that we do not know, counted as unknown: {', '.join(strange)}" if strange else "")
-        return seen
+            return self._commands.listed(answer)
 
     def _history(self, ids: Sequence[str], end: float) -> dict[str, End]:
         """Ask for ends; without an answer the pilots are gone all the same, with an unknown exit code."""
