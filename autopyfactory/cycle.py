@@ -258,7 +258,9 @@ class Cycle:
         if observed.jobs is None:
             return 0
         kind = part.resource_type
-        since = observed.jobs.speaks_of if isinstance(observed.jobs, Snapshot) else self._clock.now() - OLD_FIGURES
+        speaks_of = observed.jobs.speaks_of if isinstance(observed.jobs, Snapshot) else self._clock.now() - OLD_FIGURES
+        # Until a pilot that has started fetches its job, that job is still activated.
+        since = speaks_of - part.options.first_job_after
         here = self._source.left(part.name, since, pilots.waiting - pilots.awaited, kind)
         return here + self._board.left(part.name, self._source, since, kind)
 

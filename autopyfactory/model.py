@@ -315,8 +315,8 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the demand comes to for one queue: its part in pilots, how much of it pilots that left pending have taken
-    since the figures were made, and how much siblings' pilots that wait will take."""
+    """What the demand comes to for one queue: its part in pilots, how much of it is for pilots that left pending too
+    lately for the figures, and how much siblings' pilots that wait will take."""
 
     part: int
     left: int = 0
