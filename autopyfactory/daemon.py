@@ -11,13 +11,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import NoReturn, Protocol
 
 from autopyfactory import logs
+from autopyfactory.account import ensure
 from autopyfactory.config.models import Config
 from autopyfactory.config.problems import Problem
-from autopyfactory.errors import ConfigError
-from autopyfactory.host import StartError, ensure, notify
+from autopyfactory.errors import ConfigError, StartError
 
 log = logging.getLogger(__name__)
 
@@ -110,14 +111,14 @@ class Daemon:
 
     def serve(self) -> int:
         """Run until a signal stops us or all cycles are done; return the exit code."""
-        notify("READY=1")
+        _notify("READY=1")
         try:
             self._loop()
             code = 0
         except Exception:
             log.critical("the main thread ended by a bug", exc_info=True)
             code = 1
-        notify("STOPPING=1")
+        _notify("STOPPING=1")
         self._stop()
         return code
 
@@ -148,13 +149,13 @@ class Daemon:
             log.info("the factory's clock is the host's again")
 
     def _reload(self, *, by_hand: bool) -> None:
-        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        _notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         logs.reopen()
         try:
             self._apply(by_hand=by_hand)
         except Exception:
             log.critical("the reload ended by a bug", exc_info=True)
-        notify("READY=1")
+        _notify("READY=1")
 
     def _apply(self, *, by_hand: bool) -> None:
         try:
@@ -212,6 +213,16 @@ class Daemon:
         self._at_end()
         logging.shutdown()
         os._exit(1)
+
+
+def _notify(state: str) -> None:
+    """Tell systemd, if it listens (protocol: sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+        out.setblocking(False)
+        out.sendto(state.encode(), f"\0{address[1:]}" if address[0] == "@" else address)
 
 
 def _lingering() -> list[threading.Thread]:

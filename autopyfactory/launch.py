@@ -17,12 +17,13 @@ from typing import NoReturn, Protocol
 from daemon import DaemonContext
 
 from autopyfactory import __version__, environment, logs
+from autopyfactory.account import Account, ensure, make_for
+from autopyfactory.claims import Lock, Name, PidFile, claim
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import Config
 from autopyfactory.daemon import Daemon, Runnable, Signals
 from autopyfactory.downtimes import ALL
-from autopyfactory.errors import FactoryError
-from autopyfactory.host import Account, Lock, Name, PidFile, StartError, claim, ensure, make_for
+from autopyfactory.errors import FactoryError, StartError
 from autopyfactory.operate import Operator, OperatorState
 
 log = logging.getLogger(__name__)

@@ -23,9 +23,8 @@ from autopyfactory.statefile import rewrite
 
 log = logging.getLogger(__name__)
 
-KEEP = 1800.0
+KEEP = 3600.0
 """Seconds that a settled submission is remembered; far beyond the age of any demand figure in use."""
-
 
 SPARE_LINES = 10_000
 """Lines of the file beyond four per remembered submission, at which it is written anew."""

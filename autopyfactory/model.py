@@ -315,8 +315,8 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the demand comes to for one queue: its part in pilots, how much of it pilots that left pending have taken
-    since the figures were made, and how much siblings' pilots that wait will take."""
+    """What the demand comes to for one queue: its part in pilots, how much of it is for pilots that left pending too
+    lately for the figures, and how much siblings' pilots that wait will take."""
 
     part: int
     left: int = 0
@@ -329,7 +329,7 @@ class CycleReport:
 
     Exactly one of `decision` and `blocked` is set. `activated` None: demand was not asked for or unknown.
     `note` says why pilots are held, and what keeps them unsent.
-    `wmsqueue`, `batchqueue` and `endpoint` are the queue's own, by which monitors group it; "" when it has none.
+    `wms`, `wmsqueue`, `batchqueue` and `endpoint` are the queue's own, by which monitors group it; "": it has none.
     `inputs` are those that gave an answer; `jobs` and `site` None: not asked for or unknown. `siblings` are the
     queues that divide the jobs with this one now. `retired` pilots were removed, for no job is there for them.
     """
@@ -354,6 +354,7 @@ class CycleReport:
     site: Site | None = None
     siblings: tuple[str, ...] = ()
     wanted: Wanted | None = None
+    wms: str = ""
 
     @property
     def submitted_count(self) -> int:

@@ -36,11 +36,11 @@ from autopyfactory.batch.commands_options import (
     own_account,
     refused_by_sudo,
 )
-from autopyfactory.batch.commands_run import NotStarted, Run, Silent
 from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Unbelievable
 from autopyfactory.batch.order import make_log_folder
 from autopyfactory.batch.recorded import Recorded
 from autopyfactory.batch.script import pilot_script, read_wrapper
+from autopyfactory.command import NotStarted, Run, Silent
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll

@@ -95,8 +95,8 @@ def simulate(
         config = load(path)
         if not config.queues:
             raise click.ClickException(f"{path}: no queue can be served, 'autopyfactory check' says why")
-        span, stream = _arrivals(config, trace, days, jobs, model("").job_length, seed)
-        found[name] = Replay(config, model, lag=lag, seed=seed).run(stream, span)
+        span, arrivals = _arrivals(config, trace, days, jobs, model("").job_length, seed)
+        found[name] = Replay(config, model, lag=lag, seed=seed).run(arrivals, span)
     if against:
         click.echo(f"A: {conf}\nB: {against}")
     Console(width=None if sys.stdout.isatty() else 140).print(table(found))
@@ -119,6 +119,8 @@ def _arrivals(
         raise click.ClickException(str(error)) from None
     if not lines:
         raise click.ClickException(f"{trace}: holds no demand")
+    for name in sorted({line.wms for line in lines} - {"", *config.wms}):
+        click.echo(f"{trace}: its jobs of [wms {name}] are left out, {config.path} has no such section", err=True)
     span = (lines[-1].at - lines[0].at) / demand.DAY
     return days or max(span, 0.01), demand.replayed(lines, length, days)
 

@@ -2,9 +2,11 @@
 
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from autopyfactory.batch.pilot_options import release_of, releases_of
 from autopyfactory.batch.rows import BY_TYPE, ROWS, plugin, written
 from autopyfactory.config.catalogue import Catalogue, rule_of
 from autopyfactory.config.compare import values as values_of
@@ -131,6 +133,19 @@ def pledges(options: QueueOptions) -> Iterator[Fault]:
             how = f"limited to the shares {', '.join(options.global_shares)}" if options.global_shares else "whole"
             text = f"PanDA tells no counts by {option}: the demand is {how}, the pilots ask for {option} only"
             yield Fault(option, text, warning=True)
+
+
+def release(options: QueueOptions, own: frozenset[str]) -> Iterator[Fault]:
+    """Say which release the pilots run where the queue's labels, or its arguments, want another one, too."""
+    wanted, runs = releases_of(options), release_of(options)
+    if len(set(wanted.values())) > 1 and own & {"labels", "releases"}:
+        each = ", ".join(f"{label}: {name or 'none'}" for label, name in wanted.items())
+        how = f"of release {runs}" if runs else "of no release in particular"
+        text = f"want pilots of different releases ({each}), those of this queue are {how}; make a queue of each"
+        yield Fault("labels", text, warning=True)
+    if runs and "-i" in shlex.split(options.arguments) and own & {"arguments", "labels", "releases"}:
+        text = f"has -i, and releases adds '-i {runs}' behind it; take it away here, or write 'releases ='"
+        yield Fault("arguments", text, warning=True)
 
 
 def rule_values(options: QueueOptions, values: RuleOptions, own: frozenset[str]) -> Iterator[Fault]:

@@ -142,6 +142,9 @@ class QueueOptions(Options):
         3600.0, ge=60, le=3600, alias="weight.window", description="how long a pilot counts as started lately"
     )
     jobs_per_pilot: Number = Field(Fraction(1), gt=0, description="jobs that one pilot runs, one after the other")
+    first_job_after: Duration = Field(
+        60.0, ge=0, le=1800, description="how long a pilot that starts needs at most until it has fetched its first job"
+    )
     test_labels: Words = Field(
         ("test",), description="labels of the jobs that pilots of ordinary labels get while the site is in test"
     )
@@ -167,7 +170,7 @@ class QueueOptions(Options):
     allow_other_country: Boolean = Field(False, description="yes: beyond-pledge use, jobs of other countries too")
     releases: Releases = Field(
         default_factory=lambda: {"ptest": "RC", "rc_test": "RC"},
-        description="release of the pilot (-i) by the label of the queue, where it has one; * for all others",
+        description="release of the pilot (-i) by the queue's labels, where these agree; * for all others",
     )
     global_shares: Words = Field(
         (), description="global shares whose jobs count, of a [wms NAME] with by = share; empty: all"

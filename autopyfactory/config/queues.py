@@ -71,6 +71,7 @@ class Judge:
             faults += checks.ages(options)
             faults += checks.shape(options, texts.own)
             faults += checks.rights(options, self._main, texts.own)
+            faults += checks.release(options, texts.own)
             faults += checks.rule_values(options, rules, texts.own)
             faults += checks.split(types, rules, texts.own)
             faults += checks.demand(options, rules, self._main)

@@ -210,8 +210,9 @@ def _answered(report: CycleReport, wanted: Wanted, there: str, steps: Sequence[S
         return Cause("siblings", text, "these pilots have to start, or to be removed; they are believed for 10 minutes")
     if not wanted.left:
         return None
-    text = f"pilots took the jobs just now: {there} by older figures, {wanted.left} pilots have started since"
-    return Cause("left", text, "younger figures of the WMS, which come by themselves")
+    started = f"{wanted.left} pilots have started too lately to show there"
+    text = f"pilots take the jobs just now: {there} by older figures, {started}"
+    return Cause("left", text, "younger figures of the WMS, which come by themselves; see first_job_after")
 
 
 def _by_rules(steps: Sequence[Step]) -> Cause:

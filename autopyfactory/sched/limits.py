@@ -151,7 +151,7 @@ LIMITS = (
         _endpoint,
         formula=(
             "at a CE in trouble n = min(n, 1) when P = 0 and the last submission is at least `max_held.probe` ago, else"
-            " 0; n = min(n, 1) where one of several endpoints refused and is tried again"
+            " 0; n = min(n, 1) where one of several endpoints refused or holds pilots and is tried again"
         ),
         example="a CE is unreachable: one pilot every 10 minutes goes there, and none while one waits for it",
         unknown="an endpoint of which nothing bad is known works",

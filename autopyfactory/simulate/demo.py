@@ -56,6 +56,7 @@ allow_same_user = yes
 wms = panda
 interval = 2s
 rules = ready
+first_job_after = 0s
 max_per_cycle = 10
 max_pending = 20
 status_test = 1

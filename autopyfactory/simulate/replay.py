@@ -7,7 +7,7 @@ drives it: jobs that arrive, cycles, pilots that are ready to start or end.
 import heapq
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import itemgetter
 from threading import Event
@@ -122,8 +122,10 @@ class Replay:
         order = partial(make_order, self._config, endpoint="model")
         wms = self.jobs.get(queue.options.wms)
         endings = partial(self._outcomes.endings, queue.name, options=queue.rules)
+        # Pilots of a model take a job in the moment they start.
+        options = queue.options.model_copy(update={"first_job_after": 0.0})
         return Cycle(
-            queue,
+            replace(queue, options=options),
             self._source,
             wms,
             self._board,

@@ -72,6 +72,7 @@ def queue(panda: str, **more: object) -> dict[str, Options]:
         "monitor": "apfmon",
         "interval": "1s",
         "rules": "ready",
+        "first_job_after": "0s",
         "walltime": "5m",
         "memory": "100MB",
         "max_per_cycle": 4,

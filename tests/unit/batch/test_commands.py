@@ -13,9 +13,9 @@ from autopyfactory.batch.commands import LOST
 from autopyfactory.batch.commands_options import file_system, judge
 from autopyfactory.batch.commands_pilots import VANISHED
 from autopyfactory.batch.commands_record import REMEMBER
-from autopyfactory.batch.commands_run import NotStarted
 from autopyfactory.batch.commands_words import Answer, Tags
 from autopyfactory.batch.slurm import SlurmOptions
+from autopyfactory.command import NotStarted
 from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
 from autopyfactory.errors import Ambiguous, Refused, SourceError, Unasked
 from autopyfactory.model import EndedPilot, PilotGroup, PilotState

@@ -162,6 +162,13 @@ def test_the_command(tmp_path: Path) -> None:
     assert (folder / "Q.svg").read_text().count("stroke-dasharray") == 3
 
 
+def test_the_trace_of_another_source(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    trace.write_text('{"at": 0, "wms": "pool", "wmsqueue": "Q", "cells": [{"activated": 7}]}\n')
+    done = run("--conf", str(conf(tmp_path, "[Q]\nwmsqueue = Q\n")), "--trace", str(trace))
+    assert f"{trace}: its jobs of [wms pool] are left out, {tmp_path}/autopyfactory.conf has no such" in done.output
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

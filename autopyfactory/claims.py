@@ -1,127 +1,16 @@
-"""What a daemon holds on its host: the account it runs as, its folders, its lock, its PID file, systemd's ear."""
+"""What only one daemon of a host can hold: its locks, its name, and the PID file that tells of it."""
 
 import errno
 import fcntl
 import hashlib
 import os
-import pwd
 import socket
 import struct
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
-from autopyfactory.errors import FactoryError
-
-
-class StartError(FactoryError):
-    """The daemon cannot start; `code` is the exit code: 2 for a wrong command line, 1 for all else."""
-
-    def __init__(self, reason: str, code: int = 1) -> None:
-        super().__init__(reason)
-        self.code = code
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Whom the daemon runs as; `switch` is true when it must still become that user."""
-
-    name: str
-    uid: int
-    gid: int
-    home: str
-    switch: bool
-
-    @classmethod
-    def of(cls, runas: str) -> "Account":
-        """Find the account; root must name another one. Raises StartError."""
-        uid = os.geteuid()
-        if not runas and uid == 0:
-            raise StartError("refusing to run as root, name an ordinary account with --runas USER", 2)
-        try:
-            entry = pwd.getpwnam(runas) if runas else pwd.getpwuid(uid)
-        except KeyError:
-            raise StartError(f"there is no account '{runas or uid}' on this host, see --runas", 2) from None
-        if entry.pw_uid == 0:
-            raise StartError("refusing to run as root, --runas must name an ordinary account", 2)
-        if uid not in {0, entry.pw_uid}:
-            raise StartError(f"only root can become '{runas}', start as root or without --runas", 2)
-        return cls(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir, uid == 0)
-
-    def announce(self) -> None:
-        """Let the environment name the account, for all that asks it who we are."""
-        os.environ.update(HOME=self.home, USER=self.name, LOGNAME=self.name)
-
-    @contextmanager
-    def acting(self) -> Iterator[None]:
-        """Be the account for a while, as it will be for good: what it cannot read then cannot be read now."""
-        if not self.switch:
-            yield
-            return
-        groups, gids = os.getgroups(), os.getresgid()
-        try:
-            os.initgroups(self.name, self.gid)
-            os.setresgid(self.gid, self.gid, gids[2])
-            # The real id too, for access(2) asks that one.
-            os.setresuid(self.uid, self.uid, 0)
-        except OSError as error:
-            raise StartError(f"cannot become '{self.name}': {error.strerror}") from None
-        try:
-            yield
-        finally:
-            os.setresuid(0, 0, 0)
-            os.setresgid(*gids)
-            os.setgroups(groups)
-
-    def become(self) -> None:
-        """Drop every privilege for good, and leave a folder the account may not be able to read."""
-        if not self.switch:
-            return
-        try:
-            os.initgroups(self.name, self.gid)
-            os.setresgid(self.gid, self.gid, self.gid)
-            os.setresuid(self.uid, self.uid, self.uid)
-        except OSError as error:
-            raise StartError(f"cannot become '{self.name}': {error.strerror}") from None
-        os.chdir("/")
-
-
-def _only_root_writes(folder: Path) -> bool:
-    """Tell whether nobody but root can change any part of this path (resolved)."""
-    stats = (part.stat() for part in (folder, *folder.parents))
-    return all(stat.st_uid == 0 and not stat.st_mode & 0o022 for stat in stats)
-
-
-def make_for(account: Account, folders: Iterable[Path]) -> None:
-    """As root, make missing folders and give them to the account; existing ones stay as they are.
-
-    Only below folders that nobody but root can write, where no link can lead us astray. Elsewhere the
-    account makes its own folders, with its own rights. Raises StartError.
-    """
-    for folder in folders:
-        if os.path.lexists(folder):
-            continue
-        try:
-            base = next(parent for parent in folder.parents if parent.exists()).resolve()
-            if _only_root_writes(base):
-                folder.mkdir(mode=0o755, parents=True)
-                os.chown(folder, account.uid, account.gid)
-        except OSError as error:
-            raise StartError(f"cannot make {folder} for '{account.name}': {error.strerror}") from None
-
-
-def ensure(option: str, folder: Path) -> None:
-    """Make a folder if it is missing and see that we can write there. Raises StartError naming the option."""
-    remedy = f"make it and give it to '{pwd.getpwuid(os.geteuid()).pw_name}', or change {option}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise StartError(f"{option}: {folder} is no folder, change {option}") from None
-    except OSError as error:
-        raise StartError(f"{option}: cannot make {folder}: {error.strerror}, {remedy}") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise StartError(f"{option}: cannot write in {folder}, {remedy}")
+from autopyfactory.account import only_root_writes
+from autopyfactory.errors import StartError
 
 
 class Lock:
@@ -243,12 +132,7 @@ class PidFile:
     @classmethod
     def early(cls, path: Path | None) -> "PidFile | None":
         """As root, open it where nobody but root can have laid a trap; elsewhere wait for `__init__`."""
-        if (
-            path is None
-            or os.geteuid() != 0
-            or not path.parent.is_dir()
-            or not _only_root_writes(path.parent.resolve())
-        ):
+        if path is None or os.geteuid() != 0 or not path.parent.is_dir() or not only_root_writes(path.parent.resolve()):
             return None
         return cls(path)
 
@@ -267,13 +151,3 @@ def _write_pid(fd: int) -> None:
     line = b"%d\n" % os.getpid()
     os.pwrite(fd, line, 0)
     os.ftruncate(fd, len(line))
-
-
-def notify(state: str) -> None:
-    """Tell systemd, if it listens (protocol: sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
-        ear.setblocking(False)
-        ear.sendto(state.encode(), f"\0{address[1:]}" if address[0] == "@" else address)
