@@ -12,11 +12,11 @@ import pytest
 from autopyfactory.simulate.jobs import SimulatedQueue
 from tests.testbed.daemon import Daemon
 from tests.testbed.law import law
-from tests.testbed.world import METRONOME, ON_PANDA, World, longest_gap, until
+from tests.testbed.world import METRONOME, ON_PANDA, Options, World, longest_gap, until
 
 FAULTS = pytest.mark.xdist_group("schedd-faults")
 
-QUEUE, NAMED = "SITE_A", "SITE_B"
+QUEUES = QUEUE, NAMED = "SITE_A", "SITE_B"
 FIRST, CAP, MORE = 3, 6, 15
 """Jobs before an outage; pilots at most; jobs that come during it, more than may have pilots at a time."""
 
@@ -24,29 +24,37 @@ FIRST, CAP, MORE = 3, 6, 15
 @pytest.fixture
 def world(testbed: Path, user: str, workdir: Path) -> Iterator[World]:
     """A world with a few jobs on two queues, and one whose jobs are never touched."""
-    jobs = [SimulatedQueue(name, backlog=FIRST, duration=5.0) for name in (QUEUE, NAMED)]
+    jobs = [SimulatedQueue(name, backlog=FIRST, duration=5.0) for name in QUEUES]
     with World(workdir, testbed, user, [*jobs, SimulatedQueue("OTHER", backlog=1)], slots=20) as world:
         yield world
 
 
-@pytest.fixture
-def factory(world: World, daemon: Callable[..., Daemon]) -> Daemon:
-    """A running factory: a queue on the local schedd, one on the same by name and collector, two beside them."""
-    main = world.main()
-    main["schedd named"] = dict(main["schedd local"]) | {
-        "name": world.pool.schedd,
-        "collector": world.pool.collector,
-        "spool": "no",
-    }
+def serve(world: World, daemon: Callable[..., Daemon], main: dict[str, Options], **second: object) -> Daemon:
+    """Run a factory with two queues under test and two beside them, until their first jobs are finished."""
     # One job each: a pilot that outlives the outage leaves the others for new ones.
     one_job = f"{world.pilot} --life 1"
-    queues = world.queues([QUEUE, NAMED], max_per_cycle=3, max_pilots=CAP, arguments=one_job)
+    queues = world.queues(QUEUES, max_per_cycle=3, max_pilots=CAP, arguments=one_job)
     queues |= world.beats(METRONOME, ON_PANDA)
-    queues[NAMED] = dict(queues[NAMED]) | {"source": "named"}
+    queues[NAMED] = dict(queues[NAMED]) | second
     factory = daemon(world.write(main, queues), environment=world.pool.environment).start()
-    finishes(world, QUEUE, FIRST)
-    finishes(world, NAMED, FIRST)
+    for name in QUEUES:
+        finishes(world, name, FIRST)
     return factory
+
+
+@pytest.fixture
+def factory(world: World, daemon: Callable[..., Daemon]) -> Daemon:
+    """A running factory whose two queues are on the local schedd."""
+    return serve(world, daemon, world.main())
+
+
+@pytest.fixture
+def by_name(world: World, daemon: Callable[..., Daemon]) -> Daemon:
+    """A running factory, one of its queues on the local schedd, one on the same by name and collector."""
+    main = world.main()
+    named = {"name": world.pool.schedd, "collector": world.pool.collector, "spool": "no"}
+    main["schedd named"] = dict(main["schedd local"]) | named
+    return serve(world, daemon, main, source="named")
 
 
 def finishes(world: World, queue: str, number: int) -> None:
@@ -54,21 +62,21 @@ def finishes(world: World, queue: str, number: int) -> None:
     until(lambda: world.panda.totals()[queue].finished >= number, 60, f"{number} jobs of {queue} finished")
 
 
-def outage(world: World, factory: Daemon, *queues: str) -> None:
+def outage(world: World, factory: Daemon) -> None:
     """Stop the schedd, wait until its queues say that they are blocked, and let many jobs come."""
     since = factory.mark()
     world.pool.stop_schedd()
-    for queue in queues:
+    for queue in QUEUES:
         factory.wait_for(f"{queue} blocked: .*pilots unknown: ", 40, since=since)
         world.panda.jobs.add(queue, MORE)
 
 
-def resume(world: World, factory: Daemon, since: int, *queues: str) -> None:
+def resume(world: World, factory: Daemon, since: int) -> None:
     """Wait until each queue submits again by itself, begins with one pilot, reaches its cap, and its jobs are run."""
-    for queue in queues:
+    for queue in QUEUES:
         first = factory.wait_for(f"{queue} submitted [1-9]", 60, since=since)
         law(" submitted 1: " in first, f"after an outage a queue begins with one pilot: {first}")
-    for queue in queues:
+    for queue in QUEUES:
         finishes(world, queue, FIRST + MORE)
         told = Counter(str(ad["APF_SUBMISSION"]) for ad in world.pilots() if ad["APF_QUEUE"] == queue)
         entries = world.submissions()
@@ -88,14 +96,14 @@ def undelayed(factory: Daemon) -> None:
 @FAULTS
 def test_schedd_hangs(world: World, factory: Daemon) -> None:
     """A schedd that never answers blocks its queues, and delays neither the others nor a signal."""
-    outage(world, factory, QUEUE, NAMED)
+    outage(world, factory)
     began = time.monotonic()
     factory.reload()
     assert time.monotonic() - began < 3, "a signal was delayed by the hanging schedd"
     time.sleep(5)
     since = factory.mark()
     world.pool.cont_schedd()
-    resume(world, factory, since, QUEUE, NAMED)
+    resume(world, factory, since)
     undelayed(factory)
     world.pool.stop_schedd()
     time.sleep(2)
@@ -107,37 +115,37 @@ def test_schedd_hangs(world: World, factory: Daemon) -> None:
 def test_schedd_is_killed_and_comes_back(world: World, factory: Daemon) -> None:
     """A schedd that dies is asked again until the master has started it anew."""
     # Stopped first: a master that restarts it at once would leave no outage to see.
-    outage(world, factory, QUEUE)
+    outage(world, factory)
     since = factory.mark()
     world.pool.kill_schedd()
-    resume(world, factory, since, QUEUE)
+    resume(world, factory, since)
     undelayed(factory)
     factory.stop(within=9)
 
 
 @FAULTS
-def test_collector_is_gone(world: World, factory: Daemon) -> None:
+def test_collector_is_gone(world: World, by_name: Daemon) -> None:
     """Nobody who knows his schedd misses the collector; who must look it up waits for it, and starts all the same."""
-    since = factory.mark()
+    since = by_name.mark()
     # With its master halted nobody starts it again.
     world.pool.halt("master")
     world.pool.kill("collector")
-    for name in (QUEUE, NAMED):
+    for name in QUEUES:
         world.panda.jobs.add(name, FIRST)
-        factory.wait_for(f"{name}.* submitted [1-9]", 30, since=since)
-    undelayed(factory)
-    factory.stop(within=9)
-    since = factory.mark()
-    factory.start()
-    factory.wait_for(f"{NAMED}.* blocked: .*pilots unknown: .*named", 40, since=since)
-    factory.wait_for(f"{QUEUE}.* submitted 0: ", 40, since=since)
+        by_name.wait_for(f"{name}.* submitted [1-9]", 30, since=since)
+    undelayed(by_name)
+    by_name.stop(within=9)
+    since = by_name.mark()
+    by_name.start()
+    by_name.wait_for(f"{NAMED}.* blocked: .*pilots unknown: .*named", 40, since=since)
+    by_name.wait_for(f"{QUEUE}.* submitted 0: ", 40, since=since)
     world.pool.cont("master")
-    for name in (QUEUE, NAMED):
+    for name in QUEUES:
         finishes(world, name, 2 * FIRST)
     world.panda.jobs.add(NAMED, FIRST)
-    factory.wait_for(f"{NAMED}.* submitted [1-9]", 60, since=since)
+    by_name.wait_for(f"{NAMED}.* submitted [1-9]", 60, since=since)
     finishes(world, NAMED, 3 * FIRST)
-    factory.stop(within=9)
+    by_name.stop(within=9)
 
 
 @pytest.mark.xdist_group("schedd-crash")
