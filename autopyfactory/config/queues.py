@@ -72,6 +72,7 @@ class Judge:
             faults += judge.ages(options)
             faults += judge.shape(options, texts.own)
             faults += judge.rights(options, self._main, texts.own)
+            faults += judge.releases(options)
             faults += judge.rule_values(options, rules, texts.own)
             faults += judge.split(types, rules, texts.own)
             faults += judge.demand(options, rules, self._main)

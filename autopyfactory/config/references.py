@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from autopyfactory.batch.pilot_options import names_release, release_of, releases_of
 from autopyfactory.batch.rows import BY_TYPE, ROWS, plugin, written
 from autopyfactory.config.catalogue import Catalogue, rule_of
 from autopyfactory.config.compare import values as values_of
@@ -120,6 +121,19 @@ def pledges(options: QueueOptions) -> Iterator[Fault]:
             how = f"limited to the shares {', '.join(options.global_shares)}" if options.global_shares else "whole"
             text = f"PanDA tells no counts by {option}: the demand is {how}, the pilots ask for {option} only"
             yield Fault(option, text, warning=True)
+
+
+def releases(options: QueueOptions) -> Iterator[Fault]:
+    """Say which of several releases a queue's pilots get: one pilot is one release, whatever its job."""
+    found, chosen = releases_of(options), release_of(options)
+    told = ", ".join(f"{label} {release or 'none'}" for label, release in found.items())
+    if names_release(options):
+        if lost := set(filter(None, found.values())):
+            text = f"-i stands there, so the release {', '.join(sorted(lost))} of releases is not taken"
+            yield Fault("arguments", text, warning=True)
+    elif len(set(found.values())) > 1:
+        text = f"differ in their release ({told}), pilots get {chosen or 'none'}: write a queue for each release"
+        yield Fault("labels", text, warning=True)
 
 
 def rule_values(options: QueueOptions, values: RuleOptions, own: frozenset[str]) -> Iterator[Fault]:

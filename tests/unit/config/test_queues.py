@@ -358,6 +358,21 @@ def test_a_wrong_main_file_still_raises(files: Files) -> None:
         ),
         ("label", "releases = ptest\n", ["releases: 'ptest' is not LABEL:RELEASE, write for example ptest:RC, *:PR"]),
         ("label", "releases = ptest:RC, *:PR\n", []),
+        ("label", "labels = ptest, rc_test\n", []),
+        (
+            "label",
+            "labels = managed, ptest\n",
+            [
+                "labels: warning: differ in their release (managed none, ptest RC), pilots get none:"
+                " write a queue for each release"
+            ],
+        ),
+        (
+            "label",
+            "labels = ptest\narguments = -i PR\n",
+            ["arguments: warning: -i stands there, so the release RC of releases is not taken"],
+        ),
+        ("label", "labels = managed\narguments = -i PR\n", []),
     ],
 )
 def test_rights_go_to_the_pilot_and_check_says_what_that_means_for_the_demand(
