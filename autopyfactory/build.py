@@ -78,7 +78,7 @@ class Parts:
             elif whole or _placed(before, name) != _placed(now, name):
                 _close(self.sources.pop(name))
         for name in used & self.idle.keys():
-            # `Former` may let go of it at the same moment.
+            # `Former` may close it at the same moment.
             if (idle := self.idle.pop(name, None)) is not None:
                 _close(idle)
         for name in list(self.wms):
@@ -132,7 +132,7 @@ class Parts:
     def _meet(self, source: PilotSource) -> None:
         """Look for other names of a source's batch system: its pilots must not count twice.
 
-        An idle source of whose pilots another one shows all is let go; what went through it counts as the other's.
+        An idle source is closed when another one shows all its pilots; what went through it counts as the other's.
         """
         for other in self.all_sources():
             if other.name != source.name and not (source.closed or other.closed) and source.is_same_as(other):

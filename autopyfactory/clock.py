@@ -17,8 +17,8 @@ class Clock:
     """Tell the time in seconds since the epoch, advanced by the clock that counts from boot.
 
     A step of the system clock (NTP, an operator) would make a snapshot look fresh or stale by the size of the step;
-    so this one follows slowly, and never backwards: an age is wrong by a tenth at most, and times that others tell
-    (ends of pilots, proxies) are judged rightly again by and by. It goes on while the host is suspended.
+    so this one follows slowly, and never backwards: an age is wrong by a tenth at most, and times from elsewhere
+    (ends of pilots, proxies) are off until it has caught up. It goes on while the host is suspended.
     """
 
     def __init__(self, system: Callable[[], float] = time.time, boot: Callable[[], float] = _boot) -> None:

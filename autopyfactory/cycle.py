@@ -198,6 +198,7 @@ class Cycle:
             wmsqueue=options.wmsqueue,
             batchqueue=options.batchqueue,
             endpoint=self._endpoint,
+            wms=options.wms,
         )
 
     def _assess(self, observed: Observed, now: float) -> Assessed | Blocked:
@@ -248,14 +249,18 @@ class Cycle:
     def _choose_endpoint(self, pilots: Snapshot[Tally], now: float) -> Choice:
         rules, names = self.queue.rules, self._source.names(self.queue.name)
         holes = frozenset(place for place in self._endpoints if self._endings(place).hole(rules))
-        self.memory.beware(holes)
-        return self.memory.endpoints.choose(self._endpoints, names, pilots, now, max_held=rules.max_held, avoid=holes)
+        self.memory.note_holes(holes)
+        return self.memory.endpoints.choose(
+            self._endpoints, names, pilots, now, max_held=rules.max_held, probe=rules.max_held_probe, avoid=holes
+        )
 
     def _left(self, observed: Observed, pilots: PilotCounts, part: QueueConfig) -> int:
         if observed.jobs is None:
             return 0
         kind = part.resource_type
-        since = observed.jobs.speaks_of if isinstance(observed.jobs, Snapshot) else self._clock.now() - OLD_FIGURES
+        speaks_of = observed.jobs.speaks_of if isinstance(observed.jobs, Snapshot) else self._clock.now() - OLD_FIGURES
+        # Until a pilot that has started fetches its job, that job is still activated.
+        since = speaks_of - part.options.first_job_after
         here = self._source.left(part.name, since, pilots.waiting - pilots.awaited, kind)
         return here + self._board.left(part.name, self._source, since, kind)
 

@@ -11,13 +11,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import NoReturn, Protocol
 
 from autopyfactory import logs
+from autopyfactory.account import ensure
 from autopyfactory.config.models import Config
 from autopyfactory.config.problems import Problem
-from autopyfactory.errors import ConfigError
-from autopyfactory.host import StartError, ensure, notify
+from autopyfactory.errors import ConfigError, StartError
 
 log = logging.getLogger(__name__)
 
@@ -59,31 +60,31 @@ class Signals:
     HANDLED = frozenset({signal.SIGTERM, signal.SIGINT}) | _RELOAD
 
     def __init__(self) -> None:
-        self._ear, self._mouth = socket.socketpair()
-        self._ear.setblocking(False)
-        self._mouth.setblocking(False)
-        signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
+        self._receiver, self._sender = socket.socketpair()
+        self._receiver.setblocking(False)
+        self._sender.setblocking(False)
+        signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         for number in self.HANDLED:
             signal.signal(number, lambda _number, _frame: None)
 
     def wait(self, timeout: float) -> set[int]:
         """Return the signals that came, after at most `timeout` seconds."""
-        select.select([self._ear], [], [], timeout)
+        select.select([self._receiver], [], [], timeout)
         try:
-            return set(self._ear.recv(4096)) & self.HANDLED
+            return set(self._receiver.recv(4096)) & self.HANDLED
         except BlockingIOError:
             return set()
 
     def close(self) -> None:
         """Give up the sockets; the handlers stay as they are."""
-        self._ear.close()
-        self._mouth.close()
+        self._receiver.close()
+        self._sender.close()
 
 
 class Daemon:
     """One factory under signals, in the main thread.
 
-    `finite` is true when the factory ends by itself after its cycles; `farewell` is called last, also when
+    `finite` is true when the factory ends by itself after its cycles; `at_end` is called last, also when
     a hanging stop ends the process by force. `ahead` tells by how much the factory's clock is ahead of the host's.
     """
 
@@ -95,7 +96,7 @@ class Daemon:
         load: Callable[[], Config],
         wait: Callable[[float], set[int]],
         finite: bool = False,
-        farewell: Callable[[], None] = lambda: None,
+        at_end: Callable[[], None] = lambda: None,
         ahead: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._factory = factory
@@ -103,21 +104,21 @@ class Daemon:
         self._load = load
         self._wait = wait
         self._finite = finite
-        self._farewell = farewell
+        self._at_end = at_end
         self._ahead = ahead
         self._off = False
         self._refused: list[str] = []
 
     def serve(self) -> int:
         """Run until a signal stops us or all cycles are done; return the exit code."""
-        notify("READY=1")
+        _notify("READY=1")
         try:
             self._loop()
             code = 0
         except Exception:
             log.critical("the main thread ended by a bug", exc_info=True)
             code = 1
-        notify("STOPPING=1")
+        _notify("STOPPING=1")
         self._stop()
         return code
 
@@ -134,7 +135,7 @@ class Daemon:
                 self._reload(by_hand=signal.SIGHUP in came)
 
     def _compare_clocks(self) -> None:
-        """Say when somebody has set the host's clock: what others tell in its time is misjudged until we are there."""
+        """Say when somebody has set the host's clock: ages by its time are wrong until ours has followed."""
         ahead = self._ahead()
         off, self._off = self._off, abs(ahead) > CLOCK_OFF_S
         if self._off and not off:
@@ -148,13 +149,13 @@ class Daemon:
             log.info("the factory's clock is the host's again")
 
     def _reload(self, *, by_hand: bool) -> None:
-        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        _notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         logs.reopen()
         try:
             self._apply(by_hand=by_hand)
         except Exception:
             log.critical("the reload ended by a bug", exc_info=True)
-        notify("READY=1")
+        _notify("READY=1")
 
     def _apply(self, *, by_hand: bool) -> None:
         try:
@@ -201,7 +202,7 @@ class Daemon:
             self._abandon()
         guard.cancel()
         log.info("stopped after %.1f s", time.monotonic() - began)
-        self._farewell()
+        self._at_end()
 
     def _abandon(self) -> NoReturn:
         names = sorted(thread.name for thread in threading.enumerate() if thread is not threading.current_thread())
@@ -209,9 +210,19 @@ class Daemon:
         faulthandler.dump_traceback([*logs.descriptors(), 2][0])
         for child in multiprocessing.active_children():
             child.kill()
-        self._farewell()
+        self._at_end()
         logging.shutdown()
         os._exit(1)
+
+
+def _notify(state: str) -> None:
+    """Tell systemd, if it listens (protocol: sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+        out.setblocking(False)
+        out.sendto(state.encode(), f"\0{address[1:]}" if address[0] == "@" else address)
 
 
 def _lingering() -> list[threading.Thread]:

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from autopyfactory.errors import OperateError
 from autopyfactory.model import Downtime
-from autopyfactory.statefile import Stamp, StateFile
+from autopyfactory.statefile import StateFile
 
 log = logging.getLogger(__name__)
 
@@ -29,20 +29,19 @@ class Downtimes:
     def __init__(self, state_dir: Path) -> None:
         self._file = StateFile(state_dir / "downtimes.json")
         self._lock = threading.Lock()
-        self._seen: Stamp | None = None
         self._known: Announced = {}
         self._damage = ""
 
     def of(self, queue: str) -> tuple[Downtime, ...]:
         """Return the downtimes of a queue as far as they are known, its own and those of all."""
         with self._lock:
-            self._refresh()
+            self._file.when_changed(self._refresh)
             return (*self._known.get(queue, ()), *self._known.get(ALL, ()))
 
     def damage(self) -> str:
         """Return why the file cannot be read, "" when it can."""
         with self._lock:
-            self._refresh()
+            self._file.when_changed(self._refresh)
             return self._damage
 
     def all(self, now: float) -> Announced:
@@ -86,13 +85,9 @@ class Downtimes:
             raise OperateError(text) from None
 
     def _refresh(self) -> None:
-        seen = self._file.stamp()
-        if seen is not None and seen == self._seen:
-            return
         try:
             self._known, self._damage = self._read(), ""
         except OperateError as error:
             if self._damage != str(error):
                 log.warning("nothing is submitted: %s", error)
             self._damage = str(error)
-        self._seen = seen

@@ -9,15 +9,15 @@ from autopyfactory.clock import utc
 from autopyfactory.model import Snapshot
 
 LONGEST_PAUSE = 3600.0
-"""Seconds to which the pause of an endpoint doubles that refuses again and again, unless it began longer."""
+"""Seconds to which the pause of an endpoint doubles that is tried again and again, unless it began longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Where a queue's next pilots go, "" where it names no endpoint.
 
-    `trouble` is what is wrong there, `trial` why it gets a single pilot now, each "" for nothing. `held` are the
-    held pilots that count against it, None: all of the queue.
+    `trouble` is what is wrong there, `trial` why it gets a single pilot all the same, each "" for nothing. `held` are
+    the held pilots that count against it, None: all of the queue.
     """
 
     endpoint: str = ""
@@ -27,11 +27,19 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """The last refusal of an endpoint: when it was, and for how many seconds it is left alone."""
+class Pause:
+    """Since when an endpoint is left alone, and for how many seconds."""
 
     at: float
-    pause: float
+    length: float
+
+    def over(self, now: float) -> bool:
+        """Tell whether it may be tried again."""
+        return now >= self.at + self.length
+
+    def again(self, at: float) -> "Pause":
+        """Return the one that follows when it was tried for nothing, twice as long."""
+        return Pause(at, max(self.length, min(2 * self.length, LONGEST_PAUSE)))
 
 
 @dataclass(slots=True)
@@ -41,7 +49,9 @@ class Endpoints:
     chosen: str = ""
     _names: tuple[str, ...] = ()
     _sent: list[tuple[float, str, int]] = field(default_factory=list)
-    _refusals: dict[str, Refusal] = field(default_factory=dict)
+    _refusals: dict[str, Pause] = field(default_factory=dict)
+    _holds: dict[str, Pause] = field(default_factory=dict)
+    _tried: bool = False
 
     def choose(
         self,
@@ -51,45 +61,49 @@ class Endpoints:
         now: float,
         *,
         max_held: int,
+        probe: float,
         avoid: Collection[str] = (),
     ) -> Choice:
         """Choose one that works, with the fewest pilots waiting or held there; else one that is tried again.
 
-        One that refused gets a single pilot when its pause is over, as long as others take the rest. Where all
-        refuse it is hardly their fault: they are tried in turn, at the pace of the ramp. Those in `avoid` are in
+        One that refused, or holds pilots, gets a single one when its pause is over, as long as others take the rest:
+        they have every second cycle at least. The pause of one that holds pilots begins with `probe` seconds. Where
+        all refuse it is hardly their fault: they are tried in turn, at the pace of the ramp. Those in `avoid` are in
         trouble by another rule. `queues` are the queue's name and its former ones.
         """
         self._names, answer = tuple(names), snapshot.value
         self._sent = [sent for sent in self._sent if sent[0] >= snapshot.began]
         self._refusals = {name: refusal for name, refusal in self._refusals.items() if name in names}
         held = {name: sum(answer.held_at.get((queue, name), 0) for queue in queues) for name in names}
-        bad = {name for name in names if _trouble(answer, queues, name) or name in avoid or held[name] > max_held}
-        due = [
-            name for name, refusal in self._refusals.items() if name not in bad and now >= refusal.at + refusal.pause
-        ]
+        load = self._load(queues, answer)
+        out = {name for name in names if name in avoid or name in answer.troubles}
+        holding = {name for name in names if _trouble(answer, queues, name) or held[name] > max_held} - out
+        self._holds = {name: self._holds.get(name, Pause(now, probe)) for name in holding - self._refusals.keys()}
         free = [name for name in names if name not in self._refusals]
+        working = [name for name in free if name not in out | holding]
+        due = {name: pause for name, pause in self._refusals.items() if free and name not in out and pause.over(now)}
+        due |= {name: pause for name, pause in self._holds.items() if working and not load[name] and pause.over(now)}
         trial = ""
-        if due and free:
-            self.chosen = min(due, key=lambda name: self._refusals[name].at)
-            trial = (
-                f"{self.chosen} took no pilots at {utc(self._refusals[self.chosen].at):%H:%M:%S}, one tries it again"
-            )
+        if due and not self._tried:
+            self.chosen = min(due, key=lambda name: due[name].at)
+            trial = self._why(self.chosen, held[self.chosen])
         elif free:
-            load = self._load(queues, answer)
-            self.chosen = min(free, key=lambda name: (name in bad, load[name] + held[name]))
+            self.chosen = min(free, key=lambda name: (name in out | holding, load[name] + held[name]))
         else:
-            self.chosen = min(names, key=lambda name: (name in bad, self._refusals[name].at), default="")
-        return Choice(
-            self.chosen, _trouble(answer, queues, self.chosen), trial, held[self.chosen] if len(names) > 1 else None
-        )
+            self.chosen = min(names, key=lambda name: (name in out | holding, self._refusals[name].at), default="")
+        self._tried = bool(trial)
+        trouble = "" if trial else _trouble(answer, queues, self.chosen)
+        return Choice(self.chosen, trouble, trial, (0 if trial else held[self.chosen]) if len(names) > 1 else None)
 
     def copy(self) -> "Endpoints":
         """Return the same for another thread; what either learns from now on is its own."""
-        return replace(self, _sent=list(self._sent), _refusals=dict(self._refusals))
+        return replace(self, _sent=list(self._sent), _refusals=dict(self._refusals), _holds=dict(self._holds))
 
     def sent(self, endpoint: str, at: float, count: int) -> None:
         """Note that so many pilots went to an endpoint, or may have."""
         self._sent.append((at, endpoint, count))
+        if endpoint in self._holds:
+            self._holds[endpoint] = self._holds[endpoint].again(at)
 
     def accepted(self, endpoint: str) -> None:
         """Note that an endpoint took pilots; if all refused before, all are as good as it."""
@@ -103,9 +117,14 @@ class Endpoints:
         It is left alone for `pause` seconds, and with each refusal twice as long as before.
         """
         before = self._refusals.get(endpoint)
-        longer = min(2 * before.pause, max(pause, LONGEST_PAUSE)) if before else pause
-        self._refusals[endpoint] = Refusal(at, longer)
+        self._refusals[endpoint] = before.again(at) if before else Pause(at, pause)
         return any(name not in self._refusals for name in self._names)
+
+    def _why(self, name: str, held: int) -> str:
+        """Return why an endpoint gets a single pilot."""
+        if name in self._refusals:
+            return f"{name} took no pilots at {utc(self._refusals[name].at):%H:%M:%S}, one tries it again"
+        return f"{name} holds {held} pilots, one tries it again"
 
     def _load(self, queues: Sequence[str], answer: Tally) -> Counter[str]:
         """Count the pilots that wait at each endpoint, with those that the answer cannot show yet."""

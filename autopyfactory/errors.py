@@ -1,8 +1,10 @@
 """The exception tree.
 
     FactoryError
+    ├── StartError          the daemon cannot start
     ├── ConfigError         the main configuration cannot be used; carries every problem found
     ├── SourceError         a source (WMS, schedd, batch system) gave no information
+    │   └── Unasked         an order for some pilots surely reached nobody
     ├── UnknownWmsqueue     a good answer of the WMS does not know the name: probably a typo
     ├── MonitorError        a monitor could not be told
     ├── CredentialError     a credential file cannot be used
@@ -11,15 +13,23 @@
         ├── Refused         the batch system said no; nothing beyond `accepted` was taken
         └── Ambiguous       no answer came: the pilots may exist, and nobody may submit them again
 
-What only one part raises stands there: `host.StartError`, `record.book.RecordError`, `record.trace.TraceError`.
+What only one part raises stands there: `record.book.RecordError`, `record.trace.TraceError`.
 Anything else that reaches a queue thread is a bug and is logged with its whole trace.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class FactoryError(Exception):
     """Root of all errors that the factory raises on purpose."""
+
+
+class StartError(FactoryError):
+    """The daemon cannot start; `code` is the exit code: 2 for a wrong command line, 1 for all else."""
+
+    def __init__(self, reason: str, code: int = 1) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class ConfigError(FactoryError):
@@ -45,6 +55,14 @@ class SourceError(FactoryError):
         self.source = source
         self.reason = reason
         self.stopped = stopped
+
+
+class Unasked(SourceError):
+    """An order surely reached nobody: for the pilots of these `ids` nothing was tried, and nothing has changed."""
+
+    def __init__(self, source: str, reason: str, ids: Iterable[str] = (), *, stopped: bool = False) -> None:
+        super().__init__(source, reason, stopped=stopped)
+        self.ids = frozenset(ids)
 
 
 class UnknownWmsqueue(FactoryError):

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from threading import Event
-from typing import Any
 
 from autopyfactory import ledger, record
 from autopyfactory.assess import Standstill
@@ -18,7 +17,7 @@ from autopyfactory.batch.order import endpoints_of, make_order
 from autopyfactory.board import Board
 from autopyfactory.build import Parts, built_on, source_name
 from autopyfactory.clock import Clock
-from autopyfactory.config import difference
+from autopyfactory.config.compare import difference
 from autopyfactory.config.models import Config, QueueConfig
 from autopyfactory.credentials import carried
 from autopyfactory.credentials.wallet import Wallet
@@ -27,6 +26,7 @@ from autopyfactory.cycle import Cycle
 from autopyfactory.errors import SourceError
 from autopyfactory.former import Former
 from autopyfactory.ledger import Ledger, LedgerView
+from autopyfactory.memory import Memory
 from autopyfactory.model import Blocked, CycleReport, EndedPilot, PilotState
 from autopyfactory.monitor.reporter import Reporter
 from autopyfactory.operate import Operator
@@ -217,7 +217,7 @@ class Factory:
             source.adopt({name: queue.options.formerly for name, queue in config.queues.items()})
         self._former.configure(config, self._parts.sources.values())
 
-    def _serve(self, queues: Iterable[QueueConfig], memories: Mapping[str, Any] | None = None) -> None:
+    def _serve(self, queues: Iterable[QueueConfig], memories: Mapping[str, Memory] | None = None) -> None:
         for queue in queues:
             cycle = self._cycle_or_reason(queue)
             if isinstance(cycle, CycleReport):

@@ -6,6 +6,7 @@ deadline, then cuts the connection, which ends the thread too.
 """
 
 import contextlib
+import re
 import socket
 import ssl
 import threading
@@ -21,7 +22,7 @@ from requests.exceptions import ProxyError, RequestException, SSLError
 from urllib3.exceptions import HTTPError, NameResolutionError
 
 from autopyfactory import __version__
-from autopyfactory.logs import mask
+from autopyfactory.logs import clean, mask
 
 _PIECE = 65536
 _THREADS = 8
@@ -57,6 +58,21 @@ class Answer:
     def text(self) -> str:
         """Return the body as text, what is no UTF-8 in it replaced."""
         return self.body.decode("utf-8", "replace")
+
+
+def cache_age(headers: Mapping[str, str]) -> float:
+    """Return how old a cache says its answer is, in seconds; 0 when no cache took part.
+
+    Raises ValueError when a cache calls it stale (`Warning` 110 to 112) and does not say how old it is.
+    """
+    age, warning = headers.get("Age"), headers.get("Warning", "")
+    if age is not None:
+        if not re.fullmatch(r"\d{1,9}", age.strip(), re.ASCII):
+            raise ValueError(f"a cache's answer of unknown age ('Age: {clean(age, 40)}')")
+        return float(age)
+    if re.search(r"(?:^|,)\s*11[012]\b", warning):
+        raise ValueError(f"a stale answer of unknown age from a cache ('Warning: {clean(warning, 80)}')")
+    return 0.0
 
 
 class Http:

@@ -23,9 +23,8 @@ from autopyfactory.statefile import rewrite
 
 log = logging.getLogger(__name__)
 
-KEEP = 1800.0
+KEEP = 3600.0
 """Seconds that a settled submission is remembered; far beyond the age of any demand figure in use."""
-
 
 SPARE_LINES = 10_000
 """Lines of the file beyond four per remembered submission, at which it is written anew."""
@@ -91,6 +90,7 @@ def sources_of(path: Path, queue: str) -> frozenset[str]:
 
 
 def _entry(line: str) -> Entry | None:
+    """Return what a line holds, None for a broken one."""
     try:
         return _FORMAT.validate_json(line)
     except ValueError:
@@ -271,9 +271,8 @@ class Ledger:
         lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines() if self._path.exists() else []
         found: dict[str, Entry] = {}
         for line in filter(None, lines):
-            try:
-                entry = _FORMAT.validate_json(line)
-            except ValueError:
+            entry = _entry(line)
+            if entry is None:
                 log.warning("%s: skipped a broken line: %.60s", self._path, line)
                 continue
             found[entry.id] = entry

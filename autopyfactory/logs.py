@@ -20,7 +20,7 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"((?P<q>[\"']){_NAME}(?P=q)\s*:\s*)(?:\"[^\"]*\"|'[^']*'|[^\s,}}]+)", re.I), rf"\1{_MASK}"),
 )
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127) if chr(code) != "\t"} | {10: "\\n", 13: "\\r"}
-_CHATTY = ("urllib3", "waitress", "werkzeug", "pebble")
+_CHATTY = ("urllib3", "werkzeug", "pebble")
 
 
 def mask(text: str) -> str:
@@ -28,6 +28,12 @@ def mask(text: str) -> str:
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def clean(text: str, limit: int) -> str:
+    """Return a stranger's text fit for one line of a log: no line ends, no escape sequences, not long."""
+    line = " ".join(text[: 4 * limit].split())[:limit]
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
 class Formatter(logging.Formatter):

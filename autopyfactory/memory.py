@@ -40,8 +40,8 @@ class Memory:
             elif decision.count:
                 self.ramp *= 2
 
-    def beware(self, holes: frozenset[str]) -> None:
-        """Note the endpoints that swallow pilots now; after one that did, the queue begins slowly."""
+    def note_holes(self, holes: frozenset[str]) -> None:
+        """Note the endpoints that swallow pilots now; when one no longer does, the queue begins slowly."""
         if self.holes - holes:
             self.ramp = 1
         self.holes = holes

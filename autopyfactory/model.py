@@ -72,8 +72,8 @@ class PilotGroup:
 class Pilot:
     """One pilot as its batch system lists it. `id` is what the system removes and releases it by.
 
-    `since` is when it entered its state, `submitted` when it was taken; None: nobody tells. `hold_reason` and the
-    codes of HTCondor say why it is held, `releases` how often it was let go before. `word` is the system's own
+    `since` is when it entered its state, `submitted` when it was taken; None: unknown. `hold_reason` and the
+    codes of HTCondor say why it is held, `releases` how often it was released before. `word` is the system's own
     word for the state, where it says more than ours.
     """
 
@@ -97,9 +97,8 @@ class EndedPilot:
     """A pilot that has ended. `exit_code` None: the batch system does not tell; negative: a signal.
 
     `fault` is the reason when the pilot did not end by itself (removed, lost, could not start). It begins with
-    "removed" where that was somebody's wish, and never otherwise. `lived` are the
-    seconds it ran, or at most ran, None: nobody tells; `at` is when it ended, or was first seen to have. What
-    is told of these may differ from one telling of the same end to the next.
+    "removed" where that was somebody's wish, and never otherwise. `lived` are the seconds it ran, or at most ran,
+    None: unknown; `at` is when it ended, or was first seen to have. Two reports of the same end may differ in these.
     """
 
     cid: str
@@ -337,8 +336,8 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the demand comes to for one queue: its part in pilots, how much of it pilots that left pending have taken
-    since the figures were made, and how much siblings' pilots that wait will take."""
+    """What the demand comes to for one queue: its part in pilots, how much of it is for pilots that left pending too
+    lately for the figures, and how much siblings' pilots that wait will take."""
 
     part: int
     left: int = 0
@@ -351,7 +350,7 @@ class CycleReport:
 
     Exactly one of `decision` and `blocked` is set. `activated` None: demand was not asked for or unknown.
     `note` says why pilots are held, and what keeps them unsent; `stuck` are those that wait where there is trouble.
-    `wmsqueue`, `batchqueue` and `endpoint` are the queue's own, by which monitors group it; "" when it has none.
+    `wms`, `wmsqueue`, `batchqueue` and `endpoint` are the queue's own, by which monitors group it; "": it has none.
     `inputs` are those that gave an answer; `jobs` and `site` None: not asked for or unknown. `siblings` are the
     queues that divide the jobs with this one now. `retired` pilots were removed, for no job is there for them.
     """
@@ -377,6 +376,7 @@ class CycleReport:
     siblings: tuple[str, ...] = ()
     wanted: Wanted | None = None
     stuck: tuple[Stuck, ...] = ()
+    wms: str = ""
 
     @property
     def submitted_count(self) -> int:

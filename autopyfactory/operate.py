@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from autopyfactory.downtimes import ALL, Downtimes
 from autopyfactory.errors import OperateError
-from autopyfactory.statefile import Stamp, StateFile
+from autopyfactory.statefile import StateFile
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,6 @@ class Operator:
         self.downtimes = Downtimes(state_dir)
         self._file = StateFile(self.path)
         self._lock = threading.Lock()
-        self._seen: Stamp | None = None
         self._read_once = False
         self._states: States = {}
         self._damage: OperatorState | None = None
@@ -71,7 +71,7 @@ class Operator:
     def state(self, queue: str, now: float) -> OperatorState | None:
         """Return the pause or drain in force for a queue, None when it runs."""
         with self._lock:
-            self._refresh(now)
+            self._file.when_changed(partial(self._refresh, now))
             states, damage = self._states, self._damage
         if damage is not None:
             return damage
@@ -115,9 +115,6 @@ class Operator:
         self._change(change, now, afresh=queue == ALL)
 
     def _refresh(self, now: float) -> None:
-        seen = self._file.stamp()
-        if seen is not None and seen == self._seen:
-            return
         try:
             states = self._read()
             if self._read_once:
@@ -127,7 +124,6 @@ class Operator:
             if self._damage is None or self._damage.why != str(error):
                 log.warning("every queue is paused: %s", error)
                 self._damage = OperatorState("pause", "the factory", now, str(error))
-        self._seen = seen
 
     def _read(self) -> States:
         try:

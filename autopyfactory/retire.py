@@ -9,7 +9,7 @@ _WAITING = frozenset({PilotState.UNSENT, PilotState.PENDING})
 def retire(batch: Batch, queue: str, surplus: int, now: float, after: float) -> int:
     """Remove at most `surplus` pilots of a queue that have waited for `after` seconds; return how many went.
 
-    The newest go first, for they would start last; one of which nobody tells when it was submitted stays.
+    The newest go first, for they would start last; one whose time of submission is unknown stays.
     Raises SourceError.
     """
     waiting = [

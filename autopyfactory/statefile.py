@@ -7,16 +7,13 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from autopyfactory.errors import OperateError
 
 _LOCK_WAIT_S = 5.0
-
-Stamp = tuple[int, int, int]
-"""What tells one version of a file from the next."""
 
 
 def rewrite(path: Path, text: str) -> None:
@@ -34,9 +31,20 @@ class StateFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._read: tuple[int, int, int] | None = None
 
-    def stamp(self) -> Stamp | None:
-        """Return the stamp of what is there now, which costs one stat; None where it cannot be told."""
+    def when_changed(self, read: Callable[[], None]) -> None:
+        """Call `read` unless the file is the same as when that last came back; it costs one stat.
+
+        For one thread at a time.
+        """
+        there = self._stamp()
+        if there is None or there != self._read:
+            read()
+            self._read = there
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        """Return what tells one version of the file from the next, None where that cannot be known."""
         try:
             stat = self.path.stat()
         except FileNotFoundError:

@@ -4,7 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from autopyfactory.config import load
+from autopyfactory.config.loader import load
 from autopyfactory.cric.document import read
 from autopyfactory.cric.options import CricOptions
 from autopyfactory.cric.sections import harvest

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from statistics import median
 
-from autopyfactory.config import load
+from autopyfactory.config.loader import load
 from autopyfactory.model import JobCount, PilotCounts, Site
 from autopyfactory.sched import chain, decide
 from autopyfactory.sched.demand import Claim, Demand, part

@@ -3,9 +3,10 @@
 import tempfile
 from pathlib import Path
 
-from autopyfactory.config import load
+from autopyfactory.config.loader import load
 from autopyfactory.simulate.arrivals import made_up
-from autopyfactory.simulate.model import SiteOptions
+from autopyfactory.simulate.fleet import SiteOptions
+from autopyfactory.simulate.model import Stream
 from autopyfactory.simulate.replay import Replay
 from benchmarks.decide import seconds
 from benchmarks.table import show, times
@@ -41,7 +42,7 @@ def main() -> None:
         (f"{JOBS_PER_HOUR:.0f} jobs an hour and queue", JOBS_PER_HOUR),
     ):
         replay = Replay(config, lambda queue: SiteOptions(), lag=120.0)
-        arrivals = made_up([(name, "") for name in names], DAYS, per_hour, seed=1)
+        arrivals = made_up([Stream(name) for name in names], DAYS, per_hour, seed=1)
         took = seconds(lambda replay=replay, arrivals=arrivals: replay.run(arrivals, DAYS))  # type: ignore[misc]
         idle = idle or took
         cycles = sum(course.cycles for course in replay.courses.values())

@@ -15,8 +15,8 @@ from pydantic import Field
 from autopyfactory import plugins
 from autopyfactory.batch import ALL_STATES, Context, Order
 from autopyfactory.clock import Clock
-from autopyfactory.config import load
 from autopyfactory.config.fields import Duration, Options
+from autopyfactory.config.loader import load
 from autopyfactory.config.models import Config
 from autopyfactory.model import (
     EndedPilot,

@@ -86,9 +86,8 @@ class Context:
 
     `position` is the place of its source among the factory's sources, from 0: it goes into the cid
     (`<k>-cluster.proc`) of all but the first. `looking`: it works beside the daemon, and by itself changes nothing: it
-    starts, fetches and writes nothing, nor takes a lock. Of the
-    contract only `poll`, `ended`, `pilots`, `remove_pilots` and `close` will be called; beside it `shows`, and what
-    `kill` asks of a backend that can write pilots off.
+    starts, fetches and writes nothing, nor takes a lock. Of the contract only `poll`, `ended`, `pilots`,
+    `remove_pilots` and `close` will be called; beside it `shows`, and what `kill` asks where pilots can be written off.
     """
 
     factory: FactoryOptions
@@ -158,7 +157,7 @@ class Batch(Protocol):
     def release_pilots(self, pilots: Sequence[Pilot]) -> int:
         """Let held pilots that `pilots` listed go on and return how many do, 0 where there is no such thing.
 
-        Raises SourceError.
+        Raises SourceError; Unasked for those that surely nobody was asked about, which counts as no attempt.
         """
         ...
 

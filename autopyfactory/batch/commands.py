@@ -19,7 +19,7 @@ import logging
 import shlex
 import shutil
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -35,15 +35,15 @@ from autopyfactory.batch.commands_options import (
     own_account,
     refused_by_sudo,
 )
-from autopyfactory.batch.commands_run import NotStarted, Run, Silent
 from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Unbelievable
 from autopyfactory.batch.order import make_log_folder
 from autopyfactory.batch.recorded import Recorded
 from autopyfactory.batch.script import pilot_script, read_wrapper
+from autopyfactory.command import NotStarted, Run, Silent
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
-from autopyfactory.errors import Ambiguous, Refused, SourceError
+from autopyfactory.errors import Ambiguous, Refused, SourceError, Unasked
 from autopyfactory.model import Pilot, PilotReport, PilotState, Submitted
 
 log = logging.getLogger(__name__)
@@ -155,9 +155,9 @@ class CommandBatch(Recorded):
     def remove_pilots(self, pilots: Sequence[Pilot]) -> int:
         """Remove pilots by their accounts, but none that is listed in another state by now. Raises SourceError."""
         now = {one.id: one.state for one in self.pilots()} if pilots else {}
+        still = [one for one in pilots if now.get(one.id, one.state) is one.state]
         count = 0
-        for user, ids in self._by_account([one for one in pilots if now.get(one.id, one.state) is one.state]):
-            answer = self._ask(self._as(user, self._commands.remove(ids)), self._options.deadline)
+        for ids, answer in self._ordered(still, self._commands.remove):
             with self._belief():
                 count += self._commands.removed(answer, ids)
         return count
@@ -165,12 +165,33 @@ class CommandBatch(Recorded):
     def release_pilots(self, pilots: Sequence[Pilot]) -> int:
         """Let held pilots go on, each by the account it runs as. Raises SourceError."""
         count = 0
-        for user, ids in self._by_account(pilots) if self.releasing else ():
-            answer = self._ask(self._as(user, [*self.releasing, *ids]), self._options.deadline)
+        for ids, answer in self._ordered(pilots, lambda ids: [*self.releasing, *ids]) if self.releasing else ():
             if answer.rc:
                 raise SourceError(self._source, f"{self.releasing[0]}: {answer.said()}")
             count += len(ids)
         return count
+
+    def _ordered(
+        self, pilots: Sequence[Pilot], command: Callable[[list[str]], list[str]]
+    ) -> Iterator[tuple[list[str], Answer]]:
+        """Run a command for pilots, each by its account; return the ids with the answer.
+
+        Raises SourceError; Unasked only after all others, for the pilots of accounts that cannot be had.
+        """
+        failed: list[tuple[list[str], Unasked]] = []
+        for user, ids in self._by_account(pilots):
+            argv = self._as(user, command(ids))
+            try:
+                answer = self._ask(argv, self._options.deadline)
+                if user and (reason := refused_by_sudo(answer, user, argv[4])):
+                    raise Unasked(self._source, reason)
+            except Unasked as error:
+                failed.append((ids, error))
+            else:
+                yield ids, answer
+        if failed:
+            first = failed[0][1]
+            raise Unasked(self._source, first.reason, [id_ for ids, _ in failed for id_ in ids], stopped=first.stopped)
 
     def _by_account(self, pilots: Sequence[Pilot]) -> Iterator[tuple[str, list[str]]]:
         with self._book() as book:
@@ -189,7 +210,9 @@ class CommandBatch(Recorded):
     def _ask(self, argv: Sequence[str], deadline: float) -> Answer:
         try:
             return self._run(argv, deadline)
-        except (NotStarted, Silent) as error:
+        except NotStarted as error:
+            raise Unasked(self._source, error.reason, stopped=error.stopped) from None
+        except Silent as error:
             raise SourceError(self._source, error.reason, stopped=error.stopped) from None
 
     def _list(self, deadline: float) -> Sequence[Seen]:

@@ -66,9 +66,9 @@ class Pilots:
         return [pilot.id for pilot in lacking]
 
     def told(self, ends: Mapping[str, End], now: float) -> int:
-        """Take in the ends of pilots that are listed no more; who is told of nowhere is gone after a while.
+        """Take in the ends of pilots that are listed no more; one without a known end is given up after a while.
 
-        Return how many are gone like that although a listing showed them.
+        Return how many of those a listing had shown.
         """
         lost = 0
         for pilot in list(self.alive()):

@@ -173,12 +173,12 @@ def ad_of(classad: Any, keys: Sequence[str]) -> Ad:
 
 
 def of_factory(factory: str) -> str:
-    """Return the constraint that chooses a factory's jobs.
+    """Return the constraint that chooses a factory's jobs; `==` would know no case.
 
     A job that another schedd has sent here as to a CE carries our tags too, and SubmitterId: it is the copy
     of a pilot that is counted there.
     """
-    return f'APF_FACTORY == "{factory}" && SubmitterId =?= undefined'
+    return f'APF_FACTORY =?= "{factory}" && SubmitterId =?= undefined'
 
 
 @plain

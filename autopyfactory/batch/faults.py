@@ -10,7 +10,7 @@ from autopyfactory.model import EndedPilot
 log = logging.getLogger(__name__)
 
 REPEAT = 3600.0
-"""Seconds in which the same fault of a queue's pilots is told once; monitor and page have each of them."""
+"""Seconds in which the same fault of a queue's pilots is logged once; the monitors get each of them."""
 
 
 class Faults:
@@ -22,7 +22,7 @@ class Faults:
         self._told: dict[tuple[str, str], float] = {}
 
     def tell(self, ended: Sequence[EndedPilot]) -> None:
-        """Log each kind of fault in a line, unless it was told of late; a removal is somebody's wish."""
+        """Log each kind of fault in a line, unless it was logged within the last hour; a removal is no warning."""
         now = self._clock.now()
         self._told = {kind: at for kind, at in self._told.items() if now < at + REPEAT}
         kinds: dict[tuple[str, str], list[EndedPilot]] = {}

@@ -15,7 +15,6 @@ from typing import ClassVar
 from autopyfactory.batch import ALL_STATES, Context, Order
 from autopyfactory.batch.commands_options import absent
 from autopyfactory.batch.commands_pilots import Pilots
-from autopyfactory.batch.commands_run import NotStarted, Run, Silent
 from autopyfactory.batch.commands_words import Answer, End, Seen
 from autopyfactory.batch.globus_call import Globusrun
 from autopyfactory.batch.globus_lost import WRITTEN_OFF, Notes, Proxies
@@ -27,6 +26,7 @@ from autopyfactory.batch.globus_words import accepted, cancelled, complaint, unr
 from autopyfactory.batch.order import make_log_folder
 from autopyfactory.batch.recorded import Recorded
 from autopyfactory.batch.script import pilot_script, read_wrapper
+from autopyfactory.command import NotStarted, Run, Silent
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
@@ -213,7 +213,7 @@ class Globus(Recorded):
             self._once(endpoint, f"{endpoint} does not answer for its pilots: {reason}" if reason else "")
 
     def _troubles(self, silent: Iterable[str], now: float) -> dict[str, Trouble]:
-        """Return the endpoints that do not answer, or could not be reached for a submission of late."""
+        """Return the endpoints that do not answer, or could not be reached for a recent submission."""
         self._silent = {name: self._silent.get(name, now) for name in silent}
         self._refusing = {name: since for name, since in self._refusing.items() if since > now - RETRY}
         return {name: Trouble("unreachable", since) for name, since in (self._refusing | self._silent).items()}

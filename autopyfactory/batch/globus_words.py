@@ -67,7 +67,7 @@ def state(answer: Answer) -> tuple[PilotState | End | Perhaps, str]:
     if answer.rc == 0 and _STRANGE.fullmatch(word):
         return PilotState.UNKNOWN, word
     if answer.rc and code(answer) == _STOPPED:
-        # A job manager that has let go of the job: it says so for ever, and the gatekeeper knows what became of it.
+        # A job manager that gave up the job says so for ever; the gatekeeper knows what became of the job.
         return Perhaps(), "STOPPED"
     raise _unbelievable(answer)
 

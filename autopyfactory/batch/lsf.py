@@ -119,7 +119,7 @@ class Lsf(CommandBatch):
     @staticmethod
     def hiding(arguments: Sequence[str]) -> str:
         """Return the first further argument that would hide the pilots from their own factory."""
-        return _hiding(arguments)
+        return next((argument for argument in arguments if argument in HIDING), "")
 
     def commands(self, options: CommandOptions) -> Commands:
         """Return what LSF's commands are like."""
@@ -127,11 +127,10 @@ class Lsf(CommandBatch):
 
 
 @dataclass(frozen=True, slots=True)
-class LsfCommands:
+class LsfCommands(Commands):
     """LSF's argv builders and parsers."""
 
     tables: bool = False
-    needs_file: bool = False
 
     def submit(self, job: Job) -> list[str]:
         """Return the bsub of one pilot. Raises Refused for options that would hide it."""
@@ -141,7 +140,7 @@ class LsfCommands:
         if isinstance(queue.backend, CommandQueueOptions):
             project = queue.backend.account
             own += shlex.split(queue.backend.extra_arguments)
-        if hiding := _hiding(own):
+        if hiding := Lsf.hiding(own):
             raise Refused(f"{hiding} would hide the pilots from their own factory, take it out")
         needs = ["span[hosts=1]"] if shape.cores > 1 else []
         if shape.memory_mb is not None:
@@ -262,14 +261,9 @@ def _told_end(word: str, block: str) -> End:
 
 
 def _end(word: str, code: int | None, reason: str) -> End:
-    """Return an end; DONE has no exit code of its own, and a removed job's tells nothing."""
+    """Return an end; DONE has no exit code of its own, and that of a removed job means nothing."""
     if word == "DONE":
         return End(0)
     found = _REASON.search(reason)
     fault = FAULTS.get(found[0], "") if found else ""
     return End(None if fault and not code else code, fault)
-
-
-def _hiding(arguments: Sequence[str]) -> str:
-    """Return the first argument that is one of ours, an array's name among them."""
-    return next((argument for argument in arguments if argument in HIDING), "")

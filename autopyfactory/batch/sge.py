@@ -139,11 +139,10 @@ class Sge(CommandBatch):
 
 
 @dataclass(frozen=True, slots=True)
-class SgeCommands:
+class SgeCommands(Commands):
     """Grid Engine's argv builders and parsers."""
 
     accounting: Path | None = None
-    needs_file: bool = False
 
     def submit(self, job: Job) -> list[str]:
         """Return the qsub of one pilot. Raises Refused for what would hide it, and for cores that have no home."""

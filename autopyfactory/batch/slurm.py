@@ -127,8 +127,12 @@ class Slurm(CommandBatch):
 
     @staticmethod
     def hiding(arguments: Sequence[str]) -> str:
-        """Return the first further argument that would hide the pilots from their own factory."""
-        return _hiding(arguments)
+        """Return the first further argument that would hide the pilots, also cut short as getopt allows."""
+        for argument in arguments:
+            name = argument.partition("=")[0].removeprefix("--")
+            if argument.startswith("--") and len(name) > 1 and any(ours.startswith(name) for ours in OURS):
+                return argument
+        return next((argument for argument in arguments if re.match(r"-[aM]", argument)), "")
 
     def commands(self, options: CommandOptions) -> Commands:
         """Return what Slurm's commands are like."""
@@ -139,12 +143,11 @@ class Slurm(CommandBatch):
 
 
 @dataclass(frozen=True, slots=True)
-class SlurmCommands:
+class SlurmCommands(Commands):
     """Slurm's argv builders and parsers."""
 
     sacct: bool = False
     jobcomp: Path | None = None
-    needs_file: bool = False
 
     def submit(self, job: Job) -> list[str]:
         """Return the sbatch of one pilot. Raises Refused for options that would hide it."""
@@ -155,7 +158,7 @@ class SlurmCommands:
         if isinstance(backend, CommandQueueOptions):
             own += shlex.split(backend.extra_arguments)
             values["account"] = backend.account
-        if hiding := _hiding(own):
+        if hiding := Slurm.hiding(own):
             raise Refused(f"{hiding} would hide the pilots from their own factory, take it out")
         values |= {
             # Slurm counts minutes and mebibytes; rounded up, a pilot gets at least what it asks for.
@@ -299,15 +302,6 @@ def _complaint(errors: object) -> str:
     if not isinstance(first, dict):
         return str(first)[:200]
     return ", ".join(str(first[key]) for key in ("description", "error", "source") if first.get(key))[:200]
-
-
-def _hiding(arguments: Sequence[str]) -> str:
-    """Return the first argument that is one of ours, also where it is cut short as getopt allows."""
-    for argument in arguments:
-        name = argument.partition("=")[0].removeprefix("--")
-        if argument.startswith("--") and len(name) > 1 and any(ours.startswith(name) for ours in OURS):
-            return argument
-    return next((argument for argument in arguments if re.match(r"-[aM]", argument)), "")
 
 
 def _path(path: Path) -> str:

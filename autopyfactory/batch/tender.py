@@ -14,7 +14,7 @@ from autopyfactory.batch import Batch
 from autopyfactory.batch.held import Rows, row_of, summary
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import HeldOptions, QueueConfig
-from autopyfactory.errors import SourceError
+from autopyfactory.errors import SourceError, Unasked
 from autopyfactory.model import Pilot, PilotCounts, PilotState, Trouble
 
 log = logging.getLogger(__name__)
@@ -270,7 +270,7 @@ class Tender:
         released = self._limited((name, "release"), row, fresh)
         if released:
             self._note_releases(released, now)
-            with self._trying():
+            with self._trying(), self._uncounted():
                 self._say("released", self._batch.release_pilots(released), released)
         removed = self._limited((name, "remove"), row, [pilot for pilot in due if pilot not in fresh])
         if removed:
@@ -291,6 +291,17 @@ class Tender:
         self._released = {id_: entry for id_, entry in self._released.items() if now - entry[1] < REMEMBER}
         for pilot in pilots:
             self._released[pilot.id] = (self._releases(pilot) + 1, now)
+
+    @contextmanager
+    def _uncounted(self) -> Iterator[None]:
+        """Take back from the count of releases those that reached nobody."""
+        try:
+            yield
+        except Unasked as error:
+            for id_ in self._released.keys() & error.ids:
+                count, at = self._released[id_]
+                self._released[id_] = (count - 1, at)
+            raise
 
     def _say(self, word: str, count: int, pilots: Sequence[Pilot]) -> None:
         if count:

@@ -7,7 +7,6 @@ slurm-wlm-torque puts over Slurm. Those show neither variables nor exit codes: u
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from autopyfactory.batch.commands import CommandBatch
@@ -110,19 +109,20 @@ class Torque(CommandBatch):
     @staticmethod
     def hiding(arguments: Sequence[str]) -> str:
         """Return the first further argument that would hide the pilots from their own factory."""
-        return _hiding(arguments)
+        return next((argument for argument in arguments if argument[:2] in OURS), "")
 
     def commands(self, options: CommandOptions) -> Commands:
         """Return what Torque's commands are like."""
         return TorqueCommands()
 
 
-@dataclass(frozen=True, slots=True)
-class TorqueCommands:
-    """Torque's argv builders and parsers."""
+class TorqueCommands(Commands):
+    """Torque's argv builders and parsers; of ended jobs the listing alone tells, for keep_completed seconds."""
 
-    # Debian's wrappers over Slurm take no script on stdin.
-    needs_file: bool = True
+    @property
+    def needs_file(self) -> bool:
+        """Tell that the script is a file: Debian's wrappers over Slurm take none on stdin."""
+        return True
 
     def submit(self, job: Job) -> list[str]:
         """Return the qsub of one pilot. Raises Refused for options that would hide it."""
@@ -138,7 +138,7 @@ class TorqueCommands:
         if isinstance(queue.backend, CommandQueueOptions):
             own += ["-A", queue.backend.account] if queue.backend.account else []
             own += shlex.split(queue.backend.extra_arguments)
-        if hiding := _hiding(own):
+        if hiding := Torque.hiding(own):
             raise Refused(f"{hiding} would hide the pilots from their own factory, take it out")
         return [
             *("qsub", "-N", f"apf-{queue.name}"[:_NAME_LENGTH], "-r", "n", "-m", "n", "-W", "umask=022"),
@@ -173,14 +173,6 @@ class TorqueCommands:
         if answer.rc or (not parts and (answer.stdout + answer.stderr).strip()):
             raise Unbelievable(remedied(_complaint("qstat", answer), REMEDIES))
         return [_seen(id_, block) for id_, block in zip(parts[::2], parts[1::2], strict=True)]
-
-    def history(self, ids: Sequence[str]) -> list[str] | None:
-        """Return None: ended jobs are listed for keep_completed seconds, and nowhere after that."""
-        return None
-
-    def told(self, answer: Answer) -> dict[str, End]:
-        """Return nothing, for there is no history."""
-        return {}
 
     def remove(self, ids: Sequence[str]) -> list[str]:
         """Return the qdel of some jobs."""
@@ -233,8 +225,3 @@ def _complaint(command: str, answer: Answer) -> str:
     """Return what a command complains of, with its name once."""
     said = answer.said()
     return said if said.startswith(f"{command}: ") else f"{command}: {said}"
-
-
-def _hiding(arguments: Sequence[str]) -> str:
-    """Return the first argument that is one of ours."""
-    return next((argument for argument in arguments if argument[:2] in OURS), "")

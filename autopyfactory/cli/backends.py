@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from autopyfactory.batch.rows import ROWS, Row, plugin
-from autopyfactory.config import load
 from autopyfactory.config.catalogue import BATCH, Broken, Catalogue
+from autopyfactory.config.loader import load
 from autopyfactory.config.models import Section
 
 

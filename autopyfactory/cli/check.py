@@ -9,8 +9,8 @@ import click
 
 from autopyfactory.cli.options import conf_option
 from autopyfactory.clock import Clock
-from autopyfactory.config import load
 from autopyfactory.config.catalogue import Catalogue
+from autopyfactory.config.loader import load
 from autopyfactory.config.models import Config
 from autopyfactory.credentials.wallet import doubtful
 from autopyfactory.errors import ConfigError

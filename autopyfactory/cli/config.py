@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from autopyfactory.cli.options import conf_option, known_queue
-from autopyfactory.config import by_type, load
+from autopyfactory.config import by_type
 from autopyfactory.config.compare import options_of, sections, values
 from autopyfactory.config.fields import HIDDEN, Options, write
+from autopyfactory.config.loader import load
 from autopyfactory.config.models import Config, QueueConfig
 from autopyfactory.config.sentences import declared
 from autopyfactory.logs import mask

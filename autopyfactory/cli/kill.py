@@ -11,16 +11,16 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import click
 
 from autopyfactory import environment, ledger
+from autopyfactory.account import Account
 from autopyfactory.batch import Batch, Context, remove
 from autopyfactory.cli.options import conf_option
 from autopyfactory.clock import Clock
-from autopyfactory.config import load
 from autopyfactory.config.catalogue import Catalogue, source_options
 from autopyfactory.config.glance import glance
+from autopyfactory.config.loader import load
 from autopyfactory.config.models import Config, Section
 from autopyfactory.config.problems import suggest
-from autopyfactory.errors import FactoryError, SourceError
-from autopyfactory.host import Account, StartError
+from autopyfactory.errors import FactoryError, SourceError, StartError
 from autopyfactory.model import Pilot, PilotState
 from autopyfactory.operate import Operator
 
@@ -82,7 +82,7 @@ def kill(conf: Path, argument: str | None, option: str | None, states: tuple[str
         if config.factory.environment_script is not None:
             environment.source(config.factory.environment_script)
         chosen = [PilotState(state) for state in states]
-        done = _Deed(queue, chosen or list(STATES), dry_run, writes_off=PilotState.UNKNOWN in chosen)
+        done = _Removal(queue, chosen or list(STATES), dry_run, writes_off=PilotState.UNKNOWN in chosen)
         failures = list(done.at_all(config))
     except StartError as error:
         raise click.ClickException(str(error)) from None
@@ -113,7 +113,7 @@ def _become_owner(state_dir: Path) -> None:
     account.become()
 
 
-class _Deed:
+class _Removal:
     """What was found and removed of one queue; `removed` in a dry run is what would be."""
 
     def __init__(self, queue: str, states: Sequence[PilotState], dry_run: bool, *, writes_off: bool) -> None:
@@ -202,7 +202,7 @@ def _default(source: str) -> Section | None:
     return Section(kind, name, source_options(catalogue.usable[plugin])(), plugin)
 
 
-def _say(config: Config, done: _Deed, *, complete: bool) -> None:
+def _say(config: Config, done: _Removal, *, complete: bool) -> None:
     parts = [f"{state} {count}" for state in done.states if (count := done.removed[state])]
     total, queue = sum(done.removed.values()), done.queue
     verb = "would remove" if done.dry_run else "removed"

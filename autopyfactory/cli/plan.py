@@ -9,11 +9,11 @@ import click
 
 from autopyfactory.cli.options import conf_option, known_queue
 from autopyfactory.clock import Clock
-from autopyfactory.config import load
+from autopyfactory.config.checks import pledges
 from autopyfactory.config.fields import words
+from autopyfactory.config.loader import load
 from autopyfactory.config.models import Config, QueueConfig
 from autopyfactory.config.problems import suggest
-from autopyfactory.config.references import pledges
 from autopyfactory.explain import details, spoken_why
 from autopyfactory.factory import Factory
 from autopyfactory.model import Blocked, CycleReport, PilotState

@@ -73,7 +73,8 @@ _RULES = """\
 Makers stand in `rules` and compute a number of pilots in that order. Gates then set it and limits lower it; both act
 whenever their option is set, and always where they have a default. In the formulas n is the number so far, A the
 activated jobs that are this queue's part, in pilots, P its pilots that wait, L those that left pending after the time
-the figures speak of, S siblings' pilots that will take jobs of its part ([concepts.md](concepts.md)).
+the figures speak of less `first_job_after`, S siblings' pilots that will take jobs of its part
+([concepts.md](concepts.md)).
 """
 
 

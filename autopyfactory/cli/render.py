@@ -9,8 +9,8 @@ from autopyfactory.batch import Batch, Context
 from autopyfactory.batch.order import endpoints_of, make_order
 from autopyfactory.cli.options import conf_option, known_queue
 from autopyfactory.clock import Clock, utc
-from autopyfactory.config import load
 from autopyfactory.config.catalogue import MONITOR, Catalogue
+from autopyfactory.config.loader import load
 from autopyfactory.config.models import Config, QueueConfig
 from autopyfactory.credentials.wallet import Wallet
 from autopyfactory.errors import Refused

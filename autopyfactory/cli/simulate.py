@@ -12,15 +12,17 @@ from rich.console import Console
 from rich.table import Table
 
 from autopyfactory.cli.options import conf_option
-from autopyfactory.config import ini, load
+from autopyfactory.config import ini
 from autopyfactory.config.fields import duration
+from autopyfactory.config.loader import load
 from autopyfactory.config.models import Config
 from autopyfactory.config.problems import Fault, suggest
 from autopyfactory.config.sentences import build, declared
 from autopyfactory.errors import ConfigError
 from autopyfactory.record.trace import TraceError, read
 from autopyfactory.simulate import arrivals as demand
-from autopyfactory.simulate.model import SiteOptions
+from autopyfactory.simulate.fleet import SiteOptions
+from autopyfactory.simulate.model import Stream
 from autopyfactory.simulate.picture import svg
 from autopyfactory.simulate.replay import Course, Replay, Sites
 
@@ -93,8 +95,8 @@ def simulate(
         config = load(path)
         if not config.queues:
             raise click.ClickException(f"{path}: no queue can be served, 'autopyfactory check' says why")
-        span, stream = _arrivals(config, trace, days, jobs, model("").job_length, seed)
-        found[name] = Replay(config, model, lag=lag, seed=seed).run(stream, span)
+        span, arrivals = _arrivals(config, trace, days, jobs, model("").job_length, seed)
+        found[name] = Replay(config, model, lag=lag, seed=seed).run(arrivals, span)
     if against:
         click.echo(f"A: {conf}\nB: {against}")
     Console(width=None if sys.stdout.isatty() else 140).print(table(found))
@@ -110,21 +112,28 @@ def _arrivals(
 ) -> tuple[float, Iterator[demand.Arrival]]:
     """Return the days to replay and what arrives."""
     if trace is None:
-        served = {
-            (part.options.wmsqueue, part.resource_type or next(iter(part.options.resource_types), ""))
-            for queue in config.queues.values()
-            if queue.options.wms
-            for part in queue.parts
-        }
-        return days or 1.0, demand.made_up(sorted(served), days or 1.0, jobs, seed)
+        return days or 1.0, demand.made_up(_served(config), days or 1.0, jobs, seed)
     try:
         lines = list(read(trace))
     except TraceError as error:
         raise click.ClickException(str(error)) from None
     if not lines:
         raise click.ClickException(f"{trace}: holds no demand")
+    for name in sorted({line.wms for line in lines} - {"", *config.wms}):
+        click.echo(f"{trace}: its jobs of [wms {name}] are left out, {config.path} has no such section", err=True)
     span = (lines[-1].at - lines[0].at) / demand.DAY
     return days or max(span, 0.01), demand.replayed(lines, length, days)
+
+
+def _served(config: Config) -> list[Stream]:
+    """Return a kind of jobs for each resource type that queues count alone at each of their wmsqueues."""
+    parts = [part for queue in config.queues.values() if queue.options.wms for part in queue.parts]
+    found = {
+        (name, part.resource_type or next(iter(part.options.resource_types), ""), part.options.wms)
+        for part in parts
+        for name in part.options.wmsqueues
+    }
+    return [Stream(name, kind, wms=wms) for name, kind, wms in sorted(found)]
 
 
 def _sites(path: Path | None) -> Sites:
@@ -156,6 +165,7 @@ def _sites(path: Path | None) -> Sites:
     return of
 
 
+_RETIRED = "retired\n%"
 _COLUMNS = (
     "queue",
     "jobs",
@@ -163,6 +173,7 @@ _COLUMNS = (
     "pilots",
     "wasted\n%",
     "failed\n%",
+    _RETIRED,
     "most\npending",
     "most\nrunning",
     "first\nmin",
@@ -174,16 +185,20 @@ _COLUMNS = (
 def table(found: Mapping[str, Mapping[str, Course]]) -> Table:
     """Return one row per queue and configuration, and their sums."""
     grid = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
-    for k, name in enumerate((*_COLUMNS, *(["of"] if len(found) > 1 else []))):
-        grid.add_column(name, justify="right" if 0 < k < len(_COLUMNS) else "left")
     queues = list(dict.fromkeys(queue for courses in found.values() for queue in courses))
-    for queue in queues:
-        for path, courses in found.items():
-            if queue in courses:
-                grid.add_row(queue, *_cells([courses[queue]]), *([path] if len(found) > 1 else []))
+    rows = [(queue, path, [found[path][queue]]) for queue in queues for path in found if queue in found[path]]
     if len(queues) > 1:
-        for path, courses in found.items():
-            grid.add_row("all", *_cells(list(courses.values())), *([path] if len(found) > 1 else []), style="bold")
+        rows += [("all", path, list(courses.values())) for path, courses in found.items()]
+    # Few configurations remove pilots; the column would cost the others the width of a terminal.
+    retiring = any(course.retired for _, _, courses in rows for course in courses)
+    columns = [name for name in _COLUMNS if retiring or name != _RETIRED]
+    for k, name in enumerate((*columns, *(["of"] if len(found) > 1 else []))):
+        grid.add_column(name, justify="right" if 0 < k < len(columns) else "left")
+    for row, (queue, path, courses) in enumerate(rows):
+        cells = dict(zip(_COLUMNS[1:], _cells(courses), strict=True))
+        of = [path] if len(found) > 1 else []
+        style = "bold" if row >= len(rows) - len(found) and len(queues) > 1 else None
+        grid.add_row(queue, *(cells[name] for name in columns[1:]), *of, style=style)
     return grid
 
 
@@ -195,6 +210,7 @@ def _cells(courses: Sequence[Course]) -> Iterator[str]:
     yield str(pilots)
     yield _part(sum(c.wasted for c in courses), pilots)
     yield _part(sum(c.failed for c in courses), pilots)
+    yield _part(sum(c.retired for c in courses), pilots)
     yield str(max((max(c.pending, default=0) for c in courses), default=0))
     yield str(max((max(c.running, default=0) for c in courses), default=0))
     yield _minutes(median(firsts)) if firsts else "-"

@@ -142,6 +142,9 @@ class QueueOptions(Options):
         3600.0, ge=60, le=3600, alias="weight.window", description="how long a pilot counts as started lately"
     )
     jobs_per_pilot: Number = Field(Fraction(1), gt=0, description="jobs that one pilot runs, one after the other")
+    first_job_after: Duration = Field(
+        60.0, ge=0, le=1800, description="how long a pilot that starts needs at most until it has fetched its first job"
+    )
     test_labels: Words = Field(
         ("test",), description="labels of the jobs that pilots of ordinary labels get while the site is in test"
     )

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autopyfactory.batch.rows import plugin, written
-from autopyfactory.config import by_type
-from autopyfactory.config import references as judge
+from autopyfactory.config import by_type, checks
 from autopyfactory.config.catalogue import Catalogue, source_options
 from autopyfactory.config.fields import Options, boolean
 from autopyfactory.config.ini import Block, Entry, expand, references
@@ -63,21 +62,21 @@ class Judge:
         rules, more = build(RuleOptions, texts.rules)
         faults = [*self._name(block.name), *texts.faults, *faults, *more]
         for prefix, values in texts.carried.items():
-            faults += judge.carried(prefix, values)
+            faults += checks.carried(prefix, values)
         if options is not None and rules is not None:
-            options, more = judge.row(options, texts.own)
+            options, more = checks.row(options, texts.own)
             faults += more
-            faults += judge.rules(options)
-            faults += judge.parts(options)
-            faults += judge.ages(options)
-            faults += judge.shape(options, texts.own)
-            faults += judge.rights(options, self._main, texts.own)
-            faults += judge.releases(options)
-            faults += judge.rule_values(options, rules, texts.own)
-            faults += judge.split(types, rules, texts.own)
-            faults += judge.demand(options, rules, self._main)
-            faults += judge.named_things(options, self._main)
-            faults += judge.backend(options, self._catalogue)
+            faults += checks.rules(options)
+            faults += checks.parts(options)
+            faults += checks.ages(options)
+            faults += checks.shape(options, texts.own)
+            faults += checks.rights(options, self._main, texts.own)
+            faults += checks.releases(options)
+            faults += checks.rule_values(options, rules, texts.own)
+            faults += checks.split(types, rules, texts.own)
+            faults += checks.demand(options, rules, self._main)
+            faults += checks.named_things(options, self._main)
+            faults += checks.backend(options, self._catalogue)
             backend, more = self._backend(options, texts)
             faults += more
         enabled = _enabled(texts.common)
@@ -124,7 +123,7 @@ class Judge:
         built, faults = build(kind.QueueOptions, {name: text for name, text in texts.rest.items() if name in mine})
         sound = built is not None and not faults
         faults += self._strangers(options, texts, frozenset(mine))
-        faults += judge.source(options, kind.source_kind, self._main)
+        faults += checks.source(options, kind.source_kind, self._main)
         if not options.source and "local" not in self._main.named(kind.source_kind):
             for fault in build(source_options(kind), {})[1]:
                 head = f"[{kind.source_kind} NAME]"
@@ -135,7 +134,7 @@ class Judge:
             faults += self._hook(kind, options, built, texts.own)
         faults += self._submit_hook(kind, texts.carried["submit."])
         if not getattr(kind, "reads_submit", True):
-            faults += judge.unread(options, texts.carried["submit."], texts.own)
+            faults += checks.unread(options, texts.carried["submit."], texts.own)
         return built, faults
 
     def _strangers(self, options: QueueOptions, texts: _Texts, mine: frozenset[str]) -> Iterator[Fault]:

@@ -11,7 +11,7 @@ from autopyfactory.errors import CredentialError
 def read(data: bytes) -> Validity:
     """Return how long a token is valid; one that is no JWT does not tell. Raises CredentialError.
 
-    The signature is not verified: that is the business of whoever the token is shown to.
+    The signature is not verified: the service that the token is shown to does that.
     """
     words = data.split()
     if len(words) != 1:

@@ -1,4 +1,4 @@
-"""Ask for new documents on a timer, in one thread; whoever has the configuration is told while it has another one."""
+"""Ask for new documents on a timer, in one thread, and report while the configuration was made from another one."""
 
 import json
 import logging

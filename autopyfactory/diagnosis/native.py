@@ -6,8 +6,8 @@ from typing import Any
 
 from autopyfactory.config.models import Config, QueueConfig
 
-ORDER = {"demand": "wms", "site status": "wms", "wmsqueue": "wms", "no demand": "wms", "miscounted": "wms"}
-"""Which source is shown first, by the key of the cause; else the batch system."""
+WMS_FIRST = frozenset({"demand", "site status", "wmsqueue", "no demand", "miscounted"})
+"""Keys of causes for which the WMS is shown first; for all others the batch system."""
 
 
 def commands(config: Config, queue: QueueConfig, batch: Any, wms: Any, key: str) -> Iterator[str]:
@@ -33,5 +33,5 @@ def commands(config: Config, queue: QueueConfig, batch: Any, wms: Any, key: str)
     of_batch = list(getattr(batch, "shows", lambda _: ())(queue.name))
     asked = [getattr(wms, "shows", lambda _: ())(name) for name in queue.options.wmsqueues]
     of_wms = list(dict.fromkeys(line for lines in asked for line in lines))
-    first_wms = ORDER.get(key, "").startswith("wms") or key.startswith("status")
+    first_wms = key in WMS_FIRST or key.startswith("status")
     yield from [*of_wms, *of_batch] if first_wms else [*of_batch, *of_wms]

@@ -100,8 +100,9 @@ def _answered(report: CycleReport, wanted: Wanted, there: str, steps: Sequence[S
         whose = ", ".join(report.siblings) or "other queues"
         text = f"its siblings take the work: {there}, pilots of {whose} wait for {wanted.surplus} of them"
         return Cause("siblings", text, "these pilots have to start, or to be removed; they are believed for 10 minutes")
-    text = f"pilots took the jobs just now: {there} by older figures, {wanted.left} pilots have started since"
-    return Cause("left", text, "younger figures of the WMS, which come by themselves")
+    started = f"{wanted.left} pilots have started too lately to show there"
+    text = f"pilots take the jobs just now: {there} by older figures, {started}"
+    return Cause("left", text, "younger figures of the WMS, which come by themselves; see first_job_after")
 
 
 def _waiting(part: int, waiting: int, jobs: int, there: str) -> Cause:

@@ -16,24 +16,34 @@ def trace(record: Record, queues: Iterable[str], first: float, last: float) -> I
     Queues of one wmsqueue tell the same. Where no cycle was, the figures are taken to have stayed as they were. All
     wmsqueues end with the last cycle of all.
     """
-    now: dict[str, tuple[JobCount, ...] | None] = {}
+    now: dict[tuple[str, str], Demand] = {}
     end = first
     for demand in merged(_spans(record.forward(queue, first, last), first, last) for queue in queues):
         end = demand.at
-        if demand.wmsqueue not in now or now[demand.wmsqueue] != demand.cells:
-            now[demand.wmsqueue] = demand.cells
+        before = now.get((demand.wms, demand.wmsqueue))
+        if before is None or before.cells != demand.cells:
+            now[demand.wms, demand.wmsqueue] = demand
             yield demand
-    yield from (Demand(end, name, cells) for name, cells in now.items())
+    yield from (replace(demand, at=end) for demand in now.values())
 
 
 def _spans(cycles: Iterable[Recorded], first: float, last: float) -> Iterator[Demand]:
     """Return the beginning and the end of each run of equal cycles that asked for demand."""
     for one in cycles:
         report = one.report
-        unknown = report.blocked is not None and report.blocked.cause in {"demand", "wmsqueue"}
+        names, wms = words(report.wmsqueue), _wms(report)
+        # Which of several is not known to the WMS is not told, the others are.
+        causes = {"demand", "wmsqueue"} if len(names) == 1 else {"demand"}
+        unknown = report.blocked is not None and report.blocked.cause in causes and wms
         if unknown or report.jobs is not None:
             for at in (max(report.at, first), min(one.until, last)):
-                yield from (Demand(at, name, _cells(report, name)) for name in words(report.wmsqueue))
+                yield from (Demand(at, name, _cells(report, name), wms) for name in names)
+
+
+def _wms(report: CycleReport) -> str:
+    """Return the section that was asked, "" where an older record does not tell: it had only who answered."""
+    answered = (one.source.removeprefix("wms ") for one in report.inputs if one.what == "demand")
+    return report.wms or next(answered, "")
 
 
 def _cells(report: CycleReport, wmsqueue: str) -> tuple[JobCount, ...] | None:

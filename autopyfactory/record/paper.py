@@ -52,6 +52,7 @@ def paper(report: CycleReport) -> str:
         "dry_run": report.dry_run or None,
         "siblings": report.siblings or None,
         "wanted": [report.wanted.part, report.wanted.left, report.wanted.surplus] if report.wanted else None,
+        "wms": report.wms or None,
         "of": [report.wmsqueue, report.batchqueue, report.endpoint, report.interval],
     }
     kept = {name: value for name, value in found.items() if value is not None}
@@ -90,6 +91,7 @@ def recorded(queue: str, at: float, until: float, old: str, text: str) -> Record
         endpoint=endpoint,
         interval=interval,
         stuck=tuple(Stuck(*one) for one in found.get("stuck", ())),
+        wms=found.get("wms", ""),
     )
     return Recorded(report, until, found.get("submitted", 0))
 

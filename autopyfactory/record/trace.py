@@ -2,13 +2,15 @@
 
 One line says what holds for one wmsqueue from a time on, until its next line:
 
-    {"at": 1790000000, "wmsqueue": "BNL_PROD", "cells": [{"resource_type": "MCORE", "label": "managed",
+    {"at": 1790000000, "wms": "panda", "wmsqueue": "BNL_PROD", "cells": [{"resource_type": "MCORE", "label": "managed",
      "activated": 40, "running": 310}]}
 
-`at` are seconds since the epoch (a made-up trace may begin at 0), never less than in the line before. A cell is one
-resource type and label of the WMS's statistics, both "" where the WMS tells none; what else it holds are numbers of
-jobs by their status, of which `activated` always stands there. `cells` is empty when there are no jobs, and null
-when nobody knows. Each wmsqueue's last line is the end of what is known of it.
+`at` are seconds since the epoch (a made-up trace may begin at 0), never less than in the line before. `wms` is the
+section that tells of the wmsqueue; left out, as before there was such a word, it stands for each that has one of this
+name. A cell is one resource type and label of the WMS's statistics, and `cores` of a job and global `share` where
+the WMS tells them; what else it holds are numbers of jobs by their status, of which `activated` always stands there.
+`cells` is empty when there are no jobs, and null when nobody knows. Each wmsqueue's last line is the end of what is
+known of it.
 """
 
 import heapq
@@ -38,6 +40,7 @@ class Demand:
     at: float
     wmsqueue: str
     cells: tuple[JobCount, ...] | None
+    wms: str = ""
 
 
 class _Cell(BaseModel):
@@ -46,19 +49,23 @@ class _Cell(BaseModel):
 
     resource_type: str = ""
     label: str = ""
+    cores: NonNegativeInt = 0
+    share: str = ""
     activated: NonNegativeInt
 
 
 class _Line(BaseModel):
     at: float = Field(allow_inf_nan=False)
     wmsqueue: str = Field(min_length=1)
+    wms: str = ""
     cells: list[_Cell] | None
 
 
 def line_of(demand: Demand) -> str:
     """Return the line, with its end."""
     cells = None if demand.cells is None else [_paper(cell) for cell in demand.cells]
-    return json.dumps({"at": round(demand.at, 1), "wmsqueue": demand.wmsqueue, "cells": cells}) + "\n"
+    wms = {"wms": demand.wms} if demand.wms else {}
+    return json.dumps({"at": round(demand.at, 1), **wms, "wmsqueue": demand.wmsqueue, "cells": cells}) + "\n"
 
 
 def read(path: Path) -> Iterator[Demand]:
@@ -93,15 +100,17 @@ def _demand(text: str, where: str) -> Demand:
             raise TraceError(f"{where}: is no line of a trace, 'autopyfactory record' writes them") from None
         place = ".".join(map(str, first["loc"]))
         raise TraceError(f"{where}: {f'{place}: ' if place else ''}{first['msg'].lower()}") from None
-    return Demand(line.at, line.wmsqueue, None if line.cells is None else tuple(map(_cell, line.cells)))
+    return Demand(line.at, line.wmsqueue, None if line.cells is None else tuple(map(_cell, line.cells)), line.wms)
 
 
 def _cell(cell: _Cell) -> JobCount:
     extra = cell.__pydantic_extra__
-    return JobCount(cell.resource_type, cell.label, {"activated": cell.activated, **extra})
+    counts = {"activated": cell.activated, **extra}
+    return JobCount(cell.resource_type, cell.label, counts, cores=cell.cores, share=cell.share)
 
 
 def _paper(cell: JobCount) -> dict[str, Any]:
     counts = {status: cell.by_status.get(status, 0) for status in STATUSES}
     kept = {status: count for status, count in counts.items() if count or status == "activated"}
-    return {"resource_type": cell.resource_type, "label": cell.label, **kept}
+    more = {name: value for name, value in (("cores", cell.cores), ("share", cell.share)) if value}
+    return {"resource_type": cell.resource_type, "label": cell.label, **more, **kept}

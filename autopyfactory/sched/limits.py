@@ -129,7 +129,7 @@ def _max_per_factory(ask: Ask, state: QueueState) -> Outcome | None:
 
 
 def _retire(ask: Ask, state: QueueState) -> Outcome | None:
-    """Go on below 0: tell how many of the waiting pilots no job is there for, whoever would take it."""
+    """Say how many of the waiting pilots are too many, since no job is there for them; the number stays."""
     spare, options, pilots = state.options.retire, state.options, state.pilots
     if spare is None:
         return None
@@ -151,7 +151,7 @@ LIMITS = (
         _endpoint,
         formula=(
             "at a CE in trouble n = min(n, 1) when P = 0 and the last submission is at least `max_held.probe` ago, else"
-            " 0; n = min(n, 1) where one of several endpoints refused and is tried again"
+            " 0; n = min(n, 1) where one of several endpoints refused or holds pilots and is tried again"
         ),
         example="a CE is unreachable: one pilot every 10 minutes goes there, and none while one waits for it",
         unknown="an endpoint of which nothing bad is known works",
@@ -179,7 +179,7 @@ LIMITS = (
         ),
         example="`throttle = 0.5`, 15 of 25 pilots failed within 3 minutes: one probe every 10 minutes",
         unknown=(
-            "a pilot of which nobody tells how long it ran, or a short one without exit code, is not judged; after a"
+            "a pilot whose run time is unknown, or a short one without exit code, is not judged; after a"
             " start nothing is known, so nothing is throttled until pilots end"
         ),
     ),
@@ -279,7 +279,7 @@ LIMITS = (
         example="`retire = 10`, 60 pilots wait, a task with 50 jobs is cancelled and 5 are left: 45 are removed",
         unknown=(
             "nothing is removed; pilots of a submission without an answer, or accepted since the last poll, do not"
-            " count, and one of which nobody tells when it was submitted stays"
+            " count, and one whose time of submission is unknown stays"
         ),
     ),
 )

@@ -1,8 +1,8 @@
 """Makers: the rules that compute a number of pilots, in the order of the queue's `rules`.
 
 Formulas: A activated jobs that are this queue's part, in pilots; P pilots that wait; L pilots that left
-pending after the time the figures speak of; S siblings' pilots that will take jobs of this queue's part; n the
-number so far.
+pending after the time the figures speak of less `first_job_after`; S siblings' pilots that will take jobs of this
+queue's part; n the number so far.
 """
 
 import math
@@ -35,7 +35,7 @@ def _told(demand: Demand, state: QueueState, offset: int = 0) -> str:
         parts.append(f"{offset} left to others")
     parts.append(f"{state.pilots.waiting} waiting")
     if state.left:
-        parts.append(f"{state.left} started or gone since the figures were made")
+        parts.append(f"{state.left} started or gone too lately for the figures")
     if demand.surplus:
         parts.append(f"{demand.surplus} answered by siblings' pilots")
     return ", ".join(parts)

@@ -56,8 +56,8 @@ class Budget:
 class QueueState:
     """All that the rules of one queue may read. What a rule declares in `needs` is never None.
 
-    `left` are pilots that left pending after the time the demand figures speak of. `ramp` is the most
-    that may be submitted while a queue comes back from an outage; None: no ramp. `trouble` tells what is
+    `left` are pilots that left pending after the time the demand figures speak of less `first_job_after`. `ramp` is
+    the most that may be submitted while a queue comes back from an outage; None: no ramp. `trouble` tells what is
     wrong with the endpoint that pilots would go to, "" when nothing is; `trial` why it gets a single pilot now.
     `held` are the held pilots that count, None: all of the queue's. `quiet` are the seconds since the
     queue last submitted, `cycle` counts its cycles from 0, `transferring` its jobs whose output is on its way.

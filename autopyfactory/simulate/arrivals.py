@@ -6,18 +6,19 @@ and for those that ended, which are running x dt / length, and at least what the
 
     arrivals = max(0, change of activated + change of running + ended)
 
-spread evenly over dt. Where no running jobs are told only growth counts. An unknown stretch brings no jobs, and the
-factory under test sees it as an outage of the WMS.
+spread evenly over dt. Where no running jobs are told only growth counts. Over an unknown stretch the lines before and
+after it are compared, and the factory under test sees it as an outage of the WMS.
 """
 
 import heapq
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from autopyfactory.model import JobCount
 from autopyfactory.record.trace import Demand
+from autopyfactory.simulate.model import Stream
 
 DAY = 86400.0
 _PIECE = 60.0
@@ -26,12 +27,10 @@ _HOUR = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """So many jobs of one cell arrive at a wmsqueue; `known` tells whether the WMS can be asked from now on."""
+    """So many jobs of one kind arrive; `known` tells whether the WMS can be asked for the wmsqueue from now on."""
 
     at: float
-    wmsqueue: str
-    resource_type: str = ""
-    label: str = ""
+    stream: Stream
     count: int = 0
     known: bool = True
 
@@ -45,75 +44,83 @@ def replayed(trace: Sequence[Demand], length: float, days: float | None = None) 
     rounds = max(1, math.ceil((days or span / DAY) * DAY / span))
     for number in range(rounds):
         for arrival in one:
-            at = arrival.at - first + number * span
-            yield Arrival(
-                at, arrival.wmsqueue, arrival.resource_type, arrival.label, arrival.count, known=arrival.known
-            )
+            yield replace(arrival, at=arrival.at - first + number * span)
 
 
 def _arrivals(trace: Iterable[Demand], length: float) -> Iterator[Arrival]:
-    last: dict[str, Demand] = {}
+    told: dict[tuple[str, str], bool] = {}
+    last: dict[tuple[str, str], _Known] = {}
     for line in trace:
-        before = last.get(line.wmsqueue)
-        last[line.wmsqueue] = line
-        known = line.cells is not None
-        if before is None or (before.cells is None) == known:
-            yield Arrival(line.at, line.wmsqueue, known=known)
-        if line.cells is None:
-            continue
-        then = {_key(cell): cell for cell in (before.cells or ())} if before else {}
-        for cell in line.cells:
-            yield from _grown(line, cell, then.get(_key(cell)), before, length)
+        key, known = (line.wms, line.wmsqueue), line.cells is not None
+        if known is not told.get(key):
+            yield Arrival(line.at, Stream(line.wmsqueue, wms=line.wms), known=known)
+        told[key] = known
+        if line.cells is not None:
+            before, last[key] = last.get(key), _Known(line.at, _streams(line, line.cells))
+            yield from _grown(before, last[key], length)
 
 
-def _grown(
-    line: Demand, cell: JobCount, then: JobCount | None, before: Demand | None, length: float
-) -> Iterator[Arrival]:
-    if before is None or before.cells is None:
-        yield Arrival(line.at, line.wmsqueue, cell.resource_type, cell.label, cell.activated)
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The jobs of each stream of a wmsqueue at a time that wait and run; `owed` are parts of a job not yet counted."""
+
+    at: float
+    jobs: Mapping[Stream, tuple[int, int]]
+    owed: dict[Stream, float] = field(default_factory=dict)
+
+
+def _streams(line: Demand, cells: Iterable[JobCount]) -> dict[Stream, tuple[int, int]]:
+    """Return the jobs that wait and run by stream; cells that look alike, as where sources are added, are one."""
+    found: dict[Stream, tuple[int, int]] = {}
+    for cell in cells:
+        stream = Stream(line.wmsqueue, cell.resource_type, cell.label, line.wms, cell.cores, cell.share)
+        waiting, running = found.get(stream, (0, 0))
+        found[stream] = waiting + cell.activated, running + cell.by_status.get("running", 0)
+    return found
+
+
+def _grown(before: _Known | None, now: _Known, length: float) -> Iterator[Arrival]:
+    """Return what arrived between two lines; before the first one all that wait did."""
+    if before is None:
+        yield from (Arrival(now.at, stream, waiting) for stream, (waiting, _) in now.jobs.items() if waiting)
         return
-    began = before.at
-    waited, ran = (then.activated, _running(then)) if then else (0, 0)
-    seconds = line.at - began
-    change = _running(cell) - ran
-    count = cell.activated - waited + change + max(round(ran * seconds / length), -change)
-    yield from spread(began, seconds, max(0, count), line.wmsqueue, cell.resource_type, cell.label)
+    seconds = now.at - before.at
+    for stream, (waiting, running) in now.jobs.items():
+        waited, ran = before.jobs.get(stream, (0, 0))
+        # Lines may be seconds apart: parts of a job add up over them.
+        exact = ran * seconds / length + before.owed.get(stream, 0.0)
+        ended = round(exact)
+        now.owed[stream] = exact - ended
+        count = waiting - waited + running - ran + max(ended, ran - running)
+        yield from spread(before.at, seconds, max(0, count), stream)
 
 
-def spread(at: float, seconds: float, count: int, wmsqueue: str, kind: str = "", label: str = "") -> Iterator[Arrival]:
+def spread(at: float, seconds: float, count: int, stream: Stream) -> Iterator[Arrival]:
     """Return arrivals of `count` jobs, evenly over a time."""
     pieces = max(1, min(count, int(seconds / _PIECE)))
     done = 0
     for piece in range(pieces):
         upto = count * (piece + 1) // pieces
         if upto > done:
-            yield Arrival(at + seconds * (piece + 0.5) / pieces, wmsqueue, kind, label, upto - done)
+            yield Arrival(at + seconds * (piece + 0.5) / pieces, stream, upto - done)
         done = upto
 
 
-def made_up(wmsqueues: Iterable[tuple[str, str]], days: float, per_hour: float, seed: int) -> Iterator[Arrival]:
+def made_up(streams: Iterable[Stream], days: float, per_hour: float, seed: int) -> Iterator[Arrival]:
     """Return arrivals of an invented demand: waves of a day, bursts of a task, hours without jobs.
 
-    `wmsqueues` are names with the resource type of their jobs; `per_hour` is the mean over all of them.
+    `per_hour` is the mean over all streams.
     """
-    streams = [_invented(name, kind, days, per_hour, random.Random(f"{seed} {name}")) for name, kind in wmsqueues]  # noqa: S311
-    yield from heapq.merge(*streams, key=lambda arrival: arrival.at)
+    found = [_invented(one, days, per_hour, random.Random(f"{seed} {one.wmsqueue}")) for one in streams]  # noqa: S311
+    yield from heapq.merge(*found, key=lambda arrival: arrival.at)
 
 
-def _invented(name: str, kind: str, days: float, per_hour: float, dice: random.Random) -> Iterator[Arrival]:
+def _invented(stream: Stream, days: float, per_hour: float, dice: random.Random) -> Iterator[Arrival]:
     phase, weight = dice.uniform(0, 2 * math.pi), dice.lognormvariate(0, 0.6)
-    yield Arrival(0.0, name)
+    yield Arrival(0.0, stream)
     for hour in range(round(days * 24)):
         wave = 1 + 0.6 * math.sin(hour * 2 * math.pi / 24 + phase)
         burst = dice.choice((0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 4.0))
         mean = per_hour * weight * wave * burst
         count = max(0, round(dice.gauss(mean, math.sqrt(mean + 1))))
-        yield from spread(hour * _HOUR, _HOUR, count, name, kind)
-
-
-def _key(cell: JobCount) -> tuple[str, str]:
-    return cell.resource_type, cell.label
-
-
-def _running(cell: JobCount) -> int:
-    return cell.by_status.get("running", 0)
+        yield from spread(hour * _HOUR, _HOUR, count, stream)

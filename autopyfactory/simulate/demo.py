@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from autopyfactory.clock import Clock
-from autopyfactory.config import load
+from autopyfactory.config.loader import load
 from autopyfactory.factory import Factory
 from autopyfactory.model import CycleReport, EndedPilot, PilotState
 from autopyfactory.operate import Operator
@@ -56,6 +56,7 @@ allow_same_user = yes
 wms = panda
 interval = 2s
 rules = ready
+first_job_after = 0s
 max_per_cycle = 10
 max_pending = 20
 status_test = 1

@@ -1,27 +1,28 @@
 """Replay demand through the factory's own cycles on a virtual clock, against model sites.
 
-Cycle, Board and the rules are the daemon's; jobs, pilots and time are models (`model`). One heap of events drives
-it: jobs that arrive, cycles, pilots that are ready to start or end.
+Cycle, Board and the rules are the daemon's; jobs, pilots and time are models (`model`, `fleet`). One heap of events
+drives it: jobs that arrive, cycles, pilots that are ready to start or end.
 """
 
 import heapq
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import itemgetter
 from threading import Event
 
-from autopyfactory.batch import Order
 from autopyfactory.batch.order import make_order
 from autopyfactory.board import Board, claim_of
 from autopyfactory.config.models import Config, QueueConfig
 from autopyfactory.cycle import Cycle
 from autopyfactory.ledger import Ledger, Outcome
-from autopyfactory.model import EndedPilot, Submitted
+from autopyfactory.model import EndedPilot
 from autopyfactory.outcomes import Outcomes
 from autopyfactory.sched.demand import Claim, job_cores
 from autopyfactory.simulate.arrivals import Arrival
-from autopyfactory.simulate.model import Cell, Fleet, Jobs, ModelSource, SiteOptions, VirtualClock, totals
+from autopyfactory.simulate.fleet import Fleet, ModelBatch, ModelSource, SiteOptions, totals
+from autopyfactory.simulate.model import Cell, Jobs, Stream, VirtualClock
 
 SAMPLES = 600
 
@@ -40,6 +41,7 @@ class Course:
     finished: int = 0
     wasted: int = 0
     failed: int = 0
+    retired: int = 0
     blocked: int = 0
     cycles: int = 0
     first_pilot: list[float] = field(default_factory=list)
@@ -64,23 +66,12 @@ class _NoLedger(Ledger):
         pass
 
 
-class _Door:
-    """What a cycle submits to."""
-
-    def __init__(self, take: Callable[[str, str, int], None]) -> None:
-        self._take = take
-
-    def submit(self, order: Order) -> Submitted:
-        self._take(order.queue.name, order.shape.resource_type, order.count)
-        return Submitted(order.id, ("",) * order.count)
-
-
 class Replay:
-    """One run of one configuration. `sites` tells what the site of a queue is like; `lag` is that of the WMS."""
+    """One run of one configuration. `sites` tells what the site of a queue is like; `lag` is that of each WMS."""
 
     def __init__(self, config: Config, sites: Sites, *, lag: float, seed: int = 0) -> None:
         self.clock = VirtualClock()
-        self.jobs = Jobs(self.clock, lag)
+        self.jobs = {queue.options.wms: Jobs(self.clock, lag) for queue in config.queues.values() if queue.options.wms}
         self.courses = {name: Course() for name in config.queues}
         self._config = config
         self._seed = seed
@@ -88,13 +79,17 @@ class Replay:
         self._number = 0
         self._never = Event()
         self._fleets = {queue.name: self._parts(queue, sites(queue.name)) for queue in config.queues.values()}
-        self._since: dict[str, float] = {}
+        self._since: dict[tuple[str, str], float] = {}
         self._wanting = {
             (queue.name, part.resource_type): (part, claim_of(part))
             for queue in config.queues.values()
             for part in queue.parts
         }
-        self._source = ModelSource("model", _Door(self._submit), self.clock, self._fleets)
+        self._telling: dict[str, tuple[str, ...]] = {}
+        for options in (queue.options for queue in config.queues.values() if queue.options.wms):
+            for name in options.wmsqueues:
+                self._telling[name] = tuple(dict.fromkeys((*self._telling.get(name, ()), options.wms)))
+        self._source = ModelSource("model", ModelBatch(self._fleets, self._submit), self.clock, self._fleets)
         self._outcomes = Outcomes(self.clock)
         rules = {queue.name: queue.rules for queue in config.queues.values()}
         self._judging = {name for name, one in rules.items() if one.throttle is not None or one.empty_guard is not None}
@@ -116,7 +111,7 @@ class Replay:
         for name, course in self.courses.items():
             sums = totals(self._fleets, name)
             course.submitted, course.finished = sums["submitted"], sums["finished"]
-            course.wasted, course.failed = sums["wasted"], sums["failed"]
+            course.wasted, course.failed, course.retired = sums["wasted"], sums["failed"], sums["retired"]
         return self.courses
 
     def _parts(self, queue: QueueConfig, site: SiteOptions) -> dict[str, Fleet]:
@@ -125,10 +120,12 @@ class Replay:
 
     def _cycle(self, queue: QueueConfig) -> Cycle:
         order = partial(make_order, self._config, endpoint="model")
-        wms = self.jobs if queue.options.wms else None
+        wms = self.jobs.get(queue.options.wms)
         endings = partial(self._outcomes.endings, queue.name, options=queue.rules)
+        # Pilots of a model take a job in the moment they start.
+        options = queue.options.model_copy(update={"first_job_after": 0.0})
         return Cycle(
-            queue,
+            replace(queue, options=options),
             self._source,
             wms,
             self._board,
@@ -149,17 +146,24 @@ class Replay:
             self._at(arrival.at, partial(self._arrive, arrival, arrivals, end))
 
     def _arrive(self, arrival: Arrival, arrivals: Iterator[Arrival], end: float) -> None:
-        name = arrival.wmsqueue
-        if arrival.known:
-            self.jobs.unknown.discard(name)
-        else:
-            self.jobs.unknown.add(name)
-        if arrival.count:
-            if not self.jobs.activated(name):
-                self._since[name] = self.clock.at
-            self.jobs.arrive(name, arrival.resource_type, arrival.label, arrival.count)
-        self.jobs.note(name)
+        name = arrival.stream.wmsqueue
+        for wms in self._told(arrival.stream):
+            jobs = self.jobs[wms]
+            if arrival.known:
+                jobs.unknown.discard(name)
+            else:
+                jobs.unknown.add(name)
+            if arrival.count:
+                if not jobs.activated(name):
+                    self._since[wms, name] = self.clock.at
+                jobs.arrive(arrival.stream, arrival.count)
+            jobs.note(name)
         self._next_arrival(arrivals, end)
+
+    def _told(self, stream: Stream) -> tuple[str, ...]:
+        """Return the WMSs that tell of a stream, those alone that a queue asks for it."""
+        names = self._telling.get(stream.wmsqueue, ())
+        return tuple(name for name in names if stream.wms in ("", name))
 
     def _do_cycle(self, name: str) -> None:
         cycle, course = self._cycles[name], self.courses[name]
@@ -171,15 +175,15 @@ class Replay:
     def _submit(self, queue: str, resource_type: str, count: int) -> None:
         fleets = self._fleets[queue]
         kind = resource_type if resource_type in fleets else next(iter(fleets))
-        fleet = fleets[kind]
-        fleet.pending += count
-        fleet.submitted += count
+        fleet, now = fleets[kind], self.clock.at
         for _ in range(count):
-            self._at(self.clock.at + fleet.about(fleet.site.start_delay), partial(self._ready, queue, kind))
+            ready = partial(self._ready, queue, fleet, fleet.submit(now))
+            self._at(now + fleet.about(fleet.site.start_delay), ready)
 
-    def _ready(self, queue: str, kind: str) -> None:
-        self._fleets[queue][kind].ready += 1
-        self._start(queue)
+    def _ready(self, queue: str, fleet: Fleet, number: int) -> None:
+        if number in fleet.waiting:
+            fleet.ready.append(number)
+            self._start(queue)
 
     def _start(self, queue: str) -> None:
         """Start the pilots for which the site has room."""
@@ -211,17 +215,23 @@ class Replay:
         self._at(pilot.at, partial(self._end, pilot, kind, cell, count))
 
     def _take(self, queue: str, part: QueueConfig, claim: Claim) -> tuple[Cell | None, int]:
-        """Take what fits into a pilot from the first cell with jobs that the queue counts."""
-        options = part.options
-        for cell in self.jobs.cells.get(options.wmsqueue, {}).values():
-            if cell.activated and claim.counts(cell.face):
-                cores = job_cores(cell.face.resource_type, options.job_cores, None, options.cores)
-                came = cell.take(max(1, options.cores // cores))
-                self._served(queue, options.wmsqueue, came)
-                return cell, len(came)
-        return None, 0
+        """Take what fits into a pilot from the jobs of one kind, of those that the queue counts the oldest."""
+        options, jobs = part.options, self.jobs[part.options.wms]
+        found = [
+            (cell.waiting[0][0], name, cell)
+            for name in options.wmsqueues
+            for cell in jobs.cells.get(name, {}).values()
+            if cell.activated and claim.counts(cell.face)
+        ]
+        if not found:
+            return None, 0
+        _, name, cell = min(found, key=itemgetter(0))
+        cores = cell.face.cores or job_cores(cell.face.resource_type, options.job_cores, None, options.cores)
+        came = cell.take(max(1, options.cores // cores))
+        self._served(queue, (options.wms, name), came)
+        return cell, len(came)
 
-    def _served(self, queue: str, wmsqueue: str, came: list[float]) -> None:
+    def _served(self, queue: str, wmsqueue: tuple[str, str], came: list[float]) -> None:
         course = self.courses[queue]
         course.jobs += len(came)
         course.waited += sum(self.clock.at - at for at in came)
@@ -243,7 +253,9 @@ class Replay:
         for name, course in self.courses.items():
             sums = totals(self._fleets, name)
             course.times.append(self.clock.at)
-            course.demand.append(self.jobs.activated(self._config.queues[name].options.wmsqueue))
+            options = self._config.queues[name].options
+            jobs = self.jobs.get(options.wms)
+            course.demand.append(sum(jobs.activated(one) for one in options.wmsqueues) if jobs else 0)
             course.pending.append(sums["pending"])
             course.running.append(sums["running"])
         if self.clock.at + step <= end:

@@ -13,16 +13,15 @@ from urllib.parse import quote
 
 from pydantic import Field, field_validator, model_validator
 
-from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
 from autopyfactory.clock import Clock
+from autopyfactory.command import NotStarted, Run, Runner, Silent
 from autopyfactory.config.fields import AbsolutePath, CommandLine, Duration, Options, check_longer
 from autopyfactory.errors import SourceError
-from autopyfactory.http import Answer, Http, NoAnswer
+from autopyfactory.http import Answer, Http, NoAnswer, cache_age
 from autopyfactory.logs import mask
 from autopyfactory.model import JobCount, Site, Snapshot
 from autopyfactory.snapshot import Shared
 from autopyfactory.wms.listed import ListedOptions
-from autopyfactory.wms.panda_v1 import cache_age
 from autopyfactory.wms.paths import WMSQUEUE, Expression, compiled
 
 Get = Callable[[str, Mapping[str, str], float], Answer]

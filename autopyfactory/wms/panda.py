@@ -17,8 +17,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from autopyfactory.clock import Clock
 from autopyfactory.config.fields import AbsolutePath, Boolean, Duration, Kind, Options, check_longer
 from autopyfactory.errors import SourceError, UnknownWmsqueue
-from autopyfactory.http import Answer, Http, NoAnswer
-from autopyfactory.logs import mask
+from autopyfactory.http import Answer, Http, NoAnswer, cache_age
+from autopyfactory.logs import clean, mask
 from autopyfactory.model import JobCount, Site, Snapshot
 from autopyfactory.snapshot import Shared
 from autopyfactory.wms import panda_v1
@@ -177,7 +177,7 @@ class Panda:
     def _poll(self, path: str, read: Callable[[Envelope], T], lag: float, max_age: float) -> Snapshot[T]:
         began, answer, frame = self._ask(path)
         try:
-            age = panda_v1.cache_age(answer.headers)
+            age = cache_age(answer.headers)
             if age + lag > max_age:
                 # Refused here, so that a younger answer heard earlier goes on serving until it is too old.
                 raise ValueError(f"figures of {age:.0f} s ago from a cache{' and a lag' if lag else ''}, too old")
@@ -224,7 +224,7 @@ class Panda:
             return Statistics({}, {})
         value = panda_v1.statistics(panda_v1.entries(frame), by_share=self._options.by == "share")
         for word in value.strange:
-            self._report(word, f"jobs in the unknown status '{panda_v1.clean(word, 40)}' are not counted")
+            self._report(word, f"jobs in the unknown status '{clean(word, 40)}' are not counted")
         self._report_bad(value.bad, "statistics")
         return value
 
@@ -237,7 +237,7 @@ class Panda:
         news = [name for name in bad if (where, name) not in self._reported]
         if news:
             self._reported.update((where, name) for name in news)
-            first = f"{panda_v1.clean(news[0], 60)}, {bad[news[0]]}"
+            first = f"{clean(news[0], 60)}, {bad[news[0]]}"
             log.warning("%s: %d unreadable entries in the %s are skipped, as of %s", self.name, len(news), where, first)
 
     def _report(self, key: str, text: str) -> None:

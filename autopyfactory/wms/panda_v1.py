@@ -5,7 +5,6 @@ An answer that cannot be believed raises ValueError with one line for the admin;
 ones takes out only the wmsqueue it belongs to.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
+from autopyfactory.logs import clean
 from autopyfactory.model import JobCount, Site
 
 STATISTICS = "/api/v1/statistics/active_job_detailed_stats_by_site"
@@ -151,21 +151,6 @@ def site_table(data: Mapping[str, Any]) -> SiteTable:
     return SiteTable(sites, bad)
 
 
-def cache_age(headers: Mapping[str, str]) -> float:
-    """Return how old a cache says its answer is, in seconds; 0 when no cache took part.
-
-    Raises ValueError when a cache calls it stale (`Warning` 110 to 112) and does not say how old it is.
-    """
-    age, warning = headers.get("Age"), headers.get("Warning", "")
-    if age is not None:
-        if not re.fullmatch(r"\d{1,9}", age.strip(), re.ASCII):
-            raise ValueError(f"a cache's answer of unknown age ('Age: {clean(age, 40)}')")
-        return float(age)
-    if re.search(r"(?:^|,)\s*11[012]\b", warning):
-        raise ValueError(f"a stale answer of unknown age from a cache ('Warning: {clean(warning, 80)}')")
-    return 0.0
-
-
 def http_error(status: int, headers: Mapping[str, str], body: bytes) -> str:
     """Say what an answer with another status than 200 means, and what to do."""
     squid = headers.get("X-Squid-Error")
@@ -200,9 +185,3 @@ def _kind(value: Any) -> str:
 
 def _excerpt(body: bytes) -> str:
     return clean(body[:400].decode("utf-8", "replace"), 80)
-
-
-def clean(text: str, limit: int) -> str:
-    """Return a stranger's text fit for one line of a log: no line ends, no escape sequences, not long."""
-    line = " ".join(text[: 4 * limit].split())[:limit]
-    return "".join(letter if letter.isprintable() else "?" for letter in line)

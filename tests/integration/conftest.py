@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 import shutil
+import subprocess
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
@@ -15,6 +16,7 @@ import pytest
 from tests.testbed.daemon import Daemon
 
 USER = "apftest"
+PILOT_USER = "apfpilot"
 LONGEST_GROUP_MINUTES = 5.0
 _FAILED = pytest.StashKey[bool]()
 _GROUP = "group"
@@ -34,6 +36,16 @@ def user() -> str:
     """The ordinary user that daemons and pools run as."""
     pwd.getpwnam(USER)
     return USER
+
+
+@pytest.fixture(scope="session")
+def pilot_user() -> str:
+    """Another ordinary user, for pilots of an account that is not the factory's."""
+    try:
+        pwd.getpwnam(PILOT_USER)
+    except KeyError:
+        subprocess.run(["useradd", "--system", "--no-create-home", "-d", "/nonexistent", PILOT_USER], check=True)
+    return PILOT_USER
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from tests.testbed.forkhost import until
 
 pytestmark = pytest.mark.xdist_group("fork")
 
-PILOT_USER = "apfpilot"
 ROOT = Path(__file__).parents[2]
 WAIT = "until [ -e {go} ]; do sleep 0.05; done; "
 
@@ -117,15 +116,6 @@ def test_killed_while_pilots_run(driver: Driver, go: Path) -> None:
     first = driver.home / "state/fork/local" / f"{cids[0]}.end"
     until(first.exists)  # the guard wrote it while no factory was there
     assert driver("finish") == [[cids[0], 3, ""], [cids[1], 3, ""]]
-
-
-@pytest.fixture
-def pilot_user() -> str:
-    try:
-        pwd.getpwnam(PILOT_USER)
-    except KeyError:
-        subprocess.run(["useradd", "--system", "--no-create-home", "-d", "/nonexistent", PILOT_USER], check=True)
-    return PILOT_USER
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The daemon on a real Grid Engine: counts, caps, exit codes, removal, refusals, and a master that dies and hangs."""
 
 import shutil
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from tests.testbed.batchsite import BatchSite
 from tests.testbed.daemon import Daemon
 from tests.testbed.network import Network
 from tests.testbed.sge import CARELESS, GridEngine
+from tests.testbed.sudoers import allowed
 from tests.testbed.world import FACTORY, Options, until
 
 pytestmark = pytest.mark.xdist_group("sge")
@@ -246,10 +246,7 @@ def test_what_grid_engine_refuses_and_what_it_never_starts(engine: GridEngine, w
 def test_pilots_of_another_account(engine: GridEngine, workdir: Path, user: str) -> None:
     """Root may run everything by sudo; the clients find the cell by variables that sudo lets through."""
     bench = Bench(workdir, engine)
-    sudoers = Path("/etc/sudoers.d/autopyfactory-sge-test")
-    sudoers.write_text(f'Defaults env_keep += "{" ".join(engine.environment)}"\n')
-    try:
-        subprocess.run(["visudo", "-cqf", str(sudoers)], check=True, timeout=30)
+    with allowed(f'Defaults env_keep += "{" ".join(engine.environment)}"\n', "sge-test"):
         cid = bench.submit("id -un; sleep 600", submit_user=user)
         output = workdir / "logs" / f"{cid}.out"
         until(lambda: output.exists() and output.read_text() == f"{user}\n", 20, "it says who it is")
@@ -257,6 +254,4 @@ def test_pilots_of_another_account(engine: GridEngine, workdir: Path, user: str)
         assert [job["user"] for job in engine.jobs().values()] == [user]
         assert remove(bench.batch, "Q", frozenset({PilotState.RUNNING})).total() == 1
         until(lambda: bench.counts() == {}, 20, "it is gone")
-    finally:
-        sudoers.unlink()
     assert list(bench.ended) == [cid]

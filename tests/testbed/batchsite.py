@@ -78,6 +78,7 @@ class BatchSite(Generic[S]):
             "monitor": "apfmon",
             "interval": "1s",
             "rules": "ready",
+            "first_job_after": "0s",
             "walltime": "5m",
             "memory": "100MB",
             "max_per_cycle": 4,

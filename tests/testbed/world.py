@@ -129,6 +129,7 @@ class World:
             "monitor": "apfmon",
             "interval": "1s",
             "rules": "ready",
+            "first_job_after": "0s",
             "arguments": f"-- {PILOT} --url {self.panda.url} --queue %(wmsqueue)s",
         } | default
         sections: dict[str, Options] = {"DEFAULT": base}

@@ -19,7 +19,7 @@ from autopyfactory.batch.order import make_order
 from autopyfactory.batch.rows import ROWS, Row
 from autopyfactory.batch.source import PilotSource
 from autopyfactory.build import source_name
-from autopyfactory.config import load
+from autopyfactory.config.loader import load
 from autopyfactory.errors import Ambiguous, Refused, SourceError
 from autopyfactory.ledger import Ledger, Outcome
 from autopyfactory.model import EndedPilot, PilotState

@@ -209,7 +209,7 @@ HANGS = """
             time.sleep(60 if "stop" in sys.argv else 0)
     factory = Hangs()
     factory.start()
-    daemon.Daemon(factory, config(), load=config, wait=script(15), farewell=lambda: print("farewell")).serve()
+    daemon.Daemon(factory, config(), load=config, wait=script(15), at_end=lambda: print("farewell")).serve()
 """
 
 

@@ -43,12 +43,21 @@ class Ces(PoolBatch):
         self.full: dict[str, int] = {}
         self.refusing: set[str] = set()
         self.hanging: set[str] = set()
+        self.holding: set[str] = set()
         self.tried: list[tuple[str, int]] = []
 
     def poll(self) -> PilotReport:
         super().poll()
         groups = [
-            PilotGroup(order.id, "Q", PilotState.UNSENT, order.count, "here", order.endpoint) for order in self.orders
+            PilotGroup(
+                order.id,
+                "Q",
+                PilotState.HELD if order.endpoint in self.holding else PilotState.UNSENT,
+                order.count,
+                "here",
+                order.endpoint,
+            )
+            for order in self.orders
         ]
         groups += [
             PilotGroup(f"20230101T000000-{endpoint}", "Q", PilotState.HELD, count, "here", endpoint)
@@ -154,8 +163,11 @@ def test_a_full_ce_says_why_pilots_stay_unsent(world: World) -> None:
 def test_a_queue_without_endpoints_is_paused_at_its_source() -> None:
     paused = {("Q", ""): Trouble("paused", 0.0)}
     snapshot = Snapshot(Tally(paused=paused), "x", 0.0, 0.0)
-    assert Endpoints().choose((), "Q", snapshot, 0.0, max_held=5).trouble == "its source is paused since 00:00:00"
-    assert Endpoints().choose((), "P", snapshot, 0.0, max_held=5).trouble == ""
+    assert (
+        Endpoints().choose((), "Q", snapshot, 0.0, max_held=5, probe=600).trouble
+        == "its source is paused since 00:00:00"
+    )
+    assert Endpoints().choose((), "P", snapshot, 0.0, max_held=5, probe=600).trouble == ""
 
 
 def test_a_queue_without_endpoints_keeps_that_of_its_source(world: World) -> None:
@@ -171,6 +183,53 @@ def test_an_endpoint_with_too_many_held_pilots_is_left_out_and_the_others_go_on(
     for _ in range(4):
         assert run(world, cycle).submitted_count == 6
     assert [order.endpoint for order in batch.orders] == ["c", "c", "b", "c"], "held ones weigh like waiting ones"
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_one_that_holds_pilots_is_tried_with_one_pilot_while_the_others_go_on(world: World, paused: bool) -> None:
+    batch = Ces(world)
+    held = 1 if paused else 11
+    batch.held = {"a": held}
+    cycle = cycle_of(world, batch, ("a", "b"))
+
+    def cycles(count: int) -> CycleReport:
+        for _ in range(count):
+            world.source.tender.paused = {("Q", "a"): Trouble("paused", 0.0)} if paused else {}
+            report = run(world, cycle)
+        return report
+
+    report = cycles(11)
+    assert batch.tried == [*[("b", 6)] * 10, ("a", 1)]
+    steps = {step.rule: step for step in report.decision.steps} if report.decision else {}
+    assert steps["endpoint"].why == f"a holds {held} pilots, one tries it again"
+    cycles(40)
+    assert batch.tried.count(("a", 1)) == 1, "that one still waits there"
+    batch.holding = {"a"}
+    cycles(41)
+    assert batch.tried.count(("a", 1)) == 3, "at once, for the pause was over, then after twice as long"
+    assert batch.tried.count(("b", 6)) == 10 + 40 + 39
+    batch.held, batch.holding, paused = {}, set(), False
+    cycles(1)
+    assert batch.tried[-1] == ("a", 6), "it works like any other"
+
+
+def test_an_endpoint_in_another_trouble_is_not_tried_for_its_held_pilots(world: World) -> None:
+    batch = Ces(world)
+    batch.held, batch.troubles = {"a": 11}, {"a": Trouble("silent", 0.0)}
+    cycle = cycle_of(world, batch, ("a", "b"))
+    for _ in range(20):
+        run(world, cycle)
+    assert set(batch.tried) == {("b", 6)}
+
+
+def test_however_many_hold_pilots_and_refuse_one_that_works_has_every_second_cycle(world: World) -> None:
+    batch = Ces(world)
+    batch.held, batch.refusing = dict.fromkeys("abc", 11), set("de")
+    cycle = cycle_of(world, batch, ("a", "b", "c", "d", "e", "f"))
+    for _ in range(30):
+        run(world, cycle, 400.0)
+    assert sum(tried == ("f", 6) for tried in batch.tried) >= 14
+    assert {endpoint for endpoint, _ in batch.tried} == set("abcdef")
 
 
 def test_where_all_have_too_many_held_pilots_there_are_probes_only(world: World) -> None:
@@ -288,12 +347,12 @@ def test_where_all_refuse_they_are_tried_in_turn_and_come_back_together(world: W
 def test_an_endpoint_that_the_queue_does_not_name_any_more_is_forgotten() -> None:
     endpoints = Endpoints()
     nothing = Snapshot(Tally(), "pool", 0.0, 0.0)
-    endpoints.choose("ab", ("Q",), nothing, 1.0, max_held=10)
+    endpoints.choose("ab", ("Q",), nothing, 1.0, max_held=10, probe=600)
     assert endpoints.refused("a", 1.0, 600)
-    assert endpoints.choose("b", ("Q",), nothing, 2.0, max_held=10) == Choice("b")
-    assert endpoints.choose("ab", ("Q",), nothing, 3.0, max_held=10).endpoint == "a"
-    assert endpoints.choose("ab", ("Q",), nothing, 3.0, max_held=10, avoid={"a"}).endpoint == "b"
-    assert endpoints.choose("", ("Q",), nothing, 4.0, max_held=10) == Choice()
+    assert endpoints.choose("b", ("Q",), nothing, 2.0, max_held=10, probe=600) == Choice("b")
+    assert endpoints.choose("ab", ("Q",), nothing, 3.0, max_held=10, probe=600).endpoint == "a"
+    assert endpoints.choose("ab", ("Q",), nothing, 3.0, max_held=10, probe=600, avoid={"a"}).endpoint == "b"
+    assert endpoints.choose("", ("Q",), nothing, 4.0, max_held=10, probe=600) == Choice()
 
 
 @pytest.mark.parametrize(
@@ -335,7 +394,7 @@ def test_a_refusing_endpoint_gets_single_pilots_and_starves_nobody(weather: list
     trials = 0
     for refusing in weather:
         now += 60.0
-        choice = endpoints.choose(NAMES, ("Q",), nothing, now, max_held=10)
+        choice = endpoints.choose(NAMES, ("Q",), nothing, now, max_held=10, probe=600)
         free = set(NAMES) - refusals.keys()
         if free:
             assert choice.endpoint in free or choice.trial, "one that refused gets one pilot at most"

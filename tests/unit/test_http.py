@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from autopyfactory.http import Http, NoAnswer
+from autopyfactory.http import Http, NoAnswer, cache_age
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -321,3 +321,32 @@ def test_a_proxy_that_refuses_a_tunnel() -> None:
         with pytest.raises(NoAnswer, match=r"no way through http_proxy .*407") as caught:
             Http("src", proxy=proxy).get("https://127.0.0.1:9/x", {}, 5)
         assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("headers", "age"),
+    [
+        ({}, 0.0),
+        ({"Age": "0"}, 0.0),
+        ({"Age": "92", "Warning": '110 squid/5.7 "Response is stale", 111 squid/5.7 "Revalidation failed"'}, 92.0),
+        ({"Warning": '199 squid "whatever 110"'}, 0.0),
+    ],
+)
+def test_the_age_a_cache_admits(headers: dict[str, str], age: float) -> None:
+    assert cache_age(headers) == age
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Warning": '110 squid/5.7 "Response is stale"'},
+        {"Warning": '199 x "y", 111 squid/5.7 "Revalidation failed"'},
+        {"Age": "-1"},
+        {"Age": "1, 2"},
+        {"Age": "soon"},
+        {"Age": ""},
+    ],
+)
+def test_an_unknown_age_is_no_information(headers: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="unknown age"):
+        cache_age(headers)

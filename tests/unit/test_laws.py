@@ -55,6 +55,33 @@ def test_pilots_that_start_at_once_while_the_statistics_are_frozen(
     assert (one.pool.submitted, one.pool.served, one.pool.idle) == (40, 40, 0)
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("names", [("A",), SIBLINGS])
+@pytest.mark.parametrize("lag", [0.0, 130.0])
+def test_pilots_that_need_time_to_fetch_their_first_job(
+    tmp_path: Path, lag: float, names: tuple[str, ...], restarts: bool
+) -> None:
+    queues = [make_queue(name, wmsqueue="X", first_job_after=60.0) for name in names]
+    one = World(tmp_path, queues, lag=lag, period=min(lag, 30.0))
+    one.pool.start_after, one.pool.fetch_after, one.pool.run_for = 5.0, 50.0, 0.0
+    for _ in range(3):
+        one.activate("X", 20)
+        for k in range(60):
+            one.cycle()
+            one.advance(10)
+            if restarts and k < 20:
+                one.restart()
+    assert (one.pool.submitted, one.pool.served, one.pool.idle) == (60, 60, 0)
+
+
+def test_a_pilot_that_needs_longer_than_its_queue_says_is_asked_for_again(tmp_path: Path) -> None:
+    one = World(tmp_path, [make_queue("A", wmsqueue="X", first_job_after=20.0)])
+    one.pool.start_after, one.pool.fetch_after = 0.0, 60.0
+    one.activate("X", 20)
+    one.run(120, 10)
+    assert one.pool.submitted > one.pool.served == 20
+
+
 def test_new_jobs_after_a_flood_that_was_held_back_are_served(tmp_path: Path) -> None:
     one = World(tmp_path, [make_queue("Q")], lag=120.0, period=60.0)
     one.pool.start_after, one.pool.run_for = 0.0, 0.0
@@ -188,15 +215,21 @@ class Attack(RuleBasedStateMachine):
         maximum=st.sampled_from([None, 25]),
         start_after=st.sampled_from([0.0, 20.0, 300.0]),
         run_for=st.sampled_from([0.0, 100.0, 2000.0]),
+        fetch_after=st.sampled_from([0.0, 50.0]),
     )
-    def begin(self, lag: float, maximum: int | None, start_after: float, run_for: float) -> None:
+    def begin(
+        self, lag: float, maximum: int | None, start_after: float, run_for: float, fetch_after: float = 0.0
+    ) -> None:
         self.folder = TemporaryDirectory()
+        self.more: dict[str, Any] = {"first_job_after": 60.0 if fetch_after else 0.0}
         queues = [
-            make_queue(name, wmsqueue="X", rules={"max_pilots": 20}, weight=k) for k, name in enumerate(SIBLINGS, 1)
+            make_queue(name, wmsqueue="X", rules={"max_pilots": 20}, weight=k, **self.more)
+            for k, name in enumerate(SIBLINGS, 1)
         ]
-        queues.append(make_queue("Y", rules={"max_per_cycle": 17, "max_pending": 22}))
+        queues.append(make_queue("Y", rules={"max_per_cycle": 17, "max_pending": 22}, **self.more))
         self.world = World(Path(self.folder.name), queues, lag=lag, period=min(lag, 30.0), maximum=maximum)
-        self.world.pool.start_after, self.world.pool.run_for = start_after, run_for
+        pool = self.world.pool
+        pool.start_after, pool.run_for, pool.fetch_after = start_after, run_for, fetch_after
         self.jobs = 0
 
     @rule(wmsqueue=WMSQUEUES, jobs=st.integers(1, 12))
@@ -231,7 +264,7 @@ class Attack(RuleBasedStateMachine):
 
     @rule(weight=st.integers(0, 3))
     def reloaded(self, weight: int) -> None:
-        changed = make_queue("A", wmsqueue="X", rules={"max_pilots": 20}, weight=weight)
+        changed = make_queue("A", wmsqueue="X", rules={"max_pilots": 20}, weight=weight, **self.more)
         self.world.reload(list((self.world.queues | {"A": changed}).values()))
 
     @rule(fault=FAULTS)

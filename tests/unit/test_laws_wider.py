@@ -92,6 +92,7 @@ class Wider(Attack):
         maximum=st.sampled_from([None, 25]),
         start_after=st.sampled_from([0.0, 20.0, 300.0]),
         run_for=st.sampled_from([0.0, 100.0, 2000.0]),
+        fetch_after=st.sampled_from([0.0, 50.0]),
         guarded=st.booleans(),
         held=st.sampled_from(sorted(HELD)),
         work=st.lists(st.integers(1, 12), min_size=1, max_size=2),
@@ -103,6 +104,7 @@ class Wider(Attack):
         maximum: int | None,
         start_after: float,
         run_for: float,
+        fetch_after: float,
         guarded: bool,
         held: str,
         work: list[int],
@@ -116,7 +118,8 @@ class Wider(Attack):
             rules |= {"max_pending": MOST_WAITING} if slot in "BTY" else {}
             rules |= {"retire": 1, "retire.after": 30} if slot in "AU" else {}
             age = 400 if slot in "BSM" else None
-            self.slots[slot] = make_queue(slot, rules=rules, max_pending_age=age, **options)
+            fetches = 60.0 if fetch_after else 0.0
+            self.slots[slot] = make_queue(slot, rules=rules, max_pending_age=age, first_job_after=fetches, **options)
         self.world = World(
             Path(self.folder.name),
             list(self.slots.values()),
@@ -126,7 +129,7 @@ class Wider(Attack):
             further=["there"],
         )
         for pool in self.world.pools.values():
-            pool.start_after, pool.run_for = start_after, run_for
+            pool.start_after, pool.run_for, pool.fetch_after = start_after, run_for, fetch_after
         self.jobs = self.excused = 0
         self.at_there = False
         for number, jobs in enumerate(work):

@@ -1,7 +1,8 @@
 """A virtual world: a clock that moves when told, a batch system and a WMS with switchable faults.
 
 The factory's own parts (Cycle, PilotSource, Ledger, Board) are the real ones; they are driven synchronously.
-Pilots that start take a job of their wmsqueue, so every pilot that finds none was submitted for nothing.
+Pilots that start take a job of their wmsqueue, at once or after a while, so every pilot that finds none was submitted
+for nothing.
 """
 
 from collections import Counter
@@ -68,7 +69,7 @@ def make_queue(
     by_type: Mapping[str, Mapping[str, object]] | None = None,
     **options: Any,
 ) -> QueueConfig:
-    given = {"backend": "fork", "wms": "panda", "wmsqueue": name, **options}
+    given = {"backend": "fork", "wms": "panda", "wmsqueue": name, "first_job_after": 0.0, **options}
     return QueueConfig(name, QueueOptions(**given), Options(), RuleOptions(**(rules or {})), by_type=by_type or {})
 
 
@@ -97,6 +98,7 @@ class Pilot:
     code: int = 0
     endpoint: str = "pool"
     fault: str = ""
+    fetched: bool = False
 
     def may_take(self, name: str) -> bool:
         """Tell whether it takes jobs of a wmsqueue, or of a type there; without a type of its own it takes any."""
@@ -185,6 +187,8 @@ class Pool:
     clock: ManualClock
     wms: FakeWms
     start_after: float | None = 30.0
+    fetch_after: float = 0.0
+    """Seconds from a pilot's start until it asks for a job."""
     run_for: float = 600.0
     code: int = 0
     hold: bool = False
@@ -214,8 +218,8 @@ class Pool:
             elif pilot.state is PilotState.PENDING and self._may_start(pilot, now) and running < self.slots:
                 running += 1
                 self._start(pilot, now)
-            elif pilot.state is PilotState.RUNNING and now >= pilot.started + self.run_for:
-                self._end(pilot, now, self.code)
+            elif pilot.state is PilotState.RUNNING:
+                self._go_on(pilot, now)
 
     def accept(self, order: Order, host: str, count: int) -> tuple[str, ...]:
         queue = order.queue
@@ -276,10 +280,21 @@ class Pool:
         return self.start_after is not None and now >= pilot.born + self.start_after
 
     def _start(self, pilot: Pilot, now: float) -> None:
+        pilot.state, pilot.started, pilot.since = PilotState.RUNNING, now, now
+        self._go_on(pilot, now)
+
+    def _go_on(self, pilot: Pilot, now: float) -> None:
+        fetches = pilot.started + self.fetch_after
+        if not pilot.fetched and now >= fetches:
+            self._fetch(pilot, now)
+        elif pilot.fetched and now >= fetches + self.run_for:
+            self._end(pilot, now, self.code)
+
+    def _fetch(self, pilot: Pilot, now: float) -> None:
         if name := self._job_for(pilot):
             self.wms.activated[name] -= 1
             self.served += 1
-            pilot.state, pilot.started, pilot.since = PilotState.RUNNING, now, now
+            pilot.fetched = True
             if not self.run_for:
                 self._end(pilot, now, self.code)
         else:
@@ -295,7 +310,8 @@ class Pool:
         lacking = Counter({name: self.wms.activated[name] for name in there})
         for other in waiting:
             mine = [name for name in there if other.may_take(name)]
-            if other.state is PilotState.PENDING and len(mine) == 1:
+            coming = other.state is PilotState.PENDING or (other.state is PilotState.RUNNING and not other.fetched)
+            if coming and len(mine) == 1:
                 lacking[mine[0]] -= 1
         return lacking.most_common(1)[0][0]
 

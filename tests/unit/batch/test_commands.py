@@ -15,8 +15,9 @@ from autopyfactory.batch.commands_pilots import VANISHED
 from autopyfactory.batch.commands_record import REMEMBER
 from autopyfactory.batch.commands_words import Answer, Tags
 from autopyfactory.batch.slurm import SlurmOptions
+from autopyfactory.command import NotStarted
 from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
-from autopyfactory.errors import Ambiguous, Refused, SourceError
+from autopyfactory.errors import Ambiguous, Refused, SourceError, Unasked
 from autopyfactory.model import EndedPilot, PilotGroup, PilotState
 from tests.unit.batch.slurm_stand_in import Bed
 
@@ -367,6 +368,36 @@ def test_sudo_says_no(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bed.slurm, "_sbatch", lambda argv, stdin: answer)
     with pytest.raises(Refused, match=r"sudoers.*NOPASSWD: \S*sbatch.*a password is required"):
         bed.batch.submit(bed.order(submit_user="pilot"))
+
+
+@pytest.mark.parametrize("command", ["scancel", "scontrol"])
+def test_sudo_does_not_let_us_order(bed: Bed, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """The line that is missing is said, and the pilots of our own account go all the same."""
+    bed.batch.submit(bed.order(2, submit_user="pilot"))
+    bed.batch.submit(bed.order(1, name="s2"))
+    bed.slurm.set("PENDING", reason="JobHeldUser")
+    held, willing = bed.batch.pilots(), getattr(bed.slurm, f"_{command}")
+    no = Answer(1, "", "sudo: a password is required\n")
+    monkeypatch.setattr(bed.slurm, f"_{command}", lambda argv, stdin: no if argv[0] == "sudo" else willing(argv, stdin))
+    order = {"scancel": bed.batch.remove_pilots, "scontrol": bed.batch.release_pilots}[command]
+    with pytest.raises(Unasked, match=rf"^slurm local: sudo refuses.* ALL=\(pilot\) NOPASSWD: \S*{command} ") as caught:
+        order(held)
+    assert caught.value.ids == {"1", "2"}
+    assert bed.counts() == {"held": 2} | ({"pending": 1} if command == "scontrol" else {})
+
+
+def test_a_command_that_is_not_there_was_asked_nothing(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    bed.batch.submit(bed.order(1))
+    bed.slurm.set("PENDING", reason="JobHeldUser")
+    held = bed.batch.pilots()
+
+    def absent(argv: list[str], stdin: str) -> Answer:
+        raise NotStarted("cannot run scontrol: No such file or directory")
+
+    monkeypatch.setattr(bed.slurm, "_scontrol", absent)
+    with pytest.raises(Unasked, match=r"^slurm local: cannot run scontrol") as caught:
+        bed.batch.release_pilots(held)
+    assert caught.value.ids == {"1"}
 
 
 def test_sudo_warns_and_the_command_speaks_for_itself(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

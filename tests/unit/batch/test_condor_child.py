@@ -17,11 +17,23 @@ def test_every_attribute_of_the_constraint_is_a_group_key(schedd: FakeSchedd) ->
     schedd.grouped = [{"APF_QUEUE": "Q", "JobStatus": 1, "JobCount": 3, "HoldReasonCode": Undefined.UNDEFINED}]
     survey = condor_child.survey(TARGET, "fac-1")
     constraint, projection, opts = schedd.asked[0]
-    assert set(re.findall(r"[A-Za-z_]+(?= ==)", constraint)) <= set(projection)
+    assert {"APF_FACTORY", "SubmitterId"} == set(re.findall(r"\w+(?= =[=?]=? )", constraint)) <= set(projection)
     assert opts == 2
     assert len(schedd.asked) == 1
     assert survey.groups == ({"APF_QUEUE": "Q", "JobStatus": 1, "JobCount": 3},)
     assert (survey.schedd, survey.bindings, survey.trusted) == ("25.14.1", "25.14.1", True)
+
+
+@pytest.mark.parametrize(
+    ("tags", "ours"), [({"APF_FACTORY": "BNL-1"}, True), ({"APF_FACTORY": "bnl-1"}, False), ({}, False)]
+)
+def test_a_factory_whose_id_differs_in_case_is_another_one(
+    monkeypatch: pytest.MonkeyPatch, tags: dict[str, str], ours: bool
+) -> None:
+    monkeypatch.setenv("CONDOR_CONFIG", "ONLY_ENV")
+    classads = pytest.importorskip("classad2")
+    constraint = classads.ExprTree(condor_child.of_factory("BNL-1"))
+    assert constraint.eval(classads.ClassAd(tags)) is ours
 
 
 def test_an_empty_grouped_answer_is_checked_and_counted_by_hand_when_it_lies(schedd: FakeSchedd) -> None:

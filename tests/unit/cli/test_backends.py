@@ -10,9 +10,9 @@ from autopyfactory.batch.rows import ROWS, Row
 from autopyfactory.cli.backends import standings, table
 from autopyfactory.cli.render import rendered
 from autopyfactory.clock import Clock
-from autopyfactory.config import load
 from autopyfactory.config.catalogue import Catalogue
 from autopyfactory.config.fields import Options
+from autopyfactory.config.loader import load
 from autopyfactory.errors import Refused
 from tests.unit.cli.test_check import run
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from autopyfactory.config import load
+from autopyfactory.config.loader import load
 from tests.unit.cli.test_check import MAIN, QUEUE, run
 
 FULL = """\

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from autopyfactory.claims import holder
 from autopyfactory.cli import main
 from autopyfactory.clock import Clock
-from autopyfactory.host import holder
 from autopyfactory.model import Blocked, CycleReport, Decision, Input, PilotCounts, Step
 from autopyfactory.operate import Operator, OperatorState
 from autopyfactory.record import FILE
@@ -97,7 +97,7 @@ def test_the_cause_and_all_that_follows(conf: Path, when: list[str]) -> None:
     )
     assert shown[2] == (
         "  condor_q -allusers -pool cm.example.org:9618 -name ap1.example.org -constraint"
-        ' \'APF_FACTORY == "F1" && APF_QUEUE == "BNL_PROD"\''
+        ' \'APF_FACTORY =?= "F1" && APF_QUEUE =?= "BNL_PROD"\''
         " -af:jh JobStatus APF_ENDPOINT GridJobStatus HoldReason"
     )
 

@@ -1,5 +1,5 @@
-from autopyfactory.config import Difference, difference
 from autopyfactory.config.catalogue import WMS
+from autopyfactory.config.compare import Difference, difference
 from tests.unit.config.fakes import MAIN, QUEUE, Files, Panda
 
 

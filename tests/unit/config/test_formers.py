@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from autopyfactory.config import load
+from autopyfactory.config.loader import load
 
 MAIN = "[factory]\nid = F\n"
 REST = "backend = condor\ntype = vanilla\nrules = fixed\nfixed = 1\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autopyfactory.config import difference
+from autopyfactory.config.compare import difference
 from autopyfactory.config.models import Config
 from autopyfactory.cric.options import CricOptions
 from autopyfactory.cric.store import Store, digest

@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 from pydantic import Field, SecretStr
 
-from autopyfactory.config import fields, load
+from autopyfactory.config import fields
 from autopyfactory.config.catalogue import BATCH, WMS
 from autopyfactory.config.fields import Secret
+from autopyfactory.config.loader import load
 from autopyfactory.errors import ConfigError
 from tests.unit.config.fakes import MAIN, QUEUE, Files
 

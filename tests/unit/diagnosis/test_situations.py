@@ -397,7 +397,7 @@ def test_pilots_have_just_taken_the_jobs(place: Callable[..., Place]) -> None:
     here.world.pool.start_after = 5.0
     here.world.wms.frozen = True
     here.cycle(times=2)
-    assert here.first().startswith("Q submits nothing: pilots took the jobs just now: 40 jobs are activated at Q")
+    assert here.first().startswith("Q submits nothing: pilots take the jobs just now: 40 jobs are activated at Q")
 
 
 def test_the_factory_is_full_of_another_queue(place: Callable[..., Place]) -> None:

@@ -6,24 +6,30 @@ import pytest
 from click.testing import CliRunner, Result
 
 from autopyfactory.cli import main
-from autopyfactory.model import Blocked, CycleReport, JobCount
+from autopyfactory.model import Blocked, CycleReport, Input, JobCount
 from autopyfactory.record import FILE
 from autopyfactory.record.book import Record
 from autopyfactory.record.demand import trace
 from autopyfactory.record.trace import Demand, TraceError, line_of, merged, read
 from tests.unit.record.test_book import START, write
 
-CELLS = (JobCount("MCORE", "managed", {"activated": 4, "running": 7}), JobCount("", "", {"activated": 0}))
+CELLS = (
+    JobCount("MCORE", "managed", {"activated": 4, "running": 7}),
+    JobCount("MCORE", "", {"activated": 0}, cores=4, share="Express"),
+)
 
 
-def saw(at: float, activated: int | None, queue: str = "Q", wmsqueue: str = "W") -> CycleReport:
+ZERO = (JobCount("", "", {"activated": 0}),)
+
+
+def saw(at: float, activated: int | None, queue: str = "Q", wmsqueue: str = "W", wms: str = "panda") -> CycleReport:
     jobs = None if activated is None else (JobCount("", "", {"activated": activated, "finished": 9}),)
     blocked = Blocked("demand unknown", cause="demand") if activated is None else None
-    return CycleReport(queue, at, blocked=blocked, jobs=jobs, wmsqueue=wmsqueue, interval=60.0)
+    return CycleReport(queue, at, blocked=blocked, jobs=jobs, wmsqueue=wmsqueue, interval=60.0, wms=wms)
 
 
 def test_lines_are_read_as_written(tmp_path: Path) -> None:
-    told = [Demand(0, "A", CELLS), Demand(0, "B", None), Demand(60.5, "A", ())]
+    told = [Demand(0, "A", CELLS), Demand(0, "B", None, "farm"), Demand(60.5, "A", (), "panda")]
     path = tmp_path / "t.jsonl"
     path.write_text("# made up\n" + "\n".join(map(line_of, told)))
     assert list(read(path)) == told
@@ -65,6 +71,18 @@ def test_the_record_becomes_a_trace(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_one_wmsqueue_of_two_sources(tmp_path: Path) -> None:
+    """A cycle of an older record tells its source by who answered alone."""
+    old = CycleReport("P", START, jobs=CELLS, wmsqueue="W", inputs=(Input("demand", "wms pool", 1.0),))
+    nobody = CycleReport("P", START + 60, blocked=Blocked("no", cause="demand"), wmsqueue="W")
+    typo = CycleReport("P", START + 90, blocked=Blocked("no", cause="wmsqueue"), wmsqueue="V, W", wms="pool")
+    write(tmp_path / FILE, [old, saw(START + 30, 3, wms="farm"), nobody, typo])
+    with Record(tmp_path / FILE) as record:
+        lines = list(trace(record, record.queues, START, START + 1000))
+    assert lines[0] == Demand(START, "W", CELLS, "pool")
+    assert [(line.wms, line.cells is None) for line in lines] == [("pool", False), ("farm", False)] * 2
+
+
 def test_wmsqueues_that_feed_one_queue_are_told_apart(tmp_path: Path) -> None:
     cells = (JobCount("", "", {"activated": 1}, "V"), JobCount("", "", {"activated": 2}, "W"))
     write(tmp_path / FILE, [CycleReport("Q", START, jobs=cells, wmsqueue="W, V, U", interval=60.0)])
@@ -84,7 +102,7 @@ def test_the_command(tmp_path: Path) -> None:
     write(tmp_path / FILE, [saw(START + 60 * k, k) for k in range(4)])
     result = say(tmp_path, "--to", "2026-09-21T14:15")
     assert result.exit_code == 0, result.output
-    assert result.output.splitlines()[0] == line_of(Demand(START, "W", (JobCount("", "", {"activated": 0}),))).strip()
+    assert result.output.splitlines()[0] == line_of(Demand(START, "W", ZERO, "panda")).strip()
     assert len(result.output.splitlines()) == 3
     assert say(tmp_path, "--output", str(tmp_path / "out"), "Q").output == ""
     assert len(list(read(tmp_path / "out"))) == 5

@@ -55,7 +55,7 @@ def test_ready_tells_all_it_used() -> None:
     step = run("ready", given).steps[0]
     assert step.why == (
         "40 activated, 20 pilots are this queue's part, 2 left to others, 4 waiting,"
-        " 5 started or gone since the figures were made, 3 answered by siblings' pilots"
+        " 5 started or gone too lately for the figures, 3 answered by siblings' pilots"
     )
     assert step.inputs == {"activated": 40, "offset": 2, "pending": 4}
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from autopyfactory.model import JobCount
 from autopyfactory.record.trace import Demand
 from autopyfactory.simulate.arrivals import DAY, Arrival, made_up, replayed
+from autopyfactory.simulate.model import Stream
 
 COUNTS = st.lists(st.none() | st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=1, max_size=8)
 
@@ -36,7 +37,34 @@ def test_an_unknown_stretch() -> None:
         (600.0, False),
         (1800.0, True),
     ]
-    assert total(found) == 12
+    assert total(found) == 7, "the five still wait after it"
+
+
+def test_seconds_between_lines_lose_no_ends_of_jobs() -> None:
+    assert total(list(replayed(trace(*[(10, 20)] * 61, step=60.0), 3600))) == 30
+    assert total(list(replayed(trace(*[(10, 40)] * 61, step=60.0), 3600))) == 50
+
+
+def test_cells_that_look_alike_but_for_cores_or_share_or_source() -> None:
+    def cell(activated: int, kind: str = "MCORE", cores: int = 0, share: str = "") -> JobCount:
+        return JobCount(kind, "", {"activated": activated}, cores=cores, share=share)
+
+    def lines(k: int) -> list[Demand]:
+        many = 30 + k % 2
+        cells = [
+            (cell(many, cores=4), cell(10, cores=16)),
+            (cell(many, share="E"), cell(10, share="T")),
+            (cell(10), cell(many)),
+        ]
+        return [Demand(60.0 * k, "Q", both, f"w{place}") for place, both in enumerate(cells)]
+
+    found = list(replayed([line for k in range(60) for line in lines(k)], 3600))
+    assert {name: total([one for one in found if one.stream.wms == name]) for name in ("w0", "w1", "w2")} == {
+        "w0": 70,
+        "w1": 70,
+        "w2": 70,
+    }
+    assert {(one.stream.cores, one.stream.share) for one in found} == {(4, ""), (16, ""), (0, "E"), (0, "T"), (0, "")}
 
 
 def test_a_short_trace_begins_again() -> None:
@@ -55,9 +83,9 @@ def test_never_negative_and_in_order(counts: list[tuple[int, int] | None]) -> No
 
 
 def test_invented_demand_is_the_same_each_time() -> None:
-    names = [("A", "MCORE"), ("B", "")]
+    names = [Stream("A", "MCORE"), Stream("B")]
     found = list(made_up(names, 1.0, 60.0, seed=1))
     assert found == list(made_up(names, 1.0, 60.0, seed=1))
-    assert {arrival.wmsqueue for arrival in found} == {"A", "B"}
+    assert {arrival.stream.wmsqueue for arrival in found} == {"A", "B"}
     assert 500 < total(found) < 20_000
     assert all(a.at <= b.at for a, b in pairwise(found))

@@ -108,35 +108,6 @@ def test_the_site_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "age"),
-    [
-        ({}, 0.0),
-        ({"Age": "0"}, 0.0),
-        ({"Age": "92", "Warning": '110 squid/5.7 "Response is stale", 111 squid/5.7 "Revalidation failed"'}, 92.0),
-        ({"Warning": '199 squid "whatever 110"'}, 0.0),
-    ],
-)
-def test_the_age_a_cache_admits(headers: dict[str, str], age: float) -> None:
-    assert panda_v1.cache_age(headers) == age
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Warning": '110 squid/5.7 "Response is stale"'},
-        {"Warning": '199 x "y", 111 squid/5.7 "Revalidation failed"'},
-        {"Age": "-1"},
-        {"Age": "1, 2"},
-        {"Age": "soon"},
-        {"Age": ""},
-    ],
-)
-def test_an_unknown_age_is_no_information(headers: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="unknown age"):
-        panda_v1.cache_age(headers)
-
-
-@pytest.mark.parametrize(
     ("status", "headers", "body", "says"),
     [
         (403, {"Content-Type": "text/plain"}, b"ERROR : method nosuch is forbidden\n", "check the option url"),

@@ -4,7 +4,6 @@ For libraries that may hang with the interpreter's lock held, which would stall 
 """
 
 import ctypes
-import logging
 import multiprocessing
 import os
 import signal
@@ -19,7 +18,6 @@ from pebble import CONSTS, ProcessExpired, ProcessPool
 
 P = ParamSpec("P")
 R = TypeVar("R")
-log = logging.getLogger(__name__)
 
 # The child ignores SIGTERM on purpose (see `_shield`): a grace before SIGKILL would only lengthen the deadline.
 CONSTS.term_timeout = 0.0
@@ -50,7 +48,7 @@ class NoAnswer(CallLost):
 class KillableChild:
     """Run functions in a child process, in the order of the calls, from any thread.
 
-    Between two calls a child that has served 10,000 of them gives way to a new one, lest a library's leaks add up.
+    A child that has served 10,000 calls is replaced before the next one, so that a library's leaks do not add up.
     `prepare(*arguments)` runs once in every new child. The child dies with this process, whatever kills
     it, and does not hear the signals that a terminal or a service manager sends to all of a group.
     """
