@@ -1,6 +1,5 @@
 """What a queue's options say to the pilot: words that are appended to the wrapper's `arguments`."""
 
-import shlex
 from collections.abc import Iterator
 
 from autopyfactory.config.fields import REST
@@ -16,6 +15,18 @@ _TYPES = frozenset({"SCORE", "MCORE", "SCORE_HIMEM", "MCORE_HIMEM"})
 """Resource types that pilot 3 takes."""
 
 
+def releases_of(options: QueueOptions) -> dict[str, str]:
+    """Return the pilot's release for each label of a queue, for a queue of all labels that of the rest."""
+    rest = options.releases.get(REST, "")
+    return {label: options.releases.get(label, rest) for label in options.labels or (REST,)}
+
+
+def release_of(options: QueueOptions) -> str:
+    """Return the release of a queue's pilots, that of the rest where its labels want several."""
+    found = set(releases_of(options).values())
+    return found.pop() if len(found) == 1 else options.releases.get(REST, "")
+
+
 def pilot_options(options: QueueOptions, part: str = "") -> Iterator[str]:
     """Return the words for a queue's pilot; `part` is the resource type that the queue counts alone, if any.
 
@@ -28,23 +39,7 @@ def pilot_options(options: QueueOptions, part: str = "") -> Iterator[str]:
         yield from (group, options.group)
     if options.allow_other_country:
         yield from (other, "True")
-    if not names_release(options) and (release := release_of(options)):
+    if release := release_of(options):
         yield from ("-i", release)
     if part in _TYPES and options.pilot_options == "pilot3":
         yield from ("--resource-type", part)
-
-
-def release_of(options: QueueOptions) -> str:
-    """Return the release that all labels of a queue have, "" for none; where they differ, that of all others (`*`)."""
-    found = set(releases_of(options).values())
-    return found.pop() if len(found) == 1 else options.releases.get(REST, "")
-
-
-def releases_of(options: QueueOptions) -> dict[str, str]:
-    """Return the release of each label of a queue, "" for none."""
-    return {label: options.releases.get(label, options.releases.get(REST, "")) for label in options.labels}
-
-
-def names_release(options: QueueOptions) -> bool:
-    """Tell whether `arguments` name a release, which then goes before the table."""
-    return any(word.startswith("-i") for word in shlex.split(options.arguments))

@@ -40,10 +40,9 @@ def test_shape(options: dict[str, Any], shape: Shape) -> None:
         ({}, ()),
         ({"labels": "ptest"}, ("-i", "RC")),
         ({"labels": "ptest, rc_test"}, ("-i", "RC")),
-        ({"labels": "managed, ptest"}, ()),
-        ({"labels": "managed, ptest", "releases": "ptest:RC, *:PR"}, ("-i", "PR")),
-        ({"labels": "user, managed", "releases": "*:PR"}, ("-i", "PR")),
-        ({"releases": "*:PR"}, ("-i", "PR")),
+        ({"labels": "ptest, user"}, ()),
+        ({"labels": "ptest, user", "releases": "ptest:RC, *:PR"}, ("-i", "PR")),
+        ({"releases": "ptest:RC, *:PR"}, ("-i", "PR")),
         ({"labels": "managed", "releases": "ptest:RC, *:PR"}, ("-i", "PR")),
         ({"labels": "ptest", "releases": ""}, ()),
         (
@@ -59,11 +58,6 @@ def test_shape(options: dict[str, Any], shape: Shape) -> None:
 def test_what_the_pilot_is_told(options: dict[str, Any], words: tuple[str, ...]) -> None:
     order = make_order(config(), make_queue("Q", arguments="-q X", **options), "s1", 1, START, endpoint="ce")
     assert order.arguments == ("-q", "X", *words)
-
-
-def test_a_release_in_the_arguments_goes_before_the_table() -> None:
-    order = make_order(config(), make_queue("Q", arguments="-i PR", labels="ptest"), "s1", 1, START, endpoint="ce")
-    assert order.arguments == ("-i", "PR")
 
 
 def test_pilots_of_a_type_ask_for_jobs_of_it() -> None:

@@ -361,18 +361,21 @@ def test_a_wrong_main_file_still_raises(files: Files) -> None:
         ("label", "labels = ptest, rc_test\n", []),
         (
             "label",
-            "labels = managed, ptest\n",
+            "labels = ptest, user\n",
             [
-                "labels: warning: differ in their release (managed none, ptest RC), pilots get none:"
-                " write a queue for each release"
+                "labels: warning: want pilots of different releases (ptest: RC, user: none),"
+                " those of this queue are of no release in particular; make a queue of each"
             ],
         ),
         (
             "label",
-            "labels = ptest\narguments = -i PR\n",
-            ["arguments: warning: -i stands there, so the release RC of releases is not taken"],
+            "labels = ptest\narguments = -q X -i PR\n",
+            [
+                "arguments: warning: has -i, and releases adds '-i RC' behind it;"
+                " take it away here, or write 'releases ='"
+            ],
         ),
-        ("label", "labels = managed\narguments = -i PR\n", []),
+        ("label", "labels = ptest\narguments = -q X -i PR\nreleases =\n", []),
     ],
 )
 def test_rights_go_to_the_pilot_and_check_says_what_that_means_for_the_demand(
