@@ -129,7 +129,7 @@ class Commands(Protocol):
 
     @property
     def needs_file(self) -> bool:
-        """Tell whether the script is a file that the argv names (`pilot.file`, readable by all), else it is on stdin."""
+        """Tell whether the argv names the script as a file (`pilot.file`, readable by all), else it is on stdin."""
         return False
 
     @abstractmethod
