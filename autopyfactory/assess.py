@@ -79,7 +79,10 @@ def state_of(
 
 
 def together(parts: Sequence[QueueState], pilots: PilotCounts) -> QueueState:
-    """Return the state of a whole queue that has these parts and in all so many pilots."""
+    """Return the state of a whole queue that has these parts and in all so many pilots.
+
+    It is drained for a downtime when all parts are, so its walltime is the shortest.
+    """
     if len(parts) == 1:
         return parts[0]
     demands = [part.demand for part in parts if part.demand]
@@ -92,7 +95,8 @@ def together(parts: Sequence[QueueState], pilots: PilotCounts) -> QueueState:
     left = sum(part.left for part in parts)
     transferring = sum(part.transferring or 0 for part in parts) if demands else None
     known = demand if demands else None
-    return replace(parts[0], pilots=pilots, demand=known, left=left, transferring=transferring)
+    walltime = min(part.walltime or 0.0 for part in parts)
+    return replace(parts[0], pilots=pilots, demand=known, left=left, transferring=transferring, walltime=walltime)
 
 
 def demand_of(
