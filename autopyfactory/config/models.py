@@ -66,7 +66,7 @@ class FactoryOptions(Options):
     record_keep: Duration = Field(2_592_000.0, description="how long the decision record remembers; 0: no record")
     min_free: Size = Field(100_000_000, description="nothing is submitted below this free space of our directories")
     environment_script: AbsolutePath | None = Field(
-        None, description="a script sourced at start, so that grid tools are found"
+        None, description="a script for /bin/sh, sourced at start so that grid tools are found"
     )
     submit_users: Words = Field((), description="accounts that queues may name in submit_user")
 

@@ -115,6 +115,10 @@ def test_what_takes_a_queue_out(files: Files, extra: str, problem: str) -> None:
         ),
         (FIXED + "status_test = 1\n", "6: [Q] status_test: needs the status of a site: set wms and wmsqueue, or write"),
         (
+            "wms = panda\n" + FIXED + "status_test = 1\n",
+            "1: [Q] wmsqueue: is missing, status_test needs the status of a site: set wmsqueue, or write",
+        ),
+        (
             "backend = strict\nrules = fixed\nfixed = 1\n",
             "1: [Q] source: is missing, write a section [controller NAME]",
         ),
