@@ -156,7 +156,7 @@ class QueueOptions(Options):
     cores: CountByType = Field(1, ge=1, description="cores of one pilot")
     memory: SizeByType | None = Field(None, description="memory of one pilot, whole")
     memory_per_core: SizeByType | None = Field(None, description="memory of one pilot per core, where memory is unset")
-    walltime: DurationByType | None = Field(None, description="wall time of one pilot")
+    walltime: DurationByType | None = Field(None, gt=0, description="wall time of one pilot")
     job_cores: CoresByType = Field(
         default_factory=dict, description="cores of one job by resource type, e.g. SCORE:1, MCORE:8"
     )
