@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from autopyfactory.host import StartError
+from autopyfactory.errors import StartError
 
 log = logging.getLogger(__name__)
 

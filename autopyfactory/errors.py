@@ -1,6 +1,7 @@
 """The exception tree.
 
     FactoryError
+    ├── StartError          the daemon cannot start
     ├── ConfigError         the main configuration cannot be used; carries every problem found
     ├── SourceError         a source (WMS, schedd, batch system) gave no information
     │   └── Unasked         an order for some pilots surely reached nobody
@@ -12,7 +13,7 @@
         ├── Refused         the batch system said no; nothing beyond `accepted` was taken
         └── Ambiguous       no answer came: the pilots may exist, and nobody may submit them again
 
-What only one part raises stands there: `host.StartError`, `record.book.RecordError`, `record.trace.TraceError`.
+What only one part raises stands there: `record.book.RecordError`, `record.trace.TraceError`.
 Anything else that reaches a queue thread is a bug and is logged with its whole trace.
 """
 
@@ -21,6 +22,14 @@ from collections.abc import Iterable, Sequence
 
 class FactoryError(Exception):
     """Root of all errors that the factory raises on purpose."""
+
+
+class StartError(FactoryError):
+    """The daemon cannot start; `code` is the exit code: 2 for a wrong command line, 1 for all else."""
+
+    def __init__(self, reason: str, code: int = 1) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class ConfigError(FactoryError):

@@ -17,12 +17,13 @@ from typing import NoReturn, Protocol
 from daemon import DaemonContext
 
 from autopyfactory import __version__, environment, logs
+from autopyfactory.account import Account, ensure, make_for
+from autopyfactory.claims import Lock, Name, PidFile, claim
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import Config
 from autopyfactory.daemon import Daemon, Runnable, Signals
 from autopyfactory.downtimes import ALL
-from autopyfactory.errors import FactoryError
-from autopyfactory.host import Account, Lock, Name, PidFile, StartError, claim, ensure, make_for
+from autopyfactory.errors import FactoryError, StartError
 from autopyfactory.operate import Operator, OperatorState
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def launch(request: Request, *, load: Callable[[Path], Config], make: Make) -> i
     preserve = [*held.descriptors(), *logs.descriptors()]
     tell = _detach(preserve, log_file) if request.detach else _to_nobody
     held.sign()
-    code = _serve(request, config, operator, load=load, make=make, tell=tell, at_end=held.release)
+    code = _serve(request, config, operator, load=load, make=make, tell=tell, held=held)
     _end_within(EXIT_S, code)
     return code
 
@@ -101,7 +102,7 @@ def _serve(
     load: Callable[[Path], Config],
     make: Make,
     tell: Callable[[str], None],
-    at_end: Callable[[], None],
+    held: "_Held",
 ) -> int:
     signals, clock = Signals(), Clock()
     try:
@@ -110,7 +111,7 @@ def _serve(
     except Exception as error:
         log.critical("the factory cannot start", exc_info=True)
         tell(f"the factory cannot start: {error}")
-        at_end()
+        held.release()
         return 1
     tell(f"{_STARTED} {os.getpid()}")
     return Daemon(
@@ -119,7 +120,8 @@ def _serve(
         load=lambda: load(request.conf),
         wait=signals.wait,
         finite=request.cycles is not None,
-        at_end=at_end,
+        at_end=held.release,
+        verdict=held.note,
         ahead=clock.off,
     ).serve()
 
@@ -137,6 +139,10 @@ class _Held:
             one.sign()
         if self.pidfile:
             self.pidfile.sign()
+
+    def note(self, text: str) -> None:
+        if self.pidfile:
+            self.pidfile.note(text)
 
     def release(self) -> None:
         if self.pidfile:

@@ -89,7 +89,7 @@ class Submissions:
         # Known here and not asked again: while this call hangs, another endpoint may be chosen.
         endpoint = endpoints.chosen
         pause = self._queue.rules.max_held_probe
-        granted, wait = self._source.turn(planned.count)
+        granted, wait = self._source.pace.turn(planned.count)
         report = self._lowered(report, planned, granted)
         try:
             if not granted or stopping.wait(wait) or (wait and self._standstill(self._queue.name)):

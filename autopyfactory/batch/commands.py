@@ -31,18 +31,20 @@ from autopyfactory.batch.commands_options import (
     CommandOptions,
     CommandQueueOptions,
     absent,
+    hiding_lines,
     judge,
     own_account,
     refused_by_sudo,
 )
-from autopyfactory.batch.commands_run import NotStarted, Run, Silent
 from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Unbelievable
 from autopyfactory.batch.order import make_log_folder
 from autopyfactory.batch.recorded import Recorded
 from autopyfactory.batch.script import pilot_script, read_wrapper
+from autopyfactory.command import NotStarted, Run, Silent
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
+from autopyfactory.config.problems import Fault
 from autopyfactory.errors import Ambiguous, Refused, SourceError, Unasked
 from autopyfactory.model import Pilot, PilotReport, PilotState, Submitted
 
@@ -87,9 +89,19 @@ class CommandBatch(Recorded):
             problems.append(f"extra_arguments: {word} would hide the pilots from their own factory, take it out")
         return problems
 
+    @classmethod
+    def check_submit(cls, submit: Mapping[str, str]) -> Iterator[Fault]:
+        """Say which of a queue's `submit.X` would hide its pilots."""
+        return hiding_lines(name for name in submit if cls.hiding([cls.option(name)]))
+
     @staticmethod
     def hiding(arguments: Sequence[str]) -> str:
         """Return the first further argument that would hide the pilots from their own factory, "" for none."""
+        return ""
+
+    @staticmethod
+    def option(name: str) -> str:
+        """Return the option of the submit command that `submit.NAME` becomes, "" where it becomes none."""
         return ""
 
     def __init__(self, name: str, options: CommandOptions, context: Context, *, run: Run | None = None) -> None:
@@ -125,7 +137,8 @@ class CommandBatch(Recorded):
         with self._book() as pilots:
             pilots.shown(seen, self._clock.now())
             lacking = pilots.lacking(began)
-            hidden = pilots.hidden()
+            hidden, strange = pilots.hidden(), ", ".join(pilots.strange())
+        self._once("state", f"states that we do not know, counted as unknown: {strange}" * bool(strange))
         accounts = f"took pilots and shows no job of the account {', '.join(hidden)}"
         self._once("hidden", f"{accounts}: its admin has to let {own_account()} see the jobs of others" * bool(hidden))
         ends = self._history(lacking, began + self._options.deadline) if lacking else {}
@@ -218,10 +231,7 @@ class CommandBatch(Recorded):
     def _list(self, deadline: float) -> Sequence[Seen]:
         answer = self._ask(self._as("", self._commands.status()), deadline)
         with self._belief():
-            seen = self._commands.listed(answer)
-        strange = sorted({one.word for one in seen if one.state is PilotState.UNKNOWN})
-        self._once("state", f"states that we do not know, counted as unknown: {', '.join(strange)}" if strange else "")
-        return seen
+            return self._commands.listed(answer)
 
     def _history(self, ids: Sequence[str], end: float) -> dict[str, End]:
         """Ask for ends; without an answer the pilots are gone all the same, with an unknown exit code."""

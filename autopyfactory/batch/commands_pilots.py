@@ -108,6 +108,11 @@ class Pilots:
         """
         return sorted({pilot.user for pilot in self.alive() if pilot.missed >= PATIENCE} & self._unproven)
 
+    def strange(self) -> list[str]:
+        """Return the system's words for the unknown states in which the last listing showed pilots."""
+        unknown = [pilot for pilot in self.alive() if pilot.state is PilotState.UNKNOWN]
+        return sorted({pilot.word for pilot in unknown if pilot.id in self._listed})
+
     def _hidden_state(self, pilot: Pilot, now: float) -> PilotState | None:
         """Return unknown for a pilot that was hidden for long enough; after a start with the first listing."""
         hidden = pilot.missed > 0 and pilot.user in self._unproven

@@ -1,8 +1,8 @@
 """HTCondor: pilots as jobs of a schedd, the local one or a remote one.
 
-The bindings hold the interpreter's lock during network calls, so all of them run in a child process
-(`condor_process`, `condor_child`, `condor_pilots`) that is killed at the deadline. What is submitted is rendered by
-`condor_submit`.
+The bindings hold the interpreter's lock during network calls, so all of them run in a child process that is
+killed at the deadline (`child`; what runs there are `condor_child` and `condor_pilots`). What is submitted is
+rendered by `condor_submit`.
 """
 
 import logging
@@ -20,28 +20,16 @@ from autopyfactory.batch.cids import cid_prefix
 from autopyfactory.batch.condor_check import lacking, problems, refusal
 from autopyfactory.batch.condor_child import Ad, ScheddSaid, Survey, Target
 from autopyfactory.batch.condor_ends import Ends
-from autopyfactory.batch.condor_process import CallLost, KillableChild, NoAnswer, NotRun
 from autopyfactory.batch.condor_rows import CONDOR_ROWS, CondorQueueOptions
 from autopyfactory.batch.condor_silence import Silences
 from autopyfactory.batch.condor_spool import Spool
-from autopyfactory.batch.condor_states import (
-    MEANING,
-    STATES,
-    Lasting,
-    Watch,
-    at_ces,
-    is_coming,
-    pilot_groups,
-    pilot_of,
-    these,
-    those,
-    troubles,
-    unreachable,
-)
+from autopyfactory.batch.condor_states import STATES, at_ces, is_coming, pilot_groups, pilot_of, these, those
 from autopyfactory.batch.condor_submit import faults_of, render, written
 from autopyfactory.batch.condor_text import class_ad_string
+from autopyfactory.batch.condor_troubles import MEANING, Lasting, Watch, troubles, unreachable
 from autopyfactory.batch.condor_vanished import Vanished
 from autopyfactory.batch.order import make_log_folder
+from autopyfactory.child import CallLost, KillableChild, NoAnswer, NotRun
 from autopyfactory.clock import utc
 from autopyfactory.config.fields import Boolean, Duration, Options, Rate, check_longer
 from autopyfactory.config.models import CredentialOptions, FactoryOptions

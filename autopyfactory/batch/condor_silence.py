@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter
 
-from autopyfactory.batch.condor_states import Silence
+from autopyfactory.batch.condor_troubles import Silence
 from autopyfactory.errors import OperateError
 from autopyfactory.statefile import StateFile
 

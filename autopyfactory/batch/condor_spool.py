@@ -11,7 +11,7 @@ from typing import Any
 from autopyfactory.batch import condor_child
 from autopyfactory.batch.condor_child import Ad, ScheddSaid, Spooled, Target
 from autopyfactory.batch.condor_ends import Ends
-from autopyfactory.batch.condor_process import CallLost, KillableChild, NotRun
+from autopyfactory.child import CallLost, KillableChild, NotRun
 from autopyfactory.clock import Clock
 
 log = logging.getLogger(__name__)

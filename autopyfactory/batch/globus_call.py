@@ -5,8 +5,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from autopyfactory.batch.commands_run import Run, Silent
 from autopyfactory.batch.commands_words import Answer
+from autopyfactory.command import Run, Silent
 
 # The contact comes at once and into a file, so that neither a deadline nor our own death loses it.
 _NOTED = ("sh", "-c", 'out=$1; shift; exec stdbuf -oL "$@" >>"$out"', "sh")

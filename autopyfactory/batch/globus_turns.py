@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autopyfactory.batch.commands_record import Pilot
-from autopyfactory.batch.commands_run import NotStarted, Silent
 from autopyfactory.batch.commands_words import Answer, End, Seen, Unbelievable
 from autopyfactory.batch.globus_rsl import restart
 from autopyfactory.batch.globus_words import Perhaps, Unreachable, address, gatekeeper, restarted, state
 from autopyfactory.clock import Clock
+from autopyfactory.command import NotStarted, Silent
 from autopyfactory.model import PilotState
 from autopyfactory.statefile import rewrite
 

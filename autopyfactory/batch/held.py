@@ -64,6 +64,12 @@ SHIPPED: Rows = {
     ),
     "container": HeldOptions(code=("35", "45"), action="remove", remedy=_SITE),
     "duration": HeldOptions(code=("46", "47"), action="remove", remedy="the allowed time is over, lower walltime"),
+    "gahp-unreachable": HeldOptions(
+        match="^submission command failed.*(unable to contact|cannot connect|unable to send message)",
+        action="release",
+        times=30,
+        after=120.0,
+    ),
     "gahp-refused": HeldOptions(
         match="^submission command failed",
         action="tell",
@@ -114,19 +120,26 @@ def fits(row: HeldOptions, pilot: Pilot) -> bool:
 
 
 def summary(pilots: Iterable[Pilot], length: int = 100) -> str:
-    """Return for example `12 held: 9 x 'Error from slot1: no space', 3 x 'via condor_hold'`: the commonest two.
+    """Return for example `4 held: 3 x 'Error from slot1: no space' (code 13:2), 1 x 'H'`: the commonest two.
 
-    Reasons that differ in numbers only are one.
+    HTCondor's code is written as a row's `code` takes it. Reasons that differ in numbers only are one.
     """
     counts: dict[str, int] = {}
     examples: dict[str, str] = {}
     for pilot in pilots:
-        key = re.sub(r"\d+", "#", pilot.hold_reason)
+        code, reason = _code(pilot), pilot.hold_reason
+        key = re.sub(r"\d+", "#", reason) + code
         counts[key] = counts.get(key, 0) + 1
-        examples.setdefault(key, pilot.hold_reason)
+        examples.setdefault(key, f"'{_short(reason, length) or 'no reason given'}'{code}")
     common = sorted(counts, key=lambda key: (-counts[key], key))[:2]
-    told = ", ".join(f"{counts[key]} x '{_short(examples[key], length) or 'no reason given'}'" for key in common)
+    told = ", ".join(f"{counts[key]} x {examples[key]}" for key in common)
     return f"{sum(counts.values())} held: {told}{', ...' if len(counts) > len(common) else ''}"
+
+
+def _code(pilot: Pilot) -> str:
+    if pilot.hold_code is None:
+        return ""
+    return f" (code {pilot.hold_code}{f':{pilot.hold_subcode}' if pilot.hold_subcode else ''})"
 
 
 def _short(text: str, length: int) -> str:

@@ -121,6 +121,11 @@ class Lsf(CommandBatch):
         """Return the first further argument that would hide the pilots from their own factory."""
         return next((argument for argument in arguments if argument in HIDING), "")
 
+    @staticmethod
+    def option(name: str) -> str:
+        """Return the option of bsub that `submit.NAME` becomes."""
+        return f"-{name}"
+
     def commands(self, options: CommandOptions) -> Commands:
         """Return what LSF's commands are like."""
         return LsfCommands(tables=isinstance(options, LsfOptions) and options.tables)
@@ -135,7 +140,7 @@ class LsfCommands(Commands):
     def submit(self, job: Job) -> list[str]:
         """Return the bsub of one pilot. Raises Refused for options that would hide it."""
         queue, shape = job.order.queue, job.order.shape
-        own = [word for name, value in queue.submit.items() for word in (f"-{name}", str(value)) if word]
+        own = [word for name, value in queue.submit.items() for word in (Lsf.option(name), str(value)) if word]
         project = ""
         if isinstance(queue.backend, CommandQueueOptions):
             project = queue.backend.account

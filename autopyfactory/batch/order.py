@@ -56,7 +56,7 @@ def make_order(
         shape=shape,
         count=count,
         executable=options.executable or wrapper_path(),
-        arguments=(*shlex.split(options.arguments), *pilot_options(options, shape, queue.resource_type)),
+        arguments=(*shlex.split(options.arguments), *pilot_options(options, queue.resource_type)),
         log_dir=factory.pilot_log_dir / place,
         log_url=f"{factory.pilot_log_url.rstrip('/')}/{place}" if factory.pilot_log_url else "",
         monitor_url=monitor_url,

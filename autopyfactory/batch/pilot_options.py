@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from autopyfactory.config.fields import REST
 from autopyfactory.config.models import QueueOptions
-from autopyfactory.model import Shape
 
 _NAMES = {
     "classic": ("-o", "-v", "-A"),
@@ -16,8 +15,20 @@ _TYPES = frozenset({"SCORE", "MCORE", "SCORE_HIMEM", "MCORE_HIMEM"})
 """Resource types that pilot 3 takes."""
 
 
-def pilot_options(options: QueueOptions, shape: Shape, part: str = "") -> Iterator[str]:
-    """Return the words for a pilot of a shape; `part` is the resource type that the queue counts alone, if any.
+def releases_of(options: QueueOptions) -> dict[str, str]:
+    """Return the pilot's release for each label of a queue, for a queue of all labels that of the rest."""
+    rest = options.releases.get(REST, "")
+    return {label: options.releases.get(label, rest) for label in options.labels or (REST,)}
+
+
+def release_of(options: QueueOptions) -> str:
+    """Return the release of a queue's pilots, that of the rest where its labels want several."""
+    found = set(releases_of(options).values())
+    return found.pop() if len(found) == 1 else options.releases.get(REST, "")
+
+
+def pilot_options(options: QueueOptions, part: str = "") -> Iterator[str]:
+    """Return the words for a queue's pilot; `part` is the resource type that the queue counts alone, if any.
 
     A pilot that was sent for one type must not take a job of another, which waits for pilots of its own.
     """
@@ -28,7 +39,7 @@ def pilot_options(options: QueueOptions, shape: Shape, part: str = "") -> Iterat
         yield from (group, options.group)
     if options.allow_other_country:
         yield from (other, "True")
-    if release := options.releases.get(shape.label, options.releases.get(REST, "")):
+    if release := release_of(options):
         yield from ("-i", release)
     if part in _TYPES and options.pilot_options == "pilot3":
         yield from ("--resource-type", part)

@@ -12,8 +12,8 @@ from autopyfactory.batch import Context, Order
 from autopyfactory.batch.cids import Cids
 from autopyfactory.batch.commands_pilots import Pilots
 from autopyfactory.batch.commands_record import Record, RecordView
-from autopyfactory.batch.commands_run import Run, Runner
 from autopyfactory.batch.commands_words import Tags
+from autopyfactory.command import Run, Runner
 from autopyfactory.errors import Ambiguous, Refused, SourceError
 from autopyfactory.model import Submitted
 

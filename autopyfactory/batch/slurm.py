@@ -134,6 +134,11 @@ class Slurm(CommandBatch):
                 return argument
         return next((argument for argument in arguments if re.match(r"-[aM]", argument)), "")
 
+    @staticmethod
+    def option(name: str) -> str:
+        """Return the option of sbatch that `submit.NAME` becomes."""
+        return f"--{name.replace('_', '-')}"
+
     def commands(self, options: CommandOptions) -> Commands:
         """Return what Slurm's commands are like."""
         return SlurmCommands(
@@ -152,7 +157,7 @@ class SlurmCommands(Commands):
     def submit(self, job: Job) -> list[str]:
         """Return the sbatch of one pilot. Raises Refused for options that would hide it."""
         queue, shape = job.order.queue, job.order.shape
-        own = [f"--{name.replace('_', '-')}={value}" for name, value in queue.submit.items()]
+        own = [f"{Slurm.option(name)}={value}" for name, value in queue.submit.items()]
         backend = queue.backend
         values: dict[str, object] = {"partition": queue.options.batchqueue}
         if isinstance(backend, CommandQueueOptions):

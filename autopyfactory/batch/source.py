@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from autopyfactory.batch import Batch
 from autopyfactory.batch.faults import Faults
+from autopyfactory.batch.pace import Pace
 from autopyfactory.batch.tally import Tally, tally
 from autopyfactory.batch.tender import Tender
 from autopyfactory.batch.twin import Twin
@@ -62,8 +63,6 @@ class PilotSource:
         self._ledger = ledger
         self._clock = clock
         self._deadline = deadline
-        self._rate = rate
-        self._patience = interval
         self._host = host
         self._on_ended = on_ended
         self._meet = meet
@@ -78,7 +77,7 @@ class PilotSource:
         self._ended: list[EndedPilot] = []
         self._max_age = max_age
         self._made = clock.now()
-        self._next_turn = 0.0
+        self.pace = Pace(rate, interval, clock)
         self.tender = Tender(name, batch, clock, may_act=lambda: not self.twin)
 
     def adopt(self, former: Mapping[str, Sequence[str]]) -> None:
@@ -202,22 +201,6 @@ class PilotSource:
             return self._ledger.bound(self.name, queue)
         shown = sum(last.value.of(name).in_flight for name in self.names(queue)) if queue else last.value.in_flight
         return shown + sum(_lacking(entry, last.value) for entry in unsettled)
-
-    def turn(self, count: int) -> tuple[int, float]:
-        """Reserve a submission at the source's `max_submit_rate`; return how many pilots and the wait in seconds.
-
-        Every queue waits for at most one interval of the source, or else for its next cycle: then 0 pilots.
-        """
-        if self._rate is None:
-            return count, 0.0
-        with self._lock:
-            now = self._clock.now()
-            wait = max(0.0, self._next_turn - now)
-            if wait > self._patience:
-                return 0, 0.0
-            granted = min(count, max(1, int((self._patience - wait) * self._rate)))
-            self._next_turn = now + wait + granted / self._rate
-            return granted, wait
 
     def close(self) -> None:
         """Wake all who wait for the source and give up its calls."""

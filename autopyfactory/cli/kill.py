@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import click
 
 from autopyfactory import environment, ledger
+from autopyfactory.account import Account
 from autopyfactory.batch import Batch, Context, remove
 from autopyfactory.cli.options import conf_option
 from autopyfactory.clock import Clock
@@ -19,8 +20,7 @@ from autopyfactory.config.glance import glance
 from autopyfactory.config.loader import load
 from autopyfactory.config.models import Config, Section
 from autopyfactory.config.problems import suggest
-from autopyfactory.errors import FactoryError, SourceError
-from autopyfactory.host import Account, StartError
+from autopyfactory.errors import FactoryError, SourceError, StartError
 from autopyfactory.model import Pilot, PilotState
 from autopyfactory.operate import Operator
 

@@ -11,8 +11,8 @@ from autopyfactory import logs
 from autopyfactory.cli.options import conf_option
 from autopyfactory.config.loader import load
 from autopyfactory.daemon import NEW_DOCUMENT
+from autopyfactory.errors import StartError
 from autopyfactory.factory import Factory
-from autopyfactory.host import StartError
 from autopyfactory.launch import Request, launch
 
 FILE = click.Path(dir_okay=False, path_type=Path)

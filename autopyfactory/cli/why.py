@@ -10,6 +10,7 @@ import click
 
 from autopyfactory import plugins
 from autopyfactory.batch import Context
+from autopyfactory.claims import holder
 from autopyfactory.cli.options import conf_option
 from autopyfactory.clock import Clock
 from autopyfactory.config.glance import glance
@@ -19,7 +20,6 @@ from autopyfactory.config.problems import suggest
 from autopyfactory.diagnosis.native import commands
 from autopyfactory.diagnosis.story import Scene, find, tell
 from autopyfactory.errors import ConfigError
-from autopyfactory.host import holder
 from autopyfactory.operate import Operator
 from autopyfactory.record import FILE
 from autopyfactory.record.book import Record, RecordError

@@ -2,9 +2,11 @@
 
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from autopyfactory.batch.pilot_options import release_of, releases_of
 from autopyfactory.batch.rows import BY_TYPE, ROWS, plugin, written
 from autopyfactory.config.catalogue import Catalogue, rule_of
 from autopyfactory.config.compare import values as values_of
@@ -13,6 +15,8 @@ from autopyfactory.config.models import QueueOptions
 from autopyfactory.config.problems import Fault, suggest
 from autopyfactory.config.sections import Main
 from autopyfactory.config.sentences import declared
+from autopyfactory.credentials import KINDS
+from autopyfactory.credentials import carried as carried_by
 from autopyfactory.sched import RULES, chain
 from autopyfactory.sched.options import RuleOptions
 from autopyfactory.sched.rule import Kind, Need
@@ -38,6 +42,15 @@ def unread(options: QueueOptions, submit: Iterable[str], own: frozenset[str]) ->
         if name in own:
             said = f"is never read: {written(plugin(options.backend, options.type))} has no submit description"
             yield Fault(name, said, warning=True)
+
+
+def uncarried(options: QueueOptions, kind: object, own: frozenset[str]) -> Iterator[Fault]:
+    """Say of the section's own credentials which ones its pilots are not given."""
+    for name in {*KINDS} - {*carried_by(kind, options.type, options.subtype)}:
+        if name in own and getattr(options, name):
+            row = written(plugin(options.backend, options.type))
+            said = f"is never read: pilots of {row} {options.subtype}".rstrip()
+            yield Fault(name, f"{said} are given no {name}", warning=True)
 
 
 def row(options: QueueOptions, own: frozenset[str]) -> tuple[QueueOptions, list[Fault]]:
@@ -120,6 +133,19 @@ def pledges(options: QueueOptions) -> Iterator[Fault]:
             how = f"limited to the shares {', '.join(options.global_shares)}" if options.global_shares else "whole"
             text = f"PanDA tells no counts by {option}: the demand is {how}, the pilots ask for {option} only"
             yield Fault(option, text, warning=True)
+
+
+def release(options: QueueOptions, own: frozenset[str]) -> Iterator[Fault]:
+    """Say which release the pilots run where the queue's labels, or its arguments, want another one, too."""
+    wanted, runs = releases_of(options), release_of(options)
+    if len(set(wanted.values())) > 1 and own & {"labels", "releases"}:
+        each = ", ".join(f"{label}: {name or 'none'}" for label, name in wanted.items())
+        how = f"of release {runs}" if runs else "of no release in particular"
+        text = f"want pilots of different releases ({each}), those of this queue are {how}; make a queue of each"
+        yield Fault("labels", text, warning=True)
+    if runs and "-i" in shlex.split(options.arguments) and own & {"arguments", "labels", "releases"}:
+        text = f"has -i, and releases adds '-i {runs}' behind it; take it away here, or write 'releases ='"
+        yield Fault("arguments", text, warning=True)
 
 
 def rule_values(options: QueueOptions, values: RuleOptions, own: frozenset[str]) -> Iterator[Fault]:

@@ -170,7 +170,7 @@ class QueueOptions(Options):
     allow_other_country: Boolean = Field(False, description="yes: beyond-pledge use, jobs of other countries too")
     releases: Releases = Field(
         default_factory=lambda: {"ptest": "RC", "rc_test": "RC"},
-        description="release of the pilot (-i) by the label of the queue, where it has one; * for all others",
+        description="release of the pilot (-i) by the queue's labels, where these agree; * for all others",
     )
     global_shares: Words = Field(
         (), description="global shares whose jobs count, of a [wms NAME] with by = share; empty: all"

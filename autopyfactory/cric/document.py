@@ -17,7 +17,9 @@ class Unusable(Exception):
 
 
 def _text(value: object) -> str:
-    return str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    """Return a text as one line, for it becomes part of one."""
+    said = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    return " ".join(line.strip() for line in said.splitlines()).strip()
 
 
 def _number(value: object) -> int | None:
@@ -33,11 +35,11 @@ def _number(value: object) -> int | None:
 
 def _objects(value: object) -> list[Any]:
     listed = list(value.values()) if isinstance(value, dict) else value
-    return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    return [entry if isinstance(entry, dict) else None for entry in listed] if isinstance(listed, list) else []
 
 
 def _params(value: object) -> dict[str, str]:
-    return {str(name): _text(text) for name, text in value.items()} if isinstance(value, dict) else {}
+    return {_text(name): _text(text) for name, text in value.items()} if isinstance(value, dict) else {}
 
 
 Text = Annotated[str, BeforeValidator(_text)]
@@ -63,7 +65,10 @@ class CeQueue(_Tolerant):
 
 
 class PandaQueue(_Tolerant):
-    """One PanDA queue; `maxrss`, `maxmemory`, `memory` are MB, `maxtime` is seconds. None: not said."""
+    """One PanDA queue; `maxrss`, `maxmemory`, `memory` are MB, `maxtime` is seconds. None: not said.
+
+    Of the CE queues None is an entry that is no object.
+    """
 
     nickname: Text = ""
     panda_resource: Text = ""
@@ -85,7 +90,7 @@ class PandaQueue(_Tolerant):
     maxtime: Count = None
     transferringlimit: Count = None
     params: Annotated[dict[str, str], BeforeValidator(_params)] = {}
-    queues: Annotated[tuple[CeQueue, ...], BeforeValidator(_objects)] = ()
+    queues: Annotated[tuple[CeQueue | None, ...], BeforeValidator(_objects)] = ()
 
 
 Document = Mapping[str, PandaQueue | None]
@@ -111,7 +116,7 @@ def _entries(paper: object) -> Iterator[tuple[str, object]]:
     if isinstance(paper, dict):
         if paper.get("success") is False or "errorMessage" in paper:
             raise Unusable("it is an error message")
-        yield from ((str(name), entry) for name, entry in paper.items())
+        yield from ((_text(name), entry) for name, entry in paper.items())
     elif isinstance(paper, list):
         for number, entry in enumerate(paper, 1):
             name = _text(entry.get("nickname") or entry.get("panda_resource")) if isinstance(entry, dict) else ""

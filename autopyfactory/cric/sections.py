@@ -131,9 +131,13 @@ def _sections(
 ) -> Iterator[Section]:
     seen: set[Key] = set()
     for ce in queue.queues:
+        if ce is None:
+            left_out.append((f"{name} at a CE without a name", "its entry is no object"))
+            continue
         host = _host(ce.ce_endpoint)
         about = f"{name} at {host or ce.ce_name or 'a CE without a name'}"
-        reason = "" if host else "no ce_endpoint"
+        no_host = f"ce_endpoint '{ce.ce_endpoint}' is no host and port" if ce.ce_endpoint else "no ce_endpoint"
+        reason = "" if host else no_host
         reason = reason or _out_of_service(ce)
         key = _key(name, ce)
         if reason or key in seen:
@@ -232,7 +236,7 @@ def _names(document: Document) -> dict[Key, str]:
     CE queues of one resource at one host the oldest has the short name, the others their batch queue behind it.
     """
     groups: dict[str, dict[Key, CeQueue]] = {}
-    listed = ((origin, queue, ce) for origin, queue in document.items() if queue for ce in queue.queues)
+    listed = ((origin, queue, ce) for origin, queue in document.items() if queue for ce in queue.queues if ce)
     for origin, queue, ce in listed:
         if host := _host(ce.ce_endpoint):
             group = groups.setdefault(_name(f"{_resource(origin, queue)}-{host}"), {})

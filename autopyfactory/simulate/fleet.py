@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from autopyfactory.batch import Order
+from autopyfactory.batch.pace import Pace
 from autopyfactory.batch.source import PilotSource
 from autopyfactory.batch.tally import Tally
 from autopyfactory.config.fields import Duration, Number, Options, fraction
@@ -139,6 +140,7 @@ class ModelSource(PilotSource):
         self.name = name
         self.batch = batch  # type: ignore[assignment]  # what cycles call is there
         self.closed = False
+        self.pace = Pace(None, 0.0, clock)
         self._clock = clock
         self._fleets = fleets
 
@@ -167,10 +169,6 @@ class ModelSource(PilotSource):
         """Return the pilots of a queue, or of all."""
         queues = [queue] if queue else self._fleets
         return sum(one.pending + one.running for name in queues for one in self._of(name, ""))
-
-    def turn(self, count: int) -> tuple[int, float]:
-        """Let everybody submit at once."""
-        return count, 0.0
 
     def close(self) -> None:
         """Do nothing."""

@@ -1,6 +1,6 @@
 """Demand from an HTCondor pool: its idle jobs, one grouped query per schedd.
 
-The bindings run in a child process that is killed at the deadline (`batch.condor_process`); what runs there stands
+The bindings run in a child process that is killed at the deadline (`child`); what runs there stands
 in `condor_jobs`. A schedd that does not answer makes the whole count unknown: a part of a pool is no demand.
 """
 
@@ -12,8 +12,8 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 
 from autopyfactory.batch.condor_child import ScheddSaid, prepare
-from autopyfactory.batch.condor_process import CallLost, KillableChild
 from autopyfactory.batch.condor_text import class_ad_string
+from autopyfactory.child import CallLost, KillableChild
 from autopyfactory.clock import Clock
 from autopyfactory.config.fields import Options, Words
 from autopyfactory.model import JobCount, Site, Snapshot

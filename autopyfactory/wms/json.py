@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from pydantic import Field, field_validator, model_validator
 
-from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
 from autopyfactory.clock import Clock
+from autopyfactory.command import NotStarted, Run, Runner, Silent
 from autopyfactory.config.fields import AbsolutePath, CommandLine, Duration, Options, check_longer
 from autopyfactory.errors import SourceError
 from autopyfactory.http import Answer, Http, NoAnswer, cache_age

@@ -140,13 +140,18 @@ class Panda:
         through = ["-x", mask(self._options.http_proxy)] if self._options.http_proxy else ["--noproxy", "*"]
         ca = ["--cacert", str(self._options.ca)] if self._options.ca else []
         head = ["curl", "-sS", "-i", *through, *ca, "-H", "Accept: application/json"]
-        return [shlex.join([*head, mask(self._options.url) + path]) for path in (panda_v1.STATISTICS, panda_v1.SITES)]
+        return [shlex.join([*head, mask(self._options.url) + path]) for path in (self._counts, panda_v1.SITES)]
 
     def close(self) -> None:
         """Cut the questions under way and wake all who wait for them."""
         self._statistics.close()
         self._sites.close()
         self._http.close()
+
+    @property
+    def _counts(self) -> str:
+        """Return the path of the job counts."""
+        return panda_v1.SHARES if self._options.by == "share" else panda_v1.STATISTICS
 
     def _expect(self, wmsqueue: str, having_jobs: Iterable[str]) -> None:
         try:
@@ -164,8 +169,7 @@ class Panda:
         return UnknownWmsqueue(f"{self.name} does not know the wmsqueue '{wmsqueue}', {hint}")
 
     def _poll_statistics(self) -> Snapshot[Statistics]:
-        path = panda_v1.SHARES if self._options.by == "share" else panda_v1.STATISTICS
-        return self._poll(path, self._read_statistics, self._options.lag, self._options.max_age)
+        return self._poll(self._counts, self._read_statistics, self._options.lag, self._options.max_age)
 
     def _poll_sites(self) -> Snapshot[SiteTable]:
         return self._poll(panda_v1.SITES, self._read_sites, 0.0, self._options.site_max_age)

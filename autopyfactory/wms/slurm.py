@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from autopyfactory.batch.commands_run import NotStarted, Run, Runner, Silent
 from autopyfactory.batch.commands_words import Unbelievable
 from autopyfactory.batch.slurm import HOLDING, jobs_of, states_of, tags_of
 from autopyfactory.clock import Clock
+from autopyfactory.command import NotStarted, Run, Runner, Silent
 from autopyfactory.config.fields import AbsolutePath, Options, Words
 from autopyfactory.model import JobCount, Site, Snapshot
 from autopyfactory.wms.listed import Listed, ListedOptions, Table, cell_of

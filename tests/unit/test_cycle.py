@@ -213,7 +213,7 @@ def test_a_full_disk_blocks_before_anything_is_submitted(tmp_path: Path, monkeyp
 
 def test_a_stop_while_waiting_for_the_rate_submits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = world(tmp_path)
-    monkeypatch.setattr(one.source, "turn", lambda count: (count, 3600.0))
+    monkeypatch.setattr(one.source.pace, "turn", lambda count: (count, 3600.0))
     stopping = Event()
     stopping.set()
     report = one.cycles["Q"].run(stopping)
@@ -259,7 +259,7 @@ def test_a_ramp_that_has_grown_enough_is_over(tmp_path: Path) -> None:
 
 def test_no_turn_at_the_rate_is_a_step_of_the_decision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = world(tmp_path)
-    monkeypatch.setattr(one.source, "turn", lambda count: (0, 0.0))
+    monkeypatch.setattr(one.source.pace, "turn", lambda count: (0, 0.0))
     report = cycle(one)
     assert report.submitted == ()
     assert report.decision
@@ -272,7 +272,7 @@ def test_no_turn_at_the_rate_is_a_step_of_the_decision(tmp_path: Path, monkeypat
 
 def test_a_part_of_the_turn_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = world(tmp_path)
-    monkeypatch.setattr(one.source, "turn", lambda count: (2, 0.0))
+    monkeypatch.setattr(one.source.pace, "turn", lambda count: (2, 0.0))
     report = cycle(one)
     assert report.submitted_count == 2
     assert report.decision
@@ -281,7 +281,7 @@ def test_a_part_of_the_turn_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_pause_during_the_wait_for_a_turn_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = world(tmp_path)
-    monkeypatch.setattr(one.source, "turn", lambda count: (count, 0.001))
+    monkeypatch.setattr(one.source.pace, "turn", lambda count: (count, 0.001))
     paused = Standstill("paused", wanted=True)
     monkeypatch.setattr(one.cycles["Q"]._submissions, "_standstill", lambda queue: paused)
     assert cycle(one).submitted == ()

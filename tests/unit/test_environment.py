@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from autopyfactory.environment import source
-from autopyfactory.host import StartError
+from autopyfactory.errors import StartError
 
 
 @pytest.fixture(autouse=True)

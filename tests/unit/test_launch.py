@@ -19,7 +19,7 @@ SCRIPT = """
     from pathlib import Path
     from autopyfactory.config.models import Config, FactoryOptions
     from autopyfactory.errors import ConfigError
-    from autopyfactory.host import StartError
+    from autopyfactory.errors import StartError
     from autopyfactory.launch import Request, launch
     from tests.unit.test_daemon import FakeFactory
 

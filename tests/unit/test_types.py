@@ -7,9 +7,9 @@ import pytest
 
 from autopyfactory.explain import sentence
 from autopyfactory.ledger import Outcome
-from autopyfactory.model import CycleReport, PilotCounts, tagged_type
+from autopyfactory.model import CycleReport, Downtime, PilotCounts, tagged_type
 from autopyfactory.record.paper import ages, paper, recorded
-from tests.unit.world import World, make_queue
+from tests.unit.world import START, World, make_queue
 
 TYPES = {"SCORE": {"cores": 1, "memory": 2 * 10**9}, "MCORE": {"cores": 8, "memory": 16 * 10**9}}
 
@@ -48,6 +48,25 @@ def test_each_type_is_submitted_with_its_own_shape(tmp_path: Path) -> None:
     one.advance(15)
     assert cycle(one).submitted == ()
     assert cycle(one).pilots == PilotCounts(pending=20)
+
+
+@pytest.mark.parametrize("names", [("SCORE", "MCORE"), ("MCORE", "SCORE")])
+def test_before_a_downtime_each_type_drains_by_its_own_walltime(tmp_path: Path, names: tuple[str, ...]) -> None:
+    walltimes = {"SCORE": 3600.0, "MCORE": 48 * 3600.0}
+    types = {name: {**TYPES[name], "walltime": walltimes[name]} for name in names}
+    one = World(tmp_path, [make_queue("Q", by_type=types, cores=8, resource_types=", ".join(names))])
+    one.downtimes["Q"] = (Downtime(START + 10 * 3600.0, START + 20 * 3600.0, "cooling"),)
+    one.activate("Q:MCORE", 5)
+    for _ in "12":
+        one.activate("Q:SCORE", 30)
+        decision = cycle(one).decision
+        assert decision and decision.by_type == {"SCORE": 30, "MCORE": 0}, "the queue itself is not slowed"
+        one.advance(15)
+    one.advance(9.5 * 3600.0)
+    one.activate("Q:SCORE", 30)
+    assert cycle(one).submitted_count == 0
+    one.advance(11 * 3600.0)
+    assert cycle(one).submitted_count == 1, "afterwards it begins slowly"
 
 
 def test_pilots_of_one_type_never_answer_another(tmp_path: Path) -> None:

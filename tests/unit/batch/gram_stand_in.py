@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from autopyfactory.batch import Context, Order
-from autopyfactory.batch.commands_run import NotStarted, Silent
 from autopyfactory.batch.commands_words import Answer
 from autopyfactory.batch.globus import Globus
 from autopyfactory.batch.globus_options import GlobusOptions
 from autopyfactory.batch.globus_rsl import GlobusQueueOptions
+from autopyfactory.command import NotStarted, Silent
 from autopyfactory.config.models import FactoryOptions, QueueConfig, QueueOptions
 from autopyfactory.model import PilotReport, Shape
 from autopyfactory.sched.options import RuleOptions

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from autopyfactory.batch import Context, Order
-from autopyfactory.batch.commands_run import NotStarted, Silent
 from autopyfactory.batch.commands_words import Answer
 from autopyfactory.batch.slurm import Slurm, SlurmOptions, SlurmQueueOptions
 from autopyfactory.clock import Clock
+from autopyfactory.command import NotStarted, Silent
 from autopyfactory.config.models import FactoryOptions, QueueConfig, QueueOptions
 from autopyfactory.model import PilotReport, Shape
 from autopyfactory.sched.options import RuleOptions

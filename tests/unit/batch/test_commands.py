@@ -13,9 +13,9 @@ from autopyfactory.batch.commands import LOST
 from autopyfactory.batch.commands_options import file_system, judge
 from autopyfactory.batch.commands_pilots import VANISHED
 from autopyfactory.batch.commands_record import REMEMBER
-from autopyfactory.batch.commands_run import NotStarted
 from autopyfactory.batch.commands_words import Answer, Tags
 from autopyfactory.batch.slurm import SlurmOptions
+from autopyfactory.command import NotStarted
 from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
 from autopyfactory.errors import Ambiguous, Refused, SourceError, Unasked
 from autopyfactory.model import EndedPilot, PilotGroup, PilotState
@@ -236,6 +236,14 @@ def test_an_unknown_word_is_unknown_and_said_once(bed: Bed, caplog: pytest.LogCa
         assert bed.counts() == {"unknown": 2}
     assert len(caplog.records) == 1
     assert "DREAMING" in caplog.text
+
+
+def test_a_strange_state_of_a_foreign_job_is_none_of_ours(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
+    bed.batch.submit(bed.order())
+    bed.slurm.jobs[100] = {"job_id": 100, "job_state": "DREAMING", "comment": "", "user_name": "x"}
+    bed.slurm.jobs[101] = bed.slurm.jobs[100] | {"job_id": 101, "comment": Tags("F2", "Q", "s9", "c").text()}
+    assert bed.counts() == {"pending": 1}
+    assert caplog.text == ""
 
 
 def test_held_pilots_are_told_with_their_reason(bed: Bed) -> None:

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from autopyfactory.batch import condor_child, condor_pilots, remove
 from autopyfactory.batch.condor import CondorSchedd, ScheddOptions
 from autopyfactory.batch.condor_child import Accepted, Ad, ScheddSaid, Spooled, Survey, Target
-from autopyfactory.batch.condor_process import KillableChild, NoAnswer, NotRun
 from autopyfactory.batch.condor_states import AT_ONCE, STATES
+from autopyfactory.child import KillableChild, NoAnswer, NotRun
 from autopyfactory.errors import Ambiguous, Refused, SourceError, SubmitError
 from autopyfactory.model import EndedPilot, Pilot, PilotGroup, PilotState, Trouble
 from tests.unit.batch.test_condor_rows import order as grid_order

@@ -9,7 +9,7 @@ import pytest
 from autopyfactory.batch import Context
 from autopyfactory.batch.condor import CondorSchedd, ScheddOptions
 from autopyfactory.batch.condor_child import Survey
-from autopyfactory.batch.condor_process import KillableChild
+from autopyfactory.child import KillableChild
 from autopyfactory.model import Trouble
 from tests.unit.batch.test_condor import FakeChild, grid_ad
 from tests.unit.batch.test_condor_submit import factory

@@ -8,8 +8,8 @@ import pytest
 
 from autopyfactory.batch.condor_child import Ad, Spooled, Target
 from autopyfactory.batch.condor_ends import Ends
-from autopyfactory.batch.condor_process import KillableChild, NoAnswer
 from autopyfactory.batch.condor_spool import Spool
+from autopyfactory.child import KillableChild, NoAnswer
 from tests.unit.monitor.kit import Hands
 
 

@@ -8,9 +8,9 @@ from typing import cast
 from autopyfactory.batch import Context
 from autopyfactory.batch.condor import CondorSchedd, ScheddOptions
 from autopyfactory.batch.condor_child import Spooled, Survey
-from autopyfactory.batch.condor_process import KillableChild
 from autopyfactory.batch.fork import ForkHost
 from autopyfactory.batch.slurm import Slurm
+from autopyfactory.child import KillableChild
 from autopyfactory.model import PilotState
 from tests.testbed.forkhost import TestHost
 from tests.unit.batch.slurm_stand_in import Bed

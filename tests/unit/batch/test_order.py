@@ -39,7 +39,10 @@ def test_shape(options: dict[str, Any], shape: Shape) -> None:
     [
         ({}, ()),
         ({"labels": "ptest"}, ("-i", "RC")),
-        ({"labels": "ptest, rc_test"}, ()),
+        ({"labels": "ptest, rc_test"}, ("-i", "RC")),
+        ({"labels": "ptest, user"}, ()),
+        ({"labels": "ptest, user", "releases": "ptest:RC, *:PR"}, ("-i", "PR")),
+        ({"releases": "ptest:RC, *:PR"}, ("-i", "PR")),
         ({"labels": "managed", "releases": "ptest:RC, *:PR"}, ("-i", "PR")),
         ({"labels": "ptest", "releases": ""}, ()),
         (

@@ -388,21 +388,13 @@ def test_one_empty_answer_does_not_make_our_old_pilots_a_twins(bench: Bench) -> 
     assert bench.counts() == PilotCounts(pending=6)
 
 
-def test_turns_at_the_rate(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, rate=20.0)
-    assert [bench.source.turn(40), bench.source.turn(20), bench.source.turn(1)] == [(40, 0.0), (20, 2.0), (1, 3.0)]
-    bench.clock.at += 10
-    assert bench.source.turn(1) == (1, 0.0)
-    assert Bench(tmp_path).source.turn(10_000) == (10_000, 0.0)
-
-
 def test_a_turn_is_never_later_than_one_interval_and_nobody_gets_more(tmp_path: Path) -> None:
     bench = Bench(tmp_path, rate=1.0)
-    assert bench.source.turn(1000) == (int(POLL), 0.0)
-    assert bench.source.turn(1000) == (1, POLL)
-    assert bench.source.turn(1000) == (0, 0.0)
+    assert bench.source.pace.turn(1000) == (int(POLL), 0.0)
+    assert bench.source.pace.turn(1000) == (1, POLL)
+    assert bench.source.pace.turn(1000) == (0, 0.0)
     bench.clock.at += 2
-    assert bench.source.turn(1000)[0] == 1
+    assert bench.source.pace.turn(1000)[0] == 1
 
 
 def test_a_queue_that_was_moved_is_counted_where_it_was(bench: Bench) -> None:

@@ -20,6 +20,11 @@ from tests.unit.world import START, ManualClock, make_queue
 
 HELD = frozenset({PilotState.HELD})
 WAITING = frozenset({PilotState.UNSENT, PilotState.PENDING})
+SLURM_AWAY = (
+    "(stdout:) (stderr:sbatch: error: Batch job submission failed: Unable to contact slurm controller "
+    "(connect failure)-Error from sbatch: )"
+)
+SGE_AWAY = '(stdout:) (stderr:Unable to run job: unable to send message to qmaster using port 6444 on host "head": got'
 
 
 class FakeBatch:
@@ -93,6 +98,10 @@ def held(code: int | None, reason: str = "", **more: object) -> Pilot:
         (0, "File stage-out failed: curl_easy_perform() failed (35)", "arc-unreachable", "release"),
         (0, "The job's proxy has expired", "credential-of-grid", "release"),
         (0, "submission command failed (exit code = 1) (stdout:) (stderr:)", "gahp-refused", "tell"),
+        (0, f"submission command failed (exit code = 1) {SLURM_AWAY}", "gahp-unreachable", "release"),
+        (0, f"submission command failed (exit code = 1) {SGE_AWAY}", "gahp-unreachable", "release"),
+        (0, "submission command failed (stderr:qsub: cannot connect to server", "gahp-unreachable", "release"),
+        (0, "submission command failed (stderr:sbatch: error: Socket timed out on send/recv", "gahp-refused", "tell"),
         (0, "Job removed from batch queue manually", "gahp-removed", "remove"),
         (21, "Job exceeded something here", "by-site", "remove"),
         (34, "memory usage exceeded request_memory", "resources", "remove"),
@@ -132,9 +141,18 @@ def test_a_row_needs_a_condition() -> None:
 def test_reasons_are_told_by_what_they_have_in_common() -> None:
     reasons = [f"Error from slot1_{n}: no space" for n in range(9)] + ["via condor_hold"] * 2 + [""]
     pilots = [held(1, reason) for reason in reasons]
-    assert summary(pilots) == "12 held: 9 x 'Error from slot1_0: no space', 2 x 'via condor_hold', ..."
-    assert summary(pilots[-1:]) == "1 held: 1 x 'no reason given'"
-    assert summary([held(1, "x" * 300)]) == f"1 held: 1 x '{'x' * 97}...'"
+    assert (
+        summary(pilots) == "12 held: 9 x 'Error from slot1_0: no space' (code 1), 2 x 'via condor_hold' (code 1), ..."
+    )
+    assert summary(pilots[-1:]) == "1 held: 1 x 'no reason given' (code 1)"
+    assert summary([held(1, "x" * 300)]) == f"1 held: 1 x '{'x' * 97}...' (code 1)"
+
+
+def test_reasons_are_told_with_the_code_that_a_row_would_name() -> None:
+    pilots = [held(13, "no", hold_subcode=28)] * 3 + [held(13, "no", hold_subcode=0)] * 2
+    assert summary(pilots) == "5 held: 3 x 'no' (code 13:28), 2 x 'no' (code 13)"
+    HeldOptions.model_validate({"action": "leave", "code": "13:28, 13"})
+    assert summary([held(None, "PSUSP")]) == "1 held: 1 x 'PSUSP'"
 
 
 def test_released_so_often_then_removed() -> None:
@@ -202,9 +220,9 @@ def test_an_endpoint_is_paused_while_pilots_are_held_for_it(caplog: pytest.LogCa
         bed.tend(600)
     assert bed.tender.paused == dict.fromkeys([("Q", "ce"), ("Q", "")], Trouble("paused", START))
     assert (bed.batch.released, bed.batch.removed) == ([], [])
-    assert bed.tender.held == {"Q": "3 held: 2 x 'cannot open /x/1.out', 1 x 'no reason given'"}
+    assert bed.tender.held == {"Q": "3 held: 2 x 'cannot open /x/1.out' (code 7), 1 x 'no reason given' (code 1)"}
     [line] = [record.getMessage() for record in caplog.records]
-    assert line.startswith("schedd x: 2 held: 2 x 'cannot open /x/1.out'; make room")
+    assert line.startswith("schedd x: 2 held: 2 x 'cannot open /x/1.out' (code 7); make room")
     bed.tender.notice({"Q": PilotCounts(running=3)})
     assert (bed.tender.paused, bed.tender.held) == ({}, {})
     bed.tend()
@@ -358,7 +376,7 @@ def test_a_first_look_knows_the_pauses_and_touches_nothing() -> None:
     bed.clock.at += 3600
     bed.tender.look({("Q", "ce"): 3})
     assert bed.tender.paused == dict.fromkeys([("Q", "ce"), ("Q", "")], Trouble("paused", START))
-    assert bed.tender.held["Q"].startswith("3 held: 2 x 'no space'")
+    assert bed.tender.held["Q"].startswith("3 held: 2 x 'no space' (code 7)")
     assert (bed.batch.asked, bed.batch.released, bed.batch.removed) == ([HELD], [], [])
 
 

@@ -12,8 +12,7 @@ from autopyfactory.batch import fork_pilots
 from autopyfactory.batch.fork_files import ForkFiles
 from autopyfactory.cli import main
 from autopyfactory.clock import Clock
-from autopyfactory.errors import SourceError
-from autopyfactory.host import StartError
+from autopyfactory.errors import SourceError, StartError
 from autopyfactory.ledger import Ledger
 from autopyfactory.model import Pilot, PilotState
 from autopyfactory.operate import Operator, OperatorState

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from autopyfactory.cli import main
 from autopyfactory.cli import run as run_module
-from autopyfactory.host import StartError
+from autopyfactory.errors import StartError
 from autopyfactory.launch import Request
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from autopyfactory.claims import holder
 from autopyfactory.cli import main
 from autopyfactory.clock import Clock
-from autopyfactory.host import holder
 from autopyfactory.model import Blocked, CycleReport, Decision, Input, PilotCounts, Step
 from autopyfactory.operate import Operator, OperatorState
 from autopyfactory.record import FILE

@@ -364,6 +364,24 @@ def test_a_wrong_main_file_still_raises(files: Files) -> None:
         ),
         ("label", "releases = ptest\n", ["releases: 'ptest' is not LABEL:RELEASE, write for example ptest:RC, *:PR"]),
         ("label", "releases = ptest:RC, *:PR\n", []),
+        ("label", "labels = ptest, rc_test\n", []),
+        (
+            "label",
+            "labels = ptest, user\n",
+            [
+                "labels: warning: want pilots of different releases (ptest: RC, user: none),"
+                " those of this queue are of no release in particular; make a queue of each"
+            ],
+        ),
+        (
+            "label",
+            "labels = ptest\narguments = -q X -i PR\n",
+            [
+                "arguments: warning: has -i, and releases adds '-i RC' behind it;"
+                " take it away here, or write 'releases ='"
+            ],
+        ),
+        ("label", "labels = ptest\narguments = -q X -i PR\nreleases =\n", []),
     ],
 )
 def test_rights_go_to_the_pilot_and_check_says_what_that_means_for_the_demand(

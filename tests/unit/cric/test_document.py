@@ -19,7 +19,8 @@ JSON = st.recursive(
 )
 FIELDS = ("nickname", "panda_resource", "queues", "corecount", "maxrss", "cloud", "params", "state", "catchall")
 CE_FIELDS = ("ce_endpoint", "ce_flavour", "ce_state", "ce_queue_name", "ce_status")
-CE = st.dictionaries(st.sampled_from(CE_FIELDS), JSON | st.sampled_from(["ARC-CE", "ACTIVE", "[", "a:b", "ce:1"]))
+WORDS = st.sampled_from(["ARC-CE", "ACTIVE", "[", "a:b", "ce:1", "a\nb"])
+CE = st.dictionaries(st.sampled_from(CE_FIELDS), JSON | WORDS)
 QUEUE = st.dictionaries(st.sampled_from(FIELDS), JSON | st.lists(CE, max_size=3))
 
 
@@ -66,4 +67,4 @@ def test_anything_is_read_or_unusable(paper: dict[str, object]) -> None:
     for section in found.sections.values():
         assert section.options["wmsqueue"]
         assert int(section.options["cores"]) > 0
-        assert all("\n" not in text or text for text in section.options.values())
+        assert all(len(text.splitlines()) == 1 for pair in section.options.items() for text in pair)

@@ -119,7 +119,8 @@ def test_queues_left_out(said: dict[str, object], options: dict[str, object], re
     ("said", "reason"),
     [
         ({"ce_endpoint": ""}, "no ce_endpoint"),
-        ({"ce_endpoint": "ce1:port"}, "no ce_endpoint"),
+        ({"ce_endpoint": "ce1:port"}, "ce_endpoint 'ce1:port' is no host and port"),
+        ({"ce_endpoint": "h:99999"}, "ce_endpoint 'h:99999' is no host and port"),
         ({"ce_flavour": "LCG-CE"}, "nothing here submits to a CE of flavour 'LCG-CE'"),
         ({"ce_state": ""}, "ce_state is ''"),
         ({"ce_status": "Test"}, "ce_status is 'Test'"),
@@ -184,3 +185,14 @@ def test_doubts() -> None:
 
 def test_an_entry_that_is_none() -> None:
     assert made(None).left_out == (("Q", "its entry is no object"),)
+    odd = {"queues": {"q1": ce(), "q2": "junk", "q3": None}}
+    found = made(queue(**odd))
+    assert list(found.sections) == ["Q-ce1.example.org"]
+    assert found.left_out == (("Q at a CE without a name", "its entry is no object"),) * 2
+
+
+def test_a_line_break_ends_no_line() -> None:
+    said = {"panda_resource": "Q\r\nR", "params": {"jdl.plusattr.A\nB": "x\ny"}}
+    (section,) = made(queue(ce(ce_queue_name="a\nb"), **said)).sections.values()
+    assert section.options["batchqueue"] == "a b"
+    assert not any("\n" in text for pair in section.options.items() for text in pair)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from autopyfactory.batch.commands_run import Silent
 from autopyfactory.batch.commands_words import Answer as Said
 from autopyfactory.clock import Clock
+from autopyfactory.command import Silent
 from autopyfactory.errors import SourceError
 from autopyfactory.http import Answer, NoAnswer
 from autopyfactory.model import Site

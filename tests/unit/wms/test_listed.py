@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from autopyfactory.batch.commands_run import NotStarted, Silent
 from autopyfactory.batch.commands_words import Answer, Tags
 from autopyfactory.batch.condor_child import ScheddSaid
-from autopyfactory.batch.condor_process import CallLost, KillableChild
+from autopyfactory.child import CallLost, KillableChild
+from autopyfactory.command import NotStarted, Silent
 from autopyfactory.errors import SourceError
 from autopyfactory.model import JobCount, Site
 from autopyfactory.wms.condor import CondorJobs, CondorJobsOptions

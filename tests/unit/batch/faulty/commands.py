@@ -12,12 +12,12 @@ from typing import IO, ClassVar
 
 from autopyfactory.batch import Batch
 from autopyfactory.batch.commands_options import CommandOptions
-from autopyfactory.batch.commands_run import Run, Silent
 from autopyfactory.batch.commands_words import Answer
 from autopyfactory.batch.lsf import Lsf, LsfOptions, LsfQueueOptions
 from autopyfactory.batch.sge import Sge, SgeOptions, SgeQueueOptions
 from autopyfactory.batch.slurm import Slurm, SlurmOptions, SlurmQueueOptions
 from autopyfactory.batch.torque import Torque, TorqueQueueOptions
+from autopyfactory.command import Run, Silent
 from autopyfactory.config.fields import Options
 from tests.testbed.standin import lsf, torque
 from tests.testbed.standin.engine import Folder

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, cast
 from autopyfactory.batch import Batch
 from autopyfactory.batch.condor import CondorSchedd, ScheddOptions
 from autopyfactory.batch.condor_child import GRID, Accepted, Ad, ScheddSaid, Survey
-from autopyfactory.batch.condor_process import KillableChild, NoAnswer
 from autopyfactory.batch.condor_rows import CondorQueueOptions
+from autopyfactory.child import KillableChild, NoAnswer
 from tests.unit.batch.faulty import Site
 
 CE = "ce1.example.org:9619"

@@ -1,4 +1,4 @@
-"""Run one command of a batch system: a deadline for the whole of it, bounded output, C locale."""
+"""Run one command of this host: a deadline for the whole of it, bounded output, C locale."""
 
 import contextlib
 import os
@@ -8,9 +8,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import IO, Protocol
-
-from autopyfactory.batch.commands_words import Answer
 
 LIMIT = 64 * 1024 * 1024
 """Bytes of output that are read; a listing of 100,000 jobs is a third of it."""
@@ -18,6 +17,20 @@ LIMIT = 64 * 1024 * 1024
 _LINGER = 0.5
 _TICK = 0.1
 _CHUNK = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command said: exit code (negative: a signal) and its output in the C locale."""
+
+    rc: int
+    stdout: str = ""
+    stderr: str = ""
+
+    def said(self) -> str:
+        """Return the complaint as one line: the last lines of stderr, else of stdout, else the exit code."""
+        lines = [line.strip() for line in (self.stderr.strip() or self.stdout.strip()).splitlines() if line.strip()]
+        return "; ".join(lines[-3:])[:400] or f"exit code {self.rc} without a word"
 
 
 class NotStarted(Exception):

@@ -4,7 +4,6 @@ For libraries that may hang with the interpreter's lock held, which would stall 
 """
 
 import ctypes
-import logging
 import multiprocessing
 import os
 import signal
@@ -19,7 +18,6 @@ from pebble import CONSTS, ProcessExpired, ProcessPool
 
 P = ParamSpec("P")
 R = TypeVar("R")
-log = logging.getLogger(__name__)
 
 # The child ignores SIGTERM on purpose (see `_shield`): a grace before SIGKILL would only lengthen the deadline.
 CONSTS.term_timeout = 0.0

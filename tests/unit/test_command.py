@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from autopyfactory.batch import commands_run
-from autopyfactory.batch.commands_run import NotStarted, Runner, Silent
-from autopyfactory.batch.commands_words import Answer
+from autopyfactory import command
+from autopyfactory.command import Answer, NotStarted, Runner, Silent
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ def test_a_daemon_that_is_left_behind_does_not_hold_the_answer(run: Runner) -> N
 
 
 def test_too_much_output_is_no_answer(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands_run, "LIMIT", 1000)
+    monkeypatch.setattr(command, "LIMIT", 1000)
     with pytest.raises(Silent, match="more than can be read"):
         run(sh("while :; do echo 0123456789; done"), 5)
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from autopyfactory.batch import condor_process
-from autopyfactory.batch.condor_process import CallLost, KillableChild, NoAnswer, NotRun
+from autopyfactory.child import CallLost, KillableChild, NoAnswer, NotRun
 
 
 def nothing() -> None:
@@ -136,7 +135,7 @@ def test_a_child_that_dies_is_replaced(child: KillableChild) -> None:
 def test_a_child_is_replaced_after_many_calls_and_no_call_is_lost(
     child: KillableChild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(condor_process, "_CALLS", 5)
+    monkeypatch.setattr("autopyfactory.child._CALLS", 5)
     futures = [child.post(10, os.getpid) for _ in range(12)]
     pids = [future.result(30) for future in futures]
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [5, 5, 2]
