@@ -197,8 +197,6 @@ class ForkHost:
                 f"a pilot of {order.shape.cores} cores does not fit this host's {self._options.slots} slots, lower"
                 f" cores of the queue or raise slots in [fork {self.name}]"
             )
-        if order.proxy is not None:
-            raise Refused("the fork backend hands no proxy to its pilots, remove the option proxy")
 
     def describe(self, order: Order) -> str:
         """Return the command line of a pilot with all its environment."""
