@@ -16,7 +16,7 @@ from autopyfactory.sched.gates import GATES, KNOWN, OFFLINE, SERVING
 from autopyfactory.sched.limits import LIMITS
 from autopyfactory.sched.makers import MAKERS
 from autopyfactory.sched.options import RuleOptions
-from autopyfactory.sched.rule import Ask, Budget, Kind, Need, Outcome, QueueState, Rule
+from autopyfactory.sched.rule import Ask, Budget, Kind, Need, QueueState, Rule, Ruling
 
 
 def state(options: dict[str, Any] | None = None, **values: Any) -> QueueState:
@@ -200,7 +200,7 @@ def test_rules_without_what_they_need_say_so() -> None:
 
 
 def test_a_limit_that_would_raise_does_not() -> None:
-    traitor = Rule("traitor", Kind.LIMIT, lambda ask, state: Outcome(Ask(ask.count + 5), "more"))
+    traitor = Rule("traitor", Kind.LIMIT, lambda ask, state: Ruling(Ask(ask.count + 5), "more"))
     fixed = RULES["fixed"]
     assert decide((fixed, traitor), state({"fixed": 3})).count == 3
 
@@ -288,7 +288,7 @@ def test_caps_always_hold(rules: tuple[str, ...], given: QueueState) -> None:
 def test_the_order_of_two_limits_does_not_matter(count: int, given: QueueState) -> None:
     # The budget is dealt by what is left after the others, and what is deducted comes before what is cut off.
     others = [rule for rule in LIMITS if rule.name not in {"max_per_factory", "turnover"}]
-    start = Rule("start", Kind.MAKER, lambda ask, state: Outcome(Ask(count), "given"))
+    start = Rule("start", Kind.MAKER, lambda ask, state: Ruling(Ask(count), "given"))
     for pair in permutations(others, 2):
         assert decide((start, *pair), given).count == decide((start, *reversed(pair)), given).count <= count
 
