@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from autopyfactory.model import Decision, Downtime, PilotCounts, Site
 from autopyfactory.sched import RULES, chain, decide, needs
 from autopyfactory.sched.demand import Demand
-from autopyfactory.sched.endings import Endings, Share
+from autopyfactory.sched.endings import Endings, Tendency
 from autopyfactory.sched.gates import GATES, KNOWN, OFFLINE, SERVING
 from autopyfactory.sched.limits import LIMITS
 from autopyfactory.sched.makers import MAKERS
 from autopyfactory.sched.options import RuleOptions
-from autopyfactory.sched.rule import Ask, Budget, Kind, Need, Outcome, QueueState, Rule
+from autopyfactory.sched.rule import Ask, Budget, Kind, Need, QueueState, Rule, Ruling
 
 
 def state(options: dict[str, Any] | None = None, **values: Any) -> QueueState:
@@ -201,7 +201,7 @@ def test_rules_without_what_they_need_say_so() -> None:
 
 
 def test_a_limit_that_would_raise_does_not() -> None:
-    traitor = Rule("traitor", Kind.LIMIT, lambda ask, state: Outcome(Ask(ask.count + 5), "more"))
+    traitor = Rule("traitor", Kind.LIMIT, lambda ask, state: Ruling(Ask(ask.count + 5), "more"))
     fixed = RULES["fixed"]
     assert decide((fixed, traitor), state({"fixed": 3})).count == 3
 
@@ -253,7 +253,9 @@ options = st.builds(
     max_held=small,
     max_pilots=st.integers(0, 200),
 )
-kinds = st.sampled_from([Share(), Share(5, 5, streak=5), Share(40, 30, calm=2), Share(40, 30, calm=5), Share(9, 3)])
+kinds = st.sampled_from(
+    [Tendency(), Tendency(5, 5, streak=5), Tendency(40, 30, calm=2), Tendency(40, 30, calm=5), Tendency(9, 3)]
+)
 downtimes = st.builds(Downtime, st.integers(0, 2000), st.integers(500, 3000), st.just("cooling"))
 states = st.builds(
     QueueState,
@@ -301,25 +303,24 @@ def test_caps_always_hold(rules: tuple[str, ...], given: QueueState) -> None:
 
 
 def start(count: int) -> Rule:
-    return Rule("start", Kind.MAKER, lambda ask, state: Outcome(Ask(count), "given"))
+    return Rule("start", Kind.MAKER, lambda ask, state: Ruling(Ask(count), "given"))
 
 
 @given(st.integers(1, 60), states)
-def test_what_calls_for_caution_leaves_a_probe_at_most(count: int, given: QueueState) -> None:
-    decision = decide((start(count), RULES["downtime"], *LIMITS), given)
+def test_what_calls_for_caution_leaves_a_probe(count: int, given: QueueState) -> None:
     options, endings = given.options, given.endings
     held = given.pilots.held if given.held is None else given.held
-    for acts, pace in (
-        (held > options.max_held, options.max_held_probe),
-        (given.trouble and not given.trial, options.max_held_probe),
-        (options.throttle is not None and endings.hole(options), options.throttle_probe),
-        (options.empty_guard is not None and endings.idle(options), options.empty_guard_probe),
+    for rule, acts, pace in (
+        ("max_held", held > options.max_held, options.max_held_probe),
+        ("endpoint", bool(given.trouble or given.trial), options.max_held_probe),
+        ("throttle", options.throttle is not None and endings.hole(options), options.throttle_probe),
+        ("empty_guard", options.empty_guard is not None and endings.workless(options), options.empty_guard_probe),
     ):
-        assert not acts or decision.count <= (given.pilots.waiting == 0 and given.quiet >= pace)
-    assert not given.trial or decision.count <= 1
+        due = (given.pilots.waiting == 0 and given.quiet >= pace) or (rule == "endpoint" and given.trial)
+        assert decide((start(count), RULES[rule]), given).count == (int(bool(due)) if acts else count)
     lead = given.walltime if options.downtime_drain_before is None else options.downtime_drain_before
     near = [one for one in given.downtimes if one.start - (lead or 0.0) <= given.now < one.end]
-    assert not near or decision.count == 0
+    assert decide((start(count), RULES["downtime"]), given).count == (0 if near else count)
 
 
 @given(st.integers(0, 60), states)

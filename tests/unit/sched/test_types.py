@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autopyfactory.model import Decision, PilotCounts, Site
-from autopyfactory.sched import asked, chain
+from autopyfactory.sched import asked, chain, decide
 from autopyfactory.sched.demand import Demand
 from autopyfactory.sched.options import RuleOptions
 from autopyfactory.sched.rule import QueueState
@@ -36,6 +36,15 @@ def test_pilots_of_one_type_answer_no_other() -> None:
     assert decision.by_type == {"SCORE": 0, "MCORE": 4}
     assert (decision.count, decision.of("MCORE"), decision.of(""), decision.of("X")) == (4, 4, 4, 0)
     assert (asked(decision, "SCORE"), asked(decision, "MCORE"), asked(decision, "X")) == (0, 4, 0)
+
+
+def test_what_running_pilots_will_take_is_not_asked_for() -> None:
+    options = RuleOptions(turnover="2h")
+    rules = chain(("ready",), options)
+    pilots = (PilotCounts(running=running) for running in (60, 120))
+    few, many = (decide(rules, QueueState("Q", options, one, Demand(8, 8), site=Site("online"))) for one in pilots)
+    assert (few.count, asked(few)) == (3, 8)
+    assert (many.count, asked(many)) == (0, 0)
 
 
 def test_a_limit_is_the_whole_queues() -> None:
