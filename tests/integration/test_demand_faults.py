@@ -12,7 +12,7 @@ from tests.testbed.daemon import Daemon
 from tests.testbed.law import law
 from tests.testbed.world import METRONOME, ON_POOL, World, longest_gap, until
 
-FAULTS = pytest.mark.xdist_group("demand-faults")
+FAULTS, SILENCE = (pytest.mark.xdist_group(f"demand-{name}") for name in ("faults", "silence"))
 QUEUE = "SITE_A"
 FIRST, CAP, MORE = 3, 6, 15
 """Jobs before an outage; pilots at most; jobs that come during it, more than may have pilots at a time."""
@@ -68,7 +68,7 @@ def outage(world: World, factory: Daemon, begin: Callable[[], None], end: Callab
     return line
 
 
-@FAULTS
+@SILENCE
 def test_squid_is_killed_and_comes_back(world: World, factory: Daemon) -> None:
     """A dead squid is named, and costs nothing but time."""
     line = outage(world, factory, world.squid.kill, lambda: void(world.squid.start()))
@@ -82,7 +82,7 @@ def test_squid_is_killed_and_comes_back(world: World, factory: Daemon) -> None:
         pytest.param("repr", 0, "JSON", marks=FAULTS),
         pytest.param("html", 0, "no JSON", marks=FAULTS),
         pytest.param("truncated", 0, "", marks=FAULTS),
-        pytest.param("hang", 60, "3 s", marks=pytest.mark.xdist_group("demand-silence")),
+        pytest.param("hang", 60, "3 s", marks=SILENCE),
     ],
 )
 def test_panda_answers_nonsense(world: World, factory: Daemon, fault: Fault, lasts: float, said: str) -> None:
