@@ -138,7 +138,7 @@ class Stuck:
     since: float
 
     def __str__(self) -> str:
-        return f"{self.count} wait at {self.place}"
+        return f"{self.count} wait{'s' if self.count == 1 else ''} at {self.place}"
 
     @property
     def place(self) -> str:
