@@ -106,6 +106,15 @@ def test_one_bad_node_is_named_and_does_not_throttle_its_ce() -> None:
     assert endings(nameless, good).hole(GUARDED)
 
 
+def test_what_a_node_did_before_the_window_does_not_count() -> None:
+    before = [pilot(1, at=NOW - 4000.0) for _ in range(40)]
+    here = [pilot(1, at=NOW - k) for k in range(9)]
+    there = [pilot(1, at=NOW - k, node="n2") for k in range(12)]
+    found = endings(before + here + there, frozenset({"n3"}))
+    assert (found.node, found.node_faults, found.faults.count) == ("n2", 12, 21)
+    assert found.hole(GUARDED)
+
+
 @pytest.mark.parametrize(
     ("pilots", "workless"),
     [
@@ -126,6 +135,7 @@ def test_empty_guard(pilots: list[EndedPilot], workless: bool) -> None:
     options = {"fixed": 50, "empty_guard": "0.5"}
     assert number("fixed", options, endings=found) == (1 if workless else 50)
     assert number("fixed", options, endings=found, quiet=119.0) == (0 if workless else 50)
+    assert number("fixed", options, endings=found, pilots=PilotCounts(pending=1)) == (0 if workless else 50)
     assert number("fixed", {"fixed": 50}, endings=found) == 50
 
 
