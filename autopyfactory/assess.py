@@ -1,5 +1,6 @@
 """What a cycle observed, turned into what the rules read, or into the reason why there can be no decision. Pure."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -145,6 +146,14 @@ def note_on(pilots: PilotCounts | None, observed: Observed, queue: str) -> str:
     return "; ".join([*held, *full])
 
 
+def words_for(observed: Observed, queue: QueueConfig) -> Mapping[str, int]:
+    """Return a queue's pending pilots by their CE's own word, the commonest first."""
+    if isinstance(observed.pilots, FactoryError):
+        return {}
+    names, words = (queue.name, *queue.options.formerly), observed.pilots.value.words
+    return dict(sum((Counter(words.get(name, {})) for name in names), Counter[str]()).most_common())
+
+
 def witnessed(report: CycleReport, observed: Observed, queue: QueueConfig, siblings: Sequence[str]) -> CycleReport:
     """Add to a report what was observed, for the record and for `plan`; of several wmsqueues the queue's own."""
     answers: dict[str, object] = {"pilots": observed.pilots, "demand": observed.jobs, "site": observed.site}
@@ -160,4 +169,5 @@ def witnessed(report: CycleReport, observed: Observed, queue: QueueConfig, sibli
         jobs=jobs,
         site=observed.site.value if isinstance(observed.site, Snapshot) else None,
         siblings=tuple(siblings) if observed.jobs is not None else (),
+        words=words_for(observed, queue),
     )

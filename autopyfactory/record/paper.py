@@ -49,6 +49,7 @@ def paper(report: CycleReport) -> str:
         "dry_run": report.dry_run or None,
         "siblings": report.siblings or None,
         "wanted": [report.wanted.part, report.wanted.left, report.wanted.surplus] if report.wanted else None,
+        "words": report.words or None,
         "wms": report.wms or None,
         "of": [report.wmsqueue, report.batchqueue, report.endpoint, report.interval],
     }
@@ -86,6 +87,7 @@ def recorded(queue: str, at: float, until: float, old: str, text: str) -> Record
         batchqueue=batchqueue,
         endpoint=endpoint,
         interval=interval,
+        words=found.get("words", {}),
         wms=found.get("wms", ""),
     )
     return Recorded(report, until, found.get("submitted", 0))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from autopyfactory.batch.held import SHIPPED
 from autopyfactory.simulate.jobs import SimulatedQueue
 from tests.integration.shapes import GOT, SHAPE, of_row
 from tests.testbed.batchsystem import PretendedSystem
@@ -113,4 +114,39 @@ def test_pilots_run_behind_a_schedd(
         got = [of_row(f"grid {row}", job) for queue, job in jobs_there() if queue == batchqueue]
         assert got == [GOT[f"grid {row}"]] * len(outputs)
         assert {ad["ExitCode"] for ad in pilots("SEVEN") if ad["JobStatus"] == 4} == codes
+        assert not factory.lines(" (ERROR|CRITICAL) ")
+
+
+def test_pilots_that_met_a_dead_slurmctld_run_when_it_is_back(
+    testbed: Path, user: str, workdir: Path, daemon: Callable[..., Daemon]
+) -> None:
+    """Those submitted meanwhile are held, released and run; the others ran on, and are counted all the time."""
+    sleeper = workdir / "sleeper.sh"
+    sleeper.write_text("#!/bin/sh\nexec sleep 600\n")
+    sleeper.chmod(0o755)
+    two: Options = {**SEVEN, "executable": sleeper, "fixed": 2, "max_pilots": 2, "batchqueue": "normal"}
+    row: Options = {"match": SHIPPED["gahp-unreachable"].match, "action": "release", "times": 30, "after": "5s"}
+    extra = f"{GRID}GRIDMANAGER_RESOURCE_PROBE_INTERVAL = 5\n"
+    with (
+        SlurmCluster(workdir / "slurm") as cluster,
+        World(workdir, testbed, user, [], slots=1, extra=extra, environment=cluster.environment) as world,
+    ):
+        queues = {**world.queues((), type="grid", subtype="slurm"), "BEFORE": two, "MEANWHILE": two}
+        main = {**world.main(), "held gahp-unreachable": row}
+        factory = daemon(world.write(main, queues), environment=world.pool.environment)
+        assert factory.run("pause", "MEANWHILE", "--why", "test").returncode == 0
+        factory.start()
+        factory.wait_for(r" BEFORE submitted 0: .* running=2 ", 90)
+        cluster.kill_controller()
+        dead = factory.mark()
+        assert factory.run("resume", "MEANWHILE").returncode == 0
+        factory.wait_for(r" MEANWHILE .* held=2 .* 'submission command failed .*\(code 0\)", 60, since=dead)
+        factory.wait_for(r" released \d held pilots; of \d held: .*'submission command failed", 30, since=dead)
+        cluster.start_controller()
+        back = factory.mark()
+        factory.wait_for(r" MEANWHILE submitted 0: .* running=2 ", 90, since=back)
+        states = [job["job_state"] for job in cluster.jobs()]
+        assert states == ["RUNNING"] * 4, "nothing was submitted twice"
+        assert not factory.lines(r" BEFORE .* running=[01] ", since=dead)
+        factory.stop(within=9)
         assert not factory.lines(" (ERROR|CRITICAL) ")
