@@ -120,7 +120,10 @@ def test_pilots_run_behind_a_schedd(
 def test_pilots_that_met_a_dead_slurmctld_run_when_it_is_back(
     testbed: Path, user: str, workdir: Path, daemon: Callable[..., Daemon]
 ) -> None:
-    """Those submitted meanwhile are held, released and run; the others ran on, and are counted all the time."""
+    """They are held, released and run, and none is sent in their place.
+
+    One that ran before makes HTCondor try at all; it may seem to have ended, so nothing is said of it.
+    """
     sleeper = workdir / "sleeper.sh"
     sleeper.write_text("#!/bin/sh\nexec sleep 600\n")
     sleeper.chmod(0o755)
@@ -131,22 +134,24 @@ def test_pilots_that_met_a_dead_slurmctld_run_when_it_is_back(
         SlurmCluster(workdir / "slurm") as cluster,
         World(workdir, testbed, user, [], slots=1, extra=extra, environment=cluster.environment) as world,
     ):
-        queues = {**world.queues((), type="grid", subtype="slurm"), "BEFORE": two, "MEANWHILE": two}
+        queues = {**world.queues((), type="grid", subtype="slurm"), "MEANWHILE": two}
+        queues["BEFORE"] = {**two, "fixed": 1, "max_pilots": 1, "batchqueue": "short"}
         main = {**world.main(), "held gahp-unreachable": row}
         factory = daemon(world.write(main, queues), environment=world.pool.environment)
+
+        def states(queue: str) -> list[object]:
+            return [ad["JobStatus"] for ad in world.pilots() if ad["APF_QUEUE"] == queue]
+
         assert factory.run("pause", "MEANWHILE", "--why", "test").returncode == 0
         factory.start()
-        factory.wait_for(r" BEFORE submitted 0: .* running=2 ", 90)
+        until(lambda: states("BEFORE") == [2], 60, "one runs")
         cluster.kill_controller()
-        dead = factory.mark()
         assert factory.run("resume", "MEANWHILE").returncode == 0
-        factory.wait_for(r" MEANWHILE .* held=2 .* 'submission command failed .*\(code 0\)", 60, since=dead)
-        factory.wait_for(r" released \d held pilots; of \d held: .*'submission command failed", 30, since=dead)
+        factory.wait_for(r" MEANWHILE .* held: \d x 'submission command failed .*\(code 0\)", 60)
+        factory.wait_for(r" released \d held pilots; of \d held: .*'submission command failed", 30)
         cluster.start_controller()
-        back = factory.mark()
-        factory.wait_for(r" MEANWHILE submitted 0: .* running=2 ", 90, since=back)
-        states = [job["job_state"] for job in cluster.jobs()]
-        assert states == ["RUNNING"] * 4, "nothing was submitted twice"
-        assert not factory.lines(r" BEFORE .* running=[01] ", since=dead)
+        until(lambda: states("MEANWHILE") == [2, 2], 60, "both run")
+        assert [job["job_state"] for job in cluster.jobs() if job["partition"] == "normal"] == ["RUNNING"] * 2
+        assert len(factory.lines(" MEANWHILE submitted [1-9]")) == 1
         factory.stop(within=9)
         assert not factory.lines(" (ERROR|CRITICAL) ")
