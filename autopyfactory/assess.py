@@ -9,7 +9,7 @@ from autopyfactory.board import claim_of
 from autopyfactory.config.models import QueueConfig
 from autopyfactory.credentials import Chosen
 from autopyfactory.errors import FactoryError, SourceError, UnknownWmsqueue
-from autopyfactory.model import Blocked, CycleReport, Input, JobCount, PilotCounts, Site, Snapshot
+from autopyfactory.model import Blocked, CycleReport, Input, JobCount, PilotCounts, Site, Snapshot, Stuck, Trouble
 from autopyfactory.observe import served
 from autopyfactory.sched.demand import Claim, Demand, job_cores, part
 from autopyfactory.sched.gates import KNOWN
@@ -154,6 +154,19 @@ def words_for(observed: Observed, queue: QueueConfig) -> Mapping[str, int]:
     return dict(sum((Counter(words.get(name, {})) for name in names), Counter[str]()).most_common())
 
 
+def stuck_at(observed: Observed, queue: QueueConfig) -> tuple[Stuck, ...]:
+    """Return which pilots of a queue wait at endpoints in trouble, those it no longer names included."""
+    if isinstance(observed.pilots, FactoryError):
+        return ()
+    found, names = observed.pilots.value, (queue.name, *queue.options.formerly)
+    counts: Counter[tuple[str, Trouble]] = Counter()
+    for (owner, endpoint), count in found.waiting_at.items():
+        if owner in names and count and (trouble := found.trouble(owner, endpoint)):
+            counts[endpoint, trouble] += count
+    ordered = sorted(counts.items(), key=lambda item: (item[0][0], item[0][1].since))
+    return tuple(Stuck(count, at, trouble.word, trouble.since) for (at, trouble), count in ordered)
+
+
 def witnessed(report: CycleReport, observed: Observed, queue: QueueConfig, siblings: Sequence[str]) -> CycleReport:
     """Add to a report what was observed, for the record and for `plan`; of several wmsqueues the queue's own."""
     answers: dict[str, object] = {"pilots": observed.pilots, "demand": observed.jobs, "site": observed.site}
@@ -170,4 +183,5 @@ def witnessed(report: CycleReport, observed: Observed, queue: QueueConfig, sibli
         site=observed.site.value if isinstance(observed.site, Snapshot) else None,
         siblings=tuple(siblings) if observed.jobs is not None else (),
         words=words_for(observed, queue),
+        stuck=stuck_at(observed, queue),
     )

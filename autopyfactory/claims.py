@@ -140,6 +140,11 @@ class PidFile:
         """Write our pid into it; a reader sees the old first line or the new one."""
         _write_pid(self.fd)
 
+    def note(self, text: str) -> None:
+        """Write a second line for who waits for an answer of ours; nobody must read it."""
+        with suppress(OSError):
+            _write(self.fd, b"%d\n%s\n" % (os.getpid(), text.encode()))
+
     def remove(self) -> None:
         """Remove it at a clean end, or empty it where the folder is not ours."""
         with suppress(OSError):
@@ -148,6 +153,9 @@ class PidFile:
 
 
 def _write_pid(fd: int) -> None:
-    line = b"%d\n" % os.getpid()
-    os.pwrite(fd, line, 0)
-    os.ftruncate(fd, len(line))
+    _write(fd, b"%d\n" % os.getpid())
+
+
+def _write(fd: int, content: bytes) -> None:
+    os.pwrite(fd, content, 0)
+    os.ftruncate(fd, len(content))

@@ -85,7 +85,8 @@ class Daemon:
     """One factory under signals, in the main thread.
 
     `finite` is true when the factory ends by itself after its cycles; `at_end` is called last, also when
-    a hanging stop ends the process by force. `ahead` tells by how much the factory's clock is ahead of the host's.
+    a hanging stop ends the process by force. `verdict` is given one line, numbered, on what became of a HUP.
+    `ahead` tells by how much the factory's clock is ahead of the host's.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Daemon:
         wait: Callable[[float], set[int]],
         finite: bool = False,
         at_end: Callable[[], None] = lambda: None,
+        verdict: Callable[[str], None] = lambda _text: None,
         ahead: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._factory = factory
@@ -105,6 +107,8 @@ class Daemon:
         self._wait = wait
         self._finite = finite
         self._at_end = at_end
+        self._verdict = verdict
+        self._asked = 0
         self._ahead = ahead
         self._off = False
         self._refused: list[str] = []
@@ -152,12 +156,17 @@ class Daemon:
         _notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         logs.reopen()
         try:
-            self._apply(by_hand=by_hand)
-        except Exception:
+            became = self._apply(by_hand=by_hand)
+        except Exception as error:
             log.critical("the reload ended by a bug", exc_info=True)
+            became = f"failed: a bug, {error}"
+        if by_hand:
+            self._asked += 1
+            self._verdict(f"reload {self._asked} {' '.join(logs.mask(became).split())}")
         _notify("READY=1")
 
-    def _apply(self, *, by_hand: bool) -> None:
+    def _apply(self, *, by_hand: bool) -> str:
+        """Take the configuration or refuse it; return which, and the first reason."""
         try:
             config = self._load()
         except ConfigError as error:
@@ -174,17 +183,20 @@ class Daemon:
         log.info("reloaded %s", config.path)
         for line in difference.splitlines():
             log.info("reload: %s", line)
-        return None
+        return "done"
 
-    def _refuse(self, problems: Iterable[str], *, by_hand: bool) -> None:
+    def _refuse(self, problems: Iterable[str], *, by_hand: bool) -> str:
         """Say why the running configuration stays: always to who asked by hand, else when it is another reason."""
         before, self._refused = self._refused, list(problems)
+        more = len(self._refused) - 1
+        became = f"refused: {self._refused[0]}{f' (and {more} more)' if more else ''}"
         if not by_hand and self._refused == before:
-            return
+            return became
         for problem in self._refused:
             log.error("%s", problem)
         again = "" if by_hand else "; asked for by a new document of a catalogue, tried again at each look at it"
         log.error("reload refused, the running configuration stays%s", again)
+        return became
 
     def _stop(self) -> None:
         """Stop the factory; a second after `STOP_S` the process ends, whatever hangs."""

@@ -2,9 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from autopyfactory.model import CycleReport, Input, PilotCounts, Step
+from autopyfactory.model import CycleReport, Input, JobCount, PilotCounts, Step
 
 
 def figures(report: CycleReport) -> str:
@@ -24,7 +24,7 @@ def sentence(report: CycleReport) -> str:
 
     For example `submitted 12: activated=40 pending=20 running=310 ... | ready 20 > max_per_cycle 12`.
     """
-    note = f" | {report.note}" if report.note else ""
+    note = f" | {remark}" if (remark := _remark(report)) else ""
     if report.blocked is not None:
         return f"blocked: {figures(report)} | {report.blocked.reason}{note}"
     steps = report.decision.steps if report.decision else ()
@@ -50,10 +50,18 @@ def reasons(steps: tuple[Step, ...]) -> str:
     return " > ".join([*links, _way(rest)] if rest else links)
 
 
+def jobs_told(cells: Iterable[JobCount]) -> str:
+    """Return for example `40 MCORE/managed + 3 SCORE/user`."""
+    words = ((str(cell.activated), _named(cell.resource_type, cell.label, cell.share)) for cell in cells)
+    return " + ".join(" ".join(filter(None, pair)) for pair in words) or "0"
+
+
 def details(report: CycleReport) -> Iterator[str]:
-    """Return the inputs of a cycle with age and origin, and each rule's step, a line each."""
+    """Return the inputs of a cycle with age and origin, what is wrong with pilots, each rule's step; a line each."""
     for one in report.inputs:
         yield f"  {one.what:<7} {_told(report, one)} ({one.age:.0f} s old, from {one.source})"
+    if remark := _remark(report):
+        yield f"  {'':<7} {remark}"
     steps = report.decision.steps if report.decision else ()
     width = max((len(step.rule) for step in steps), default=0)
     for step in steps:
@@ -100,9 +108,12 @@ def _told(report: CycleReport, one: Input) -> str:
         return figures(report).partition(" ")[2] + (f", at the CE {words}" if words else "")
     if one.what == "site":
         return report.site.status if report.site else ""
-    cells = [f"{cell.activated} {_named(cell.resource_type, cell.label)}".rstrip() for cell in report.jobs or ()]
     of = f" activated of {report.wmsqueue}" if report.wmsqueue else " activated"
-    return (" + ".join(cells) or "0") + of
+    return jobs_told(report.jobs or ()) + of
+
+
+def _remark(report: CycleReport) -> str:
+    return "; ".join(filter(None, (report.note, *map(str, report.stuck))))
 
 
 def _named(*words: str) -> str:

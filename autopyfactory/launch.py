@@ -89,7 +89,7 @@ def launch(request: Request, *, load: Callable[[Path], Config], make: Make) -> i
     preserve = [*held.descriptors(), *logs.descriptors()]
     tell = _detach(preserve, log_file) if request.detach else _to_nobody
     held.sign()
-    code = _serve(request, config, operator, load=load, make=make, tell=tell, at_end=held.release)
+    code = _serve(request, config, operator, load=load, make=make, tell=tell, held=held)
     _end_within(EXIT_S, code)
     return code
 
@@ -102,7 +102,7 @@ def _serve(
     load: Callable[[Path], Config],
     make: Make,
     tell: Callable[[str], None],
-    at_end: Callable[[], None],
+    held: "_Held",
 ) -> int:
     signals, clock = Signals(), Clock()
     try:
@@ -111,7 +111,7 @@ def _serve(
     except Exception as error:
         log.critical("the factory cannot start", exc_info=True)
         tell(f"the factory cannot start: {error}")
-        at_end()
+        held.release()
         return 1
     tell(f"{_STARTED} {os.getpid()}")
     return Daemon(
@@ -120,7 +120,8 @@ def _serve(
         load=lambda: load(request.conf),
         wait=signals.wait,
         finite=request.cycles is not None,
-        at_end=at_end,
+        at_end=held.release,
+        verdict=held.note,
         ahead=clock.off,
     ).serve()
 
@@ -138,6 +139,10 @@ class _Held:
             one.sign()
         if self.pidfile:
             self.pidfile.sign()
+
+    def note(self, text: str) -> None:
+        if self.pidfile:
+            self.pidfile.note(text)
 
     def release(self) -> None:
         if self.pidfile:

@@ -130,6 +130,27 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
+class Stuck:
+    """Pilots of one queue that wait at an endpoint in trouble, and what is wrong there, since when.
+
+    They may still start when it works again, so they count like all that wait.
+    """
+
+    count: int
+    endpoint: str
+    word: str
+    since: float
+
+    def __str__(self) -> str:
+        return f"{self.count} wait{'s' if self.count == 1 else ''} at {self.place}"
+
+    @property
+    def place(self) -> str:
+        """Return the endpoint with its trouble, for example `ce1, unreachable since 22:13:20`."""
+        return f"{self.endpoint or 'its source'}, {self.word} since {datetime.fromtimestamp(self.since, UTC):%H:%M:%S}"
+
+
+@dataclass(frozen=True, slots=True)
 class PilotReport:
     """What one poll of a batch source said about all pilots of this factory.
 
@@ -332,7 +353,7 @@ class CycleReport:
     """All that one cycle of one queue saw, decided and did; what the reporter hands to the monitors.
 
     Exactly one of `decision` and `blocked` is set. `activated` None: demand was not asked for or unknown.
-    `note` says why pilots are held, and what keeps them unsent.
+    `note` says why pilots are held, and what keeps them unsent; `stuck` are those that wait where there is trouble.
     `wms`, `wmsqueue`, `batchqueue` and `endpoint` are the queue's own, by which monitors group it; "": it has none.
     `inputs` are those that gave an answer; `jobs` and `site` None: not asked for or unknown. `siblings` are the
     queues that divide the jobs with this one now. `retired` pilots were removed, for no job is there for them.
@@ -359,6 +380,7 @@ class CycleReport:
     site: Site | None = None
     siblings: tuple[str, ...] = ()
     wanted: Wanted | None = None
+    stuck: tuple[Stuck, ...] = ()
     wms: str = ""
     words: Mapping[str, int] = field(default_factory=dict)
 

@@ -18,7 +18,7 @@ KEEP = 200
 GOOD_FOR = 86400.0
 """Seconds for which a node on which a pilot ended well is known to work."""
 
-_NODES = 5000
+NODES = 5000
 _LONG = 600.0
 _NONE: deque[EndedPilot] = deque()
 
@@ -44,7 +44,7 @@ class Outcomes:
                 if pilot.node and (pilot.exit_code == 0 or (pilot.lived or 0.0) >= _LONG):
                     place = (pilot.queue, pilot.endpoint, pilot.node)
                     self._good[place] = max(pilot.at, self._good.pop(place, 0.0))
-            while len(self._good) > _NODES:
+            while len(self._good) > NODES:
                 self._good.popitem(last=False)
 
     def keep(self, queues: Container[str]) -> None:

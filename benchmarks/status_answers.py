@@ -1,6 +1,7 @@
 """5,000 pilots in one status answer, read per system: recorded jobs, repeated; beside plain JSON of that size."""
 
 import json
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from autopyfactory.batch.commands_words import Answer, Commands, Tags
 from autopyfactory.batch.condor_child import Ad, Survey
 from autopyfactory.batch.condor_states import pilot_groups
 from autopyfactory.batch.lsf import LsfCommands
+from autopyfactory.batch.sge import SgeCommands
 from autopyfactory.batch.slurm import SlurmCommands
 from autopyfactory.batch.tally import tally
 from autopyfactory.batch.torque import TorqueCommands
@@ -50,6 +52,15 @@ def lsf_table() -> str:
     return head + "".join(f"{k} me RUN grid vm vm {TAGS} Nov 22 16:22\n" for k in range(PILOTS))
 
 
+def sge() -> str:
+    """Return `qstat -xml` of Grid Engine."""
+    recorded = (DATA / "batch/sge-states.txt").read_text()
+    job = recorded[recorded.index('    <job_list state="running">') :].partition("  </queue_info>")[0]
+    one = re.sub("APF3[^<]*", TAGS.replace(":", "+"), job[: job.index("    <job_list", 1)])
+    jobs = "".join(one.replace(">55<", f">{k}<", 1) for k in range(PILOTS))
+    return f"<?xml version='1.0'?>\n<job_info><queue_info>\n{jobs}</queue_info><job_info></job_info></job_info>\n"
+
+
 def condor() -> Survey:
     """Return a schedd's grouped answer: what crosses the child's pipe, one group per submission of ten."""
     ads: list[Ad] = [
@@ -82,6 +93,7 @@ def main() -> None:
         ("Torque, qstat -f", TorqueCommands(), torque()),
         ("LSF, bjobs -json", LsfCommands(), lsf_json()),
         ("LSF, tables of bjobs", LsfCommands(tables=True), lsf_table()),
+        ("Grid Engine, qstat -xml", SgeCommands(), sge()),
     ):
         works[name] = listing(commands, text), len(text)
     works["HTCondor, grouped, added up"] = lambda: tally(pilot_groups(survey)).in_flight, len(str(survey))

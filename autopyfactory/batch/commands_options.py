@@ -12,6 +12,7 @@ from pydantic import Field
 from autopyfactory.batch.commands_words import Answer
 from autopyfactory.config.fields import AbsolutePath, CommandLine, Duration, Options, Rate
 from autopyfactory.config.models import CredentialOptions, FactoryOptions, QueueOptions
+from autopyfactory.config.problems import Fault
 
 SHARED = frozenset(
     {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb3", "afs", "panfs", "pvfs2", "orangefs", "wekafs"}
@@ -58,6 +59,12 @@ def judge(
         if path.is_absolute() and (kind := _own(path, mounts)):
             where = f"{path} is on a file system of this host alone ({kind})"
             yield f"warning: proxy: {where}, other nodes cannot read it: put it on a shared one"
+
+
+def hiding_lines(names: Iterable[str]) -> Iterator[Fault]:
+    """Say that these `submit.NAME` of a queue would hide its pilots."""
+    for name in names:
+        yield Fault(f"submit.{name}", "would hide the pilots from their own factory, take it out")
 
 
 def _own(path: Path, mounts: Path) -> str:

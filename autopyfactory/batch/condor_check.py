@@ -6,9 +6,10 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from autopyfactory.batch.condor_rows import CONDOR_ROWS, CondorQueueOptions, CondorRow, find
+from autopyfactory.batch.condor_rows import CONDOR_ROWS, CondorQueueOptions, CondorRow, Wish, find
 from autopyfactory.config.models import CredentialOptions, QueueConfig, QueueOptions
 from autopyfactory.config.sentences import declared
+from autopyfactory.model import Shape
 
 _SCHEDD_ADDRESS = "SCHEDD_ADDRESS_FILE"
 
@@ -31,8 +32,24 @@ def problems(
     for option in declared(CondorQueueOptions):
         if given[option] and option not in (*row.required, *row.reads):
             yield f"warning: {option}: is never read, it does not belong to condor {name}"
+    yield from _unsent(row, name, options)
+    if options.submit_user:
+        yield f"warning: submit_user: is never read, the schedd or CE of condor {name} chooses the account"
     if why := retirement(row, options.subtype, bindings_version()):
         yield f"warning: {why}"
+
+
+def _unsent(row: CondorRow, name: str, options: QueueOptions) -> Iterator[str]:
+    """Warn of what a row has no words for, of all that a pilot may ask for."""
+    asked = {
+        "cores": (options.cores > 1, Shape(cores=2)),
+        "memory": (options.memory is not None, Shape(memory_mb=1000)),
+        "memory_per_core": (options.memory_per_core is not None, Shape(memory_mb=1000)),
+        "walltime": (options.walltime is not None, Shape(walltime_s=3600)),
+    }
+    for option, (given, shape) in asked.items():
+        if given and row.asks(Wish(shape)) == row.asks(Wish(Shape())):
+            yield f"warning: {option}: is not sent, condor {name} has no word for it, submit.X may say it"
 
 
 def _endpoints(row: CondorRow, name: str, options: QueueOptions) -> Iterator[str]:

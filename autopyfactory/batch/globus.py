@@ -13,13 +13,13 @@ from dataclasses import replace
 from typing import ClassVar
 
 from autopyfactory.batch import ALL_STATES, Context, Order
-from autopyfactory.batch.commands_options import absent
+from autopyfactory.batch.commands_options import absent, hiding_lines
 from autopyfactory.batch.commands_pilots import Pilots
 from autopyfactory.batch.commands_words import Answer, End, Seen
 from autopyfactory.batch.globus_call import Globusrun
 from autopyfactory.batch.globus_lost import WRITTEN_OFF, Notes, Proxies
 from autopyfactory.batch.globus_options import GlobusOptions, problems
-from autopyfactory.batch.globus_rsl import GlobusQueueOptions, request
+from autopyfactory.batch.globus_rsl import GlobusQueueOptions, hiding, request
 from autopyfactory.batch.globus_slips import KEEP, Slip, Slips
 from autopyfactory.batch.globus_turns import UNANSWERED, Turns
 from autopyfactory.batch.globus_words import accepted, cancelled, complaint, unreachable
@@ -30,6 +30,7 @@ from autopyfactory.command import NotStarted, Run, Silent
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
+from autopyfactory.config.problems import Fault
 from autopyfactory.errors import Ambiguous, Refused, SourceError
 from autopyfactory.model import Pilot, PilotReport, PilotState, Submitted, Trouble
 
@@ -59,6 +60,11 @@ class Globus(Recorded):
     ) -> list[str]:
         """Return what a queue lacks for GRAM, and what would hide its pilots."""
         return list(problems(options, backend))
+
+    @classmethod
+    def check_submit(cls, submit: Mapping[str, str]) -> Iterator[Fault]:
+        """Say which of a queue's `submit.X` would hide its pilots."""
+        return hiding_lines(name for name in submit if hiding(GlobusQueueOptions(), [name]))
 
     @classmethod
     def lacking(cls, _type: str, _subtype: str, sources: Sequence[Options] = ()) -> str:

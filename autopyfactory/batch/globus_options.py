@@ -51,5 +51,5 @@ def problems(options: QueueOptions, backend: Options) -> Iterator[str]:
     if isinstance(backend, GlobusQueueOptions):
         if word := next((word for word in shlex.split(backend.extra_arguments) if word in HIDING), ""):
             yield f"extra_arguments: {word} would hide the pilots from their own factory, take it out"
-        if name := hiding(backend, {}):
+        if name := hiding(backend, ()):
             yield f"globusrsl: the attribute {name} belongs to the factory, take it out"

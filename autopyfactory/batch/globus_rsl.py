@@ -7,7 +7,7 @@ goes as one variable of the job's environment, where no list of processes shows 
 import base64
 import gzip
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pydantic import Field
 
@@ -88,7 +88,7 @@ def restart(contact: str) -> str:
     return f"&(restart={quoted(contact)})"
 
 
-def hiding(options: GlobusQueueOptions, submit: Mapping[str, str]) -> str:
+def hiding(options: GlobusQueueOptions, submit: Iterable[str]) -> str:
     """Return the first attribute of a queue's own RSL that would take its pilots from their factory, or ""."""
     found = [*submit, *_ATTRIBUTE.findall(options.globusrsl), *_ATTRIBUTE.findall(options.globusrsl_add)]
     return next((name for name in found if _folded(name) in OURS), "")

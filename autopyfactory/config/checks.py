@@ -15,6 +15,8 @@ from autopyfactory.config.models import QueueOptions
 from autopyfactory.config.problems import Fault, suggest
 from autopyfactory.config.sections import Main
 from autopyfactory.config.sentences import declared
+from autopyfactory.credentials import KINDS
+from autopyfactory.credentials import carried as carried_by
 from autopyfactory.sched import RULES, chain
 from autopyfactory.sched.options import RuleOptions
 from autopyfactory.sched.rule import Kind, Need
@@ -40,6 +42,15 @@ def unread(options: QueueOptions, submit: Iterable[str], own: frozenset[str]) ->
         if name in own:
             said = f"is never read: {written(plugin(options.backend, options.type))} has no submit description"
             yield Fault(name, said, warning=True)
+
+
+def uncarried(options: QueueOptions, kind: object, own: frozenset[str]) -> Iterator[Fault]:
+    """Say of the section's own credentials which ones its pilots are not given."""
+    for name in {*KINDS} - {*carried_by(kind, options.type, options.subtype)}:
+        if name in own and getattr(options, name):
+            row = written(plugin(options.backend, options.type))
+            said = f"is never read: pilots of {row} {options.subtype}".rstrip()
+            yield Fault(name, f"{said} are given no {name}", warning=True)
 
 
 def row(options: QueueOptions, own: frozenset[str]) -> tuple[QueueOptions, list[Fault]]:
@@ -157,22 +168,33 @@ def split(types: Mapping[str, object], values: RuleOptions, own: frozenset[str])
         yield Fault("retire", text, warning=True)
 
 
+def without_wms(options: QueueOptions, values: RuleOptions, own: frozenset[str]) -> RuleOptions:
+    """Return the values of the rules; in a queue without a WMS the gates that [DEFAULT] set for others fall away."""
+    if options.wms or options.wmsqueue:
+        return values
+    strange = [rule.option for rule in RULES.values() if rule.needs and rule.kind is not Kind.MAKER]
+    return values.model_copy(update={option: None for option in strange if option not in own})
+
+
 def demand(options: QueueOptions, values: RuleOptions, main: Main) -> Iterator[Fault]:
     """Judge where the demand comes from, if the rules need it."""
     if options.wms:
         yield from _named(main, "wms", "wms", options.wms)
     makers = tuple(name for name in options.rules if name in RULES and RULES[name].kind is Kind.MAKER)
     needing = [RULES[name] for name in makers if Need.DEMAND in RULES[name].needs]
+    absent = "wmsqueue" if options.wms else "wms"
     if needing and not (options.wms and options.wmsqueue):
-        absent = "wmsqueue" if options.wms else "wms"
         text = f"is missing, the rule '{needing[0].name}' needs demand: set {absent}, or other rules such as fixed"
         yield Fault(absent, text, missing=True)
     elif not (options.wms and options.wmsqueue):
         for rule in chain(makers, values):
             if rule.needs:
-                what = "the status of a site" if Need.SITE in rule.needs else "the figures of a WMS"
-                text = f"needs {what}: set wms and wmsqueue, or write '{rule.option} = none' here"
-                yield Fault(rule.option, text)
+                what = f"needs {'the status of a site' if Need.SITE in rule.needs else 'the figures of a WMS'}"
+                remedy = f"or write '{rule.option} = none' here"
+                if options.wms or options.wmsqueue:
+                    yield Fault(absent, f"is missing, {rule.option} {what}: set {absent}, {remedy}", missing=True)
+                else:
+                    yield Fault(rule.option, f"{what}: set wms and wmsqueue, {remedy}")
 
 
 def named_things(options: QueueOptions, main: Main) -> Iterator[Fault]:

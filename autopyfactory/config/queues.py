@@ -1,7 +1,7 @@
 """Judge the sections of the queue files: each becomes a QueueConfig, or is out with its reasons."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -66,6 +66,7 @@ class Judge:
         if options is not None and rules is not None:
             options, more = checks.row(options, texts.own)
             faults += more
+            rules = checks.without_wms(options, rules, texts.own)
             faults += checks.rules(options)
             faults += checks.parts(options)
             faults += checks.ages(options)
@@ -132,9 +133,12 @@ class Judge:
                 )
         if sound:
             faults += self._hook(kind, options, built, texts.own)
-        faults += self._submit_hook(kind, texts.carried["submit."])
+        submit = texts.carried["submit."]
+        check = getattr(kind, "check_submit", lambda submit: ())
+        faults += self._guarded("check of submit.X", lambda: check(submit))
+        faults += self._guarded("word on credentials", lambda: checks.uncarried(options, kind, texts.own))
         if not getattr(kind, "reads_submit", True):
-            faults += checks.unread(options, texts.carried["submit."], texts.own)
+            faults += checks.unread(options, submit, texts.own)
         return built, faults
 
     def _strangers(self, options: QueueOptions, texts: _Texts, mine: frozenset[str]) -> Iterator[Fault]:
@@ -171,12 +175,11 @@ class Judge:
                 yield Fault(option, said, warning=warning)
 
     @staticmethod
-    def _submit_hook(kind: Any, submit: dict[str, str]) -> list[Fault]:
-        check = getattr(kind, "check_submit", None)
+    def _guarded(what: str, faults: Callable[[], Iterable[Fault]]) -> list[Fault]:
         try:
-            return list(check(submit)) if check else []
+            return list(faults())
         except Exception as error:
-            return [Fault("backend", f"its check of submit.X failed: {type(error).__name__}: {error}")]
+            return [Fault("backend", f"its {what} failed: {type(error).__name__}: {error}")]
 
     def located(self, block: Block, fault: Fault, enabled: bool) -> Problem:
         """Say where a fault of a section is and what it takes out; in one that is disabled it is a warning."""

@@ -31,6 +31,7 @@ def commands(config: Config, queue: QueueConfig, batch: Any, wms: Any, key: str)
             for file in files[: len(queue.options.proxy)]
         )
     of_batch = list(getattr(batch, "shows", lambda _: ())(queue.name))
-    of_wms = list(getattr(wms, "shows", lambda _: ())(queue.options.wmsqueues[0]))
+    asked = [getattr(wms, "shows", lambda _: ())(name) for name in queue.options.wmsqueues]
+    of_wms = list(dict.fromkeys(line for lines in asked for line in lines))
     first_wms = key in WMS_FIRST or key.startswith("status")
     yield from [*of_wms, *of_batch] if first_wms else [*of_batch, *of_wms]

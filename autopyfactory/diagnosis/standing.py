@@ -1,7 +1,7 @@
 """What stands outside of cycles: whether a queue is served at all, and when silence means something."""
 
 from autopyfactory.config.models import Config
-from autopyfactory.diagnosis.cause import Cause
+from autopyfactory.diagnosis.words import Cause
 from autopyfactory.model import CycleReport
 from autopyfactory.record.book import APART
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from autopyfactory.config.models import Config, QueueConfig
-from autopyfactory.diagnosis.cause import BLOCKED, Cause, cause_of
+from autopyfactory.diagnosis.cause import cause_of
 from autopyfactory.diagnosis.standing import not_served, silent
+from autopyfactory.diagnosis.words import BLOCKED, Cause
 from autopyfactory.explain import details
 from autopyfactory.operate import OperatorState
 from autopyfactory.record.book import Record

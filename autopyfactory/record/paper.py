@@ -14,6 +14,7 @@ from autopyfactory.model import (
     PilotCounts,
     Site,
     Step,
+    Stuck,
     Wanted,
 )
 from autopyfactory.record.trace import STATUSES
@@ -46,6 +47,8 @@ def paper(report: CycleReport) -> str:
         "from": [[one.what, one.source] for one in report.inputs],
         "submitted": report.submitted_count or None,
         "error": report.error or None,
+        "note": report.note or None,
+        "stuck": [[one.count, one.endpoint, one.word, round(one.since)] for one in report.stuck] or None,
         "dry_run": report.dry_run or None,
         "siblings": report.siblings or None,
         "wanted": [report.wanted.part, report.wanted.left, report.wanted.surplus] if report.wanted else None,
@@ -80,6 +83,7 @@ def recorded(queue: str, at: float, until: float, old: str, text: str) -> Record
             Input(what, source, float(age)) for (what, source), age in zip(found["from"], old.split(), strict=True)
         ),
         error=found.get("error", ""),
+        note=found.get("note", ""),
         dry_run=found.get("dry_run", False),
         siblings=tuple(found.get("siblings", ())),
         wanted=Wanted(*found["wanted"]) if "wanted" in found else None,
@@ -88,6 +92,7 @@ def recorded(queue: str, at: float, until: float, old: str, text: str) -> Record
         endpoint=endpoint,
         interval=interval,
         words=found.get("words", {}),
+        stuck=tuple(Stuck(*one) for one in found.get("stuck", ())),
         wms=found.get("wms", ""),
     )
     return Recorded(report, until, found.get("submitted", 0))

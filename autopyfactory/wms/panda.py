@@ -140,13 +140,18 @@ class Panda:
         through = ["-x", mask(self._options.http_proxy)] if self._options.http_proxy else ["--noproxy", "*"]
         ca = ["--cacert", str(self._options.ca)] if self._options.ca else []
         head = ["curl", "-sS", "-i", *through, *ca, "-H", "Accept: application/json"]
-        return [shlex.join([*head, mask(self._options.url) + path]) for path in (panda_v1.STATISTICS, panda_v1.SITES)]
+        return [shlex.join([*head, mask(self._options.url) + path]) for path in (self._counts, panda_v1.SITES)]
 
     def close(self) -> None:
         """Cut the questions under way and wake all who wait for them."""
         self._statistics.close()
         self._sites.close()
         self._http.close()
+
+    @property
+    def _counts(self) -> str:
+        """Return the path of the job counts."""
+        return panda_v1.SHARES if self._options.by == "share" else panda_v1.STATISTICS
 
     def _expect(self, wmsqueue: str, having_jobs: Iterable[str]) -> None:
         try:
@@ -164,8 +169,7 @@ class Panda:
         return UnknownWmsqueue(f"{self.name} does not know the wmsqueue '{wmsqueue}', {hint}")
 
     def _poll_statistics(self) -> Snapshot[Statistics]:
-        path = panda_v1.SHARES if self._options.by == "share" else panda_v1.STATISTICS
-        return self._poll(path, self._read_statistics, self._options.lag, self._options.max_age)
+        return self._poll(self._counts, self._read_statistics, self._options.lag, self._options.max_age)
 
     def _poll_sites(self) -> Snapshot[SiteTable]:
         return self._poll(panda_v1.SITES, self._read_sites, 0.0, self._options.site_max_age)
@@ -221,20 +225,22 @@ class Panda:
         value = panda_v1.statistics(panda_v1.entries(frame), by_share=self._options.by == "share")
         for word in value.strange:
             self._report(word, f"jobs in the unknown status '{clean(word, 40)}' are not counted")
-        self._report_bad(value.bad, "statistics")
+        self._report_bad(value.bad, "%d unreadable entries in the statistics are skipped")
         return value
 
     def _read_sites(self, frame: Envelope) -> SiteTable:
         value = panda_v1.site_table(panda_v1.entries(frame))
-        self._report_bad(value.bad, "site table")
+        self._report_bad(value.bad, "%d unreadable entries in the site table are skipped")
+        self._report_bad(value.odd, "the cores of %d entries in the site table are unreadable and taken for not told")
         return value
 
-    def _report_bad(self, bad: Mapping[str, str], where: str) -> None:
-        news = [name for name in bad if (where, name) not in self._reported]
+    def _report_bad(self, bad: Mapping[str, str], text: str) -> None:
+        """Warn once of each; `text` has a place for their number."""
+        news = [name for name in bad if (text, name) not in self._reported]
         if news:
-            self._reported.update((where, name) for name in news)
+            self._reported.update((text, name) for name in news)
             first = f"{clean(news[0], 60)}, {bad[news[0]]}"
-            log.warning("%s: %d unreadable entries in the %s are skipped, as of %s", self.name, len(news), where, first)
+            log.warning("%s: %s, as of %s", self.name, text % len(news), first)
 
     def _report(self, key: str, text: str) -> None:
         """Warn once in the life of the source."""

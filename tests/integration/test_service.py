@@ -66,10 +66,10 @@ class Service:
         (base / "pilot.sh").chmod(0o755)
         self.configure()
 
-    def configure(self, main: str = CONF, *, max_pilots: int = 5) -> None:
+    def configure(self, main: str = CONF, *, max_pilots: int = 5, more: str = "") -> None:
         names = {"name": self.name, "base": self.base, "condor_config": self.condor_config}
         (self.base / "apf.conf").write_text(main.format(**names))
-        (self.base / "queues.conf").write_text(QUEUES.format(base=self.base, max_pilots=max_pilots))
+        (self.base / "queues.conf").write_text(QUEUES.format(base=self.base, max_pilots=max_pilots) + more)
 
     def __call__(self, action: str) -> tuple[int, str]:
         """Return exit code and all that the terminal shows."""
@@ -141,9 +141,21 @@ def test_start_status_reload_stop(service: Service, user: str) -> None:
 
     since = service.log.stat().st_size
     service.configure(max_pilots=7)
-    assert service("reload")[0] == 0
+    code, said = service("reload")
+    assert (code, said.rstrip(".\n")) == (0, f"{service.name} reloaded")
     service.logged(" reloaded ", since=since)
     service.logged("SERVED", since=since)
+    service.configure(max_pilots=7, more="[TYPO]\nbackend = kondor\nrules = fixed\nfixed = 1\n")
+    code, said = service("reload")
+    assert code == 6
+    assert f"refused: {service.base}/queues.conf:12: [TYPO] backend: " in said.splitlines()[-1], said
+    service.configure(max_pilots=7)
+    assert service("reload")[0] == 0
+    os.kill(pid, signal.SIGSTOP)
+    code, said = service("reload")
+    os.kill(pid, signal.SIGCONT)
+    assert code == 1
+    assert f"{service.name} was told to reload and has not answered, see {service.log}" in said
     service.configure(CONF + "\n[schedd test]\n")
     code, said = service("reload")
     assert code == 6

@@ -89,6 +89,9 @@ def test_pid_file(tmp_path: Path) -> None:
     assert path.read_text().startswith("123456789012345\n")
     pidfile.sign()
     assert path.read_text() == f"{os.getpid()}\n"
+    pidfile.note("reload 1 refused: a long reason")
+    pidfile.note("reload 2 done")
+    assert path.read_text() == f"{os.getpid()}\nreload 2 done\n"
     pidfile.remove()
     assert not path.exists()
     pidfile.remove()

@@ -139,6 +139,27 @@ def test_a_reload_is_refused(
     assert "reload refused" in messages.text
 
 
+def test_who_sends_hup_is_told_what_became_of_it() -> None:
+    told: list[str] = []
+
+    def unlucky() -> Config:
+        raise RuntimeError("no\nluck")
+
+    loads: Iterator[Callable[[], Config]] = iter([config, broken, lambda: config(problem("NEW")), config, unlucky])
+    hups = [signal.SIGHUP, signal.SIGHUP, NEW_DOCUMENT, signal.SIGHUP, signal.SIGHUP, signal.SIGTERM]
+
+    def load() -> Config:
+        return next(loads)()
+
+    Daemon(FakeFactory(), config(), load=load, wait=script(*hups), verdict=told.append).serve()
+    assert told == [
+        "reload 1 done",
+        "reload 2 refused: x.conf:1: [factory] id: missing (and 1 more)",
+        "reload 3 done",  # what the factory asked of itself is nobody's answer
+        "reload 4 failed: a bug, no luck",
+    ]
+
+
 def test_a_refusal_that_a_catalogue_meets_again_is_said_once(messages: pytest.LogCaptureFixture) -> None:
     factory = FakeFactory()
     asked = [NEW_DOCUMENT, NEW_DOCUMENT, NEW_DOCUMENT, NEW_DOCUMENT, signal.SIGHUP, NEW_DOCUMENT]

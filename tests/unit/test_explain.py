@@ -3,7 +3,7 @@
 import pytest
 
 from autopyfactory.explain import details, figures, likeness, reasons, sentence
-from autopyfactory.model import Blocked, CycleReport, Decision, Input, PilotCounts, Step, Submitted
+from autopyfactory.model import Blocked, CycleReport, Decision, Input, PilotCounts, Step, Stuck, Submitted
 
 PILOTS = PilotCounts(pending=20, running=310)
 STEPS = (
@@ -66,6 +66,14 @@ def test_what_the_ce_calls_the_pending_ones_is_told_with_the_counts() -> None:
         f"  pilots  {counts}, at the CE 17 INLRMS:Q, 3 ACCEPTING (12 s old, from schedd ap1)"
     ]
     assert "INLRMS" not in sentence(given)
+
+
+def test_pilots_that_wait_where_there_is_trouble_stand_in_the_line_and_in_the_details() -> None:
+    stuck = (Stuck(20, "ce1", "unreachable", 60.0), Stuck(1, "", "paused", 0.0))
+    said = "1 held; 20 wait at ce1, unreachable since 00:01:00; 1 waits at its source, paused since 00:00:00"
+    given = report(decision=Decision(0), note="1 held", stuck=stuck)
+    assert sentence(given).endswith(f" | {said}")
+    assert said in "\n".join(details(given))
 
 
 def test_the_step_that_made_it_zero_says_why() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autopyfactory.model import EndedPilot
-from autopyfactory.outcomes import GOOD_FOR, KEEP, Outcomes
+from autopyfactory.outcomes import GOOD_FOR, KEEP, NODES, Outcomes
 from autopyfactory.sched.options import RuleOptions
 from tests.unit.world import ManualClock, World, make_queue
 
@@ -50,6 +50,26 @@ def test_one_bad_node_is_named_once_while_others_are_known_to_work(caplog: pytes
     ]
     clock.at += GOOD_FOR
     outcomes.add(ends(clock, 30, 1))
+    assert outcomes.endings("Q", "ce", OPTIONS).hole(OPTIONS), "nothing is known of the others any more"
+
+
+def test_a_node_that_works_for_another_queue_or_ce_spares_none() -> None:
+    clock = ManualClock()
+    outcomes = Outcomes(clock)
+    outcomes.add(ends(clock, 1, 0, "n2", queue="R"))
+    outcomes.add([replace(one, endpoint="other") for one in ends(clock, 1, 0, "n3")])
+    outcomes.add(ends(clock, 30, 1))
+    assert outcomes.endings("Q", "ce", OPTIONS).hole(OPTIONS)
+
+
+def test_of_more_nodes_than_it_keeps_the_oldest_are_forgotten() -> None:
+    clock = ManualClock()
+    outcomes = Outcomes(clock)
+    outcomes.add(ends(clock, 1, 0, "n2"))
+    outcomes.add(ends(clock, 30, 1))
+    outcomes.add([one for k in range(NODES - 1) for one in ends(clock, 1, 0, f"n{k}", queue="R")])
+    assert not outcomes.endings("Q", "ce", OPTIONS).hole(OPTIONS), "others work"
+    outcomes.add(ends(clock, 1, 0, "one more", queue="R"))
     assert outcomes.endings("Q", "ce", OPTIONS).hole(OPTIONS), "nothing is known of the others any more"
 
 

@@ -138,6 +138,8 @@ class FakeWms:
         self.downtimes: tuple[Downtime, ...] = ()
         self.kind = ("", "")
         """Resource type and label of all jobs."""
+        self.share = ""
+        """Their global share."""
         self.statuses: dict[str, str] = {}
         self.frozen = self.down = self.typo = False
         self._table: dict[str, int] = {}
@@ -158,7 +160,7 @@ class FakeWms:
         places = {name: name.partition(":")[::2] for name in self._table}
         typed = [name for name, (queue, kind) in places.items() if kind and queue == wmsqueue]
         cells = tuple(JobCount(places[name][1], "", {"activated": self._table[name]}) for name in typed) or (
-            JobCount(*self.kind, {"activated": self._table.get(wmsqueue, 0)}),
+            JobCount(*self.kind, {"activated": self._table.get(wmsqueue, 0)}, share=self.share),
         )
         return Snapshot(cells, "wms panda", now, speaks_of)
 

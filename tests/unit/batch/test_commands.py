@@ -238,6 +238,14 @@ def test_an_unknown_word_is_unknown_and_said_once(bed: Bed, caplog: pytest.LogCa
     assert "DREAMING" in caplog.text
 
 
+def test_a_strange_state_of_a_foreign_job_is_none_of_ours(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
+    bed.batch.submit(bed.order())
+    bed.slurm.jobs[100] = {"job_id": 100, "job_state": "DREAMING", "comment": "", "user_name": "x"}
+    bed.slurm.jobs[101] = bed.slurm.jobs[100] | {"job_id": 101, "comment": Tags("F2", "Q", "s9", "c").text()}
+    assert bed.counts() == {"pending": 1}
+    assert caplog.text == ""
+
+
 def test_held_pilots_are_told_with_their_reason(bed: Bed) -> None:
     bed.batch.submit(bed.order(2))
     bed.slurm.set("PENDING", reason="PartitionTimeLimit")

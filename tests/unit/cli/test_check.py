@@ -33,6 +33,21 @@ def test_a_clean_configuration(conf: Path) -> None:
     assert check(conf, f"[Q]\n{QUEUE}") == (0, ["1 queue: 1 served, 0 disabled, 0 out"])
 
 
+def test_what_default_sets_for_other_queues_takes_out_none_without_a_wms(conf: Path) -> None:
+    with conf.open("a") as file:
+        file.write("[credential prod]\nfile = /nowhere/proxy\n")
+    conf.write_text(conf.read_text().replace("id = test\n", "id = test\nsubmit_users = pilot\n"))
+    default = "[DEFAULT]\nwms = panda\nstatus_test = 1\nstatus_offline = 0\ntransferring_limit = 9\nproxy = prod\n"
+    local = "[L]\nbackend = fork\nsubmit_user = pilot\nwms =\nrules = fixed\nfixed = 1\n"
+    code, lines = check(conf, default + local)
+    assert (code, lines[-1]) == (0, "1 queue: 1 served, 0 disabled, 0 out")
+    assert not any("[L]" in line or "[DEFAULT]" in line for line in lines)
+    code, lines = check(conf, default + local + "status_test = 2\nproxy = prod\n")
+    assert code == 1
+    assert lines[0].startswith("queues.conf:13: [L] status_test: needs the status of a site: set wms and wmsqueue")
+    assert lines[1].startswith("queues.conf:14: [L] proxy: warning: is never read: the fork backend hands no proxy")
+
+
 def test_warnings_are_clean_too(conf: Path) -> None:
     code, lines = check(conf, f"[Q]\n{QUEUE}fixed = 1\n[R]\nenabled = no\n")
     assert code == 0
@@ -50,6 +65,49 @@ def test_queues_that_are_out(conf: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("queue", "option"),
+    [
+        ("backend = batch\ntype = slurm", "comment"),
+        ("backend = batch\ntype = slurm", "clus"),
+        ("backend = batch\ntype = lsf", "J"),
+        ("backend = globus\ntype = gt2\nendpoint = gk.example.org\nproxy = /x", "Executable"),
+    ],
+)
+def test_own_lines_that_would_hide_the_pilots(conf: Path, queue: str, option: str) -> None:
+    head = f"[Q]\n{queue}\nrules = fixed\nfixed = 1\n"
+    line = head.count("\n") + 1
+    code, lines = check(conf, f"{head}submit.{option} = x\nsubmit.fine = y\n")
+    told = f"queues.conf:{line}: [Q] submit.{option}: would hide the pilots from their own factory, take it out"
+    assert (code, [text for text in lines if "hide" in text]) == (1, [told])
+
+
+@pytest.mark.parametrize(
+    ("row", "unread"),
+    [
+        ("vanilla", {"token", "submit_user"}),
+        ("grid\nsubtype = condor\nendpoint = ce", {"submit_user"}),
+        ("grid\nsubtype = slurm", {"token", "submit_user"}),
+        ("grid\nsubtype = gt5\nendpoint = gk", {"token", "submit_user"}),
+        (
+            "grid\nsubtype = cream\nendpoint = ce\nlrms = pbs\nbatchqueue = q",
+            {"token", "submit_user", "cores", "memory", "walltime"},
+        ),
+    ],
+)
+def test_what_a_row_of_condor_leaves_out_is_told(conf: Path, row: str, unread: set[str]) -> None:
+    asked = "cores = 8\nmemory = 16GB\nwalltime = 2h\nproxy = /x\ntoken = /x\nsubmit_user = pilot\n"
+    section = f"[Q]\nbackend = condor\ntype = {row}\nrules = fixed\nfixed = 1\n"
+    code, lines = check(conf, section + asked)
+    told = [line.partition("[Q] ")[2] for line in lines if "is never read" in line or "is not sent" in line]
+    assert (code, {line.partition(":")[0] for line in told}) == (0, unread)
+    assert all(": warning: is " in line for line in told)
+    _, lines = check(conf, f"[DEFAULT]\n{asked}{section}")
+    assert not [line for line in lines if "is never read" in line or "is not sent" in line], (
+        "nothing is said of defaults"
+    )
+
+
 def test_credentials_that_are_not_good_now(conf: Path) -> None:
     with conf.open("a") as file:
         file.write("[credential prod]\nkind = token\nfile = /nowhere/token\n")
@@ -57,6 +115,7 @@ def test_credentials_that_are_not_good_now(conf: Path) -> None:
     unused = "backend = fork\nsubmit_user = nobody\nrules = fixed\nfixed = 1\ntoken = /nowhere/else\n"
     code, lines = check(conf, f"[Q]\n{QUEUE}token = prod\nproxy = {proxy}\n[R]\n{unused}")
     assert code == 1, "R is out for its account"
+    lines = [line for line in lines if "is never read" not in line]
     assert lines[1] == (
         "autopyfactory.conf:7: [credential prod] file: warning: /nowhere/token does not exist, "
         "make it or correct the path"

@@ -78,3 +78,11 @@ def test_mistakes(files: Files, text: str, problem: str) -> None:
     files.write("queues.conf", f"[Q]\n{QUEUE}{text}\n")
     config = files.load()
     assert any(str(found).endswith(f"[Q] {problem}") for found in config.problems), [str(p) for p in config.problems]
+
+
+def test_a_queue_of_two_types_that_lacks_its_backend_is_out_for_that_alone(files: Files) -> None:
+    files.write("autopyfactory.conf", MAIN)
+    files.write("queues.conf", f"[Q]\n{TABLES}rules = fixed\nfixed = 1\n")
+    config = files.load()
+    assert not config.queues
+    assert [str(found).partition("[Q] ")[2][:19] for found in config.problems] == ["backend: is missing"]

@@ -5,6 +5,7 @@ goes through the real record.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,20 +14,21 @@ from typing import Any
 import pytest
 
 from autopyfactory import plugins
+from autopyfactory.config.fields import words
 from autopyfactory.config.models import Config, FactoryOptions, QueueConfig, Section
 from autopyfactory.config.problems import Problem
 from autopyfactory.credentials.wallet import Wallet
 from autopyfactory.diagnosis.cause import cause_of
 from autopyfactory.diagnosis.story import Scene, find, headline, tell
 from autopyfactory.factory import Factory
-from autopyfactory.model import CycleReport, Decision, Downtime, Trouble, Wanted
+from autopyfactory.model import CycleReport, Decision, Downtime, PilotCounts, Step, Trouble, Wanted
 from autopyfactory.operate import Operator, OperatorState
 from autopyfactory.record.book import Record, Writer
 from autopyfactory.record.paper import Recorded, ages, paper
 from autopyfactory.space import FreeSpace
 from tests.unit import parts
 from tests.unit.parts import FAKES, Journal, PartOptions
-from tests.unit.world import MAX_AGE, START, WMS_MAX_AGE, ManualClock, World, make_queue
+from tests.unit.world import MAX_AGE, POLL, START, WMS_MAX_AGE, ManualClock, World, make_queue
 
 
 class Place:
@@ -74,9 +76,16 @@ def place(tmp_path: Path) -> Callable[..., Place]:
     """Make a place: one queue Q with these rules, and further queues; 40 jobs wait at Q."""
 
     def make(
-        rules: dict[str, Any] | None = None, others: Iterable[QueueConfig] = (), world: Any = None, **options: Any
+        rules: dict[str, Any] | None = None,
+        others: Iterable[QueueConfig] = (),
+        world: Any = None,
+        rules_named: str = "",
+        **options: Any,
     ) -> Place:
-        made = Place(tmp_path, [make_queue("Q", rules=rules, **options), *others], **(world or {}))
+        queue = make_queue("Q", rules=rules, **options)
+        if rules_named:
+            queue = replace(queue, options=queue.options.model_copy(update={"rules": tuple(words(rules_named))}))
+        made = Place(tmp_path, [queue, *others], **(world or {}))
         made.world.activate("Q", 40)
         return made
 
@@ -107,7 +116,7 @@ def test_jobs_of_a_site_in_test_have_other_labels(place: Callable[..., Place]) -
     here.world.wms.status, here.world.wms.kind = "test", ("SCORE", "prod_test")
     here.cycle()
     assert here.first() == (
-        "Q submits slowly: the site is test, and the jobs that wait at Q are not of its labels or resource types:"
+        "Q submits slowly: the site is test, and the jobs that wait at Q are not of its labels:"
         " 40 SCORE/prod_test activated"
     )
     assert "labels = managed" in "".join(here.why())
@@ -117,8 +126,34 @@ def test_jobs_of_another_resource_type(place: Callable[..., Place]) -> None:
     here = place(resource_types="MCORE")
     here.world.wms.kind = ("SCORE", "managed")
     here.cycle()
-    assert "not of its labels or resource types: 40 SCORE/managed activated" in here.first()
+    assert "not of its resource types: 40 SCORE/managed activated" in here.first()
     assert here.first().startswith("Q submits nothing")
+
+
+def test_jobs_of_another_share(place: Callable[..., Place]) -> None:
+    here = place(global_shares="Express")
+    here.world.wms.share = "Test"
+    here.cycle()
+    said = "the jobs that wait at Q are not of its global shares: 40 Test activated"
+    assert here.first() == f"Q submits nothing: {said}"
+    assert "the queue counts global_shares = Express: correct global_shares if" in "".join(here.why())
+
+
+def test_one_of_several_wmsqueues_is_offline(place: Callable[..., Place]) -> None:
+    here = place(wmsqueue="A, B", labels="managed")
+    here.world.wms.kind, here.world.wms.statuses = ("SCORE", "managed"), {"A": "offline", "B": "online"}
+    here.world.activate("A", 40)
+    here.world.activate("B", 0)
+    here.cycle()
+    assert here.first() == "Q submits nothing: A is offline in the WMS: 40 SCORE/managed activated there"
+    assert "A has to become online" in here.why()[3]
+    here.world.wms.kind = ("SCORE", "user")
+    here.world.activate("B", 3)
+    here.cycle()
+    assert here.first() == (
+        "Q submits nothing: the jobs that wait at A, B are not of its labels: 3 SCORE/user activated;"
+        " A is offline in the WMS: 40 SCORE/user activated there"
+    )
 
 
 def test_a_site_in_test_gets_few(place: Callable[..., Place]) -> None:
@@ -214,6 +249,12 @@ def test_pilots_are_held(place: Callable[..., Place]) -> None:
     here.world.pool.hold = True
     here.cycle(times=2)
     assert here.first().startswith("Q submits nothing: too many pilots are held: 40 pilots are held, more than 3")
+    assert "x 'no space'" not in here.first()
+    here.world.source.tender.held = {"Q": "40 held: 40 x 'no space'"}
+    here.world.advance(POLL)
+    here.cycle()
+    assert here.first().endswith("release or remove them; 40 held: 40 x 'no space'")
+    assert here.why()[1].startswith("  so since 22:14;"), "the same cause"
 
 
 @pytest.mark.parametrize("word", ["unreachable", "silent"])
@@ -233,8 +274,73 @@ def test_a_ce_dies_on_which_pilots_for_all_jobs_wait(place: Callable[..., Place]
     here.cycle()
     here.world.pool.troubles["ce1"] = Trouble("unreachable", START)
     here.cycle(times=2)
-    said = "the endpoint does not work: ce1 is unreachable since 22:13:20, 40 pilots wait there to start"
-    assert here.first() == f"Q submits nothing: {said}"
+    said = "ce1 is unreachable since 22:13:20: one probe every 600 s while none waits; 40 pilots wait to start"
+    assert here.first() == f"Q submits nothing: the endpoint does not work: {said}"
+    assert "40 wait at ce1, unreachable since 22:13:20" in "".join(here.why())
+
+
+STUCK = "wait at ce1, unreachable since 22:13:20"
+
+
+def die(here: Place, first: str = "ce1") -> None:
+    """Let the endpoint die that all pilots wait at, and others go on."""
+    here.world.pool.start_after = None
+    here.cycle()
+    assert {pilot.endpoint for pilot in here.world.pool.pilots.values()} == {first}
+    here.world.pool.troubles[first] = Trouble("unreachable", START)
+    here.cycle(times=2)
+
+
+@pytest.mark.parametrize(
+    ("rules", "jobs", "said"),
+    [
+        ({"max_pending": 20}, 200, f"20 of its 20 waiting pilots {STUCK}; the cap max_pending is reached: "),
+        ({"max_pilots": 20}, 200, f"20 of its 20 waiting pilots {STUCK}; the cap max_pilots is reached: "),
+        ({}, 0, f"40 of its 40 waiting pilots {STUCK}; every job has its pilot already: "),
+    ],
+)
+def test_one_of_several_ces_dies_on_which_all_pilots_wait(
+    place: Callable[..., Place], rules: dict[str, int], jobs: int, said: str
+) -> None:
+    """They may still start, so they count; the caps hold, and the other CE gets none in their place."""
+    here = place(rules, endpoint="ce1, ce2")
+    here.world.activate("Q", jobs)
+    die(here)
+    assert here.first().startswith(f"Q submits nothing: {said}")
+    assert "ce1 has to work again, or these pilots have to go: 'autopyfactory kill Q --state unsent" in here.why()[3]
+    here.cycle(times=60)
+    assert here.world.pool.submitted == (20 if jobs else 40)
+    for pilot in list(here.world.pool.pilots):
+        here.world.pool.remove(pilot)
+    here.world.activate("Q", 100)
+    here.cycle()
+    assert {pilot.endpoint for pilot in here.world.pool.pilots.values()} == {"ce2"}
+
+
+def test_some_pilots_wait_at_a_dead_ce_and_more_at_one_that_works(place: Callable[..., Place]) -> None:
+    here = place({"max_pending": 100, "max_per_cycle": 30}, endpoint="ce1, ce2")
+    here.world.activate("Q", 460)
+    die(here)
+    here.cycle(times=2)
+    assert here.first() == (
+        f"Q submits nothing: the cap max_pending is reached: 100 of at most 100 waiting; 30 of its 100 waiting pilots"
+        f" {STUCK}"
+    )
+
+
+def test_pilots_at_a_dead_ce_that_the_queue_no_longer_names(place: Callable[..., Place]) -> None:
+    here = place({"max_pending": 20}, endpoint="ce1")
+    die(here)
+    here.queues["Q"] = make_queue("Q", rules={"max_pending": 20}, endpoint="ce2")
+    here.world.reload(list(here.queues.values()))
+    here.cycle()
+    assert here.first().startswith(f"Q submits nothing: 20 of its 20 waiting pilots {STUCK}; the cap max_pending")
+
+
+def test_rules_that_count_pilots_at_a_dead_ce(place: Callable[..., Place]) -> None:
+    here = place({"scale": "0.25"}, endpoint="ce1, ce2", rules_named="ready, scale")
+    die(here)
+    assert here.first().startswith(f"Q submits nothing: 10 of its 10 waiting pilots {STUCK}; its rules ask for none, ")
 
 
 def test_there_is_no_demand(place: Callable[..., Place]) -> None:
@@ -253,6 +359,65 @@ def test_all_jobs_are_answered_by_waiting_pilots(place: Callable[..., Place]) ->
     assert here.first() == f"Q submits nothing: {said}"
     assert here.why()[1].startswith("  so since 22:14;")
     assert here.why()[2] == "  last pilots: 40 at 22:13"
+
+
+@pytest.mark.parametrize(
+    ("named", "rules", "jobs", "said"),
+    [
+        ("ready, scale", {"scale": "0.25"}, 0, "scale: 40 wanted x 1/4, minus 10; 40 jobs are activated at Q"),
+        ("ready, probe", {"ready_offset": 50}, 0, "ready: 40 activated, 50 left to others, 1 waiting"),
+        ("weighted", {"weighted_pending": 5}, 24, "weighted: 64 activated, 40 waiting, by weight 64 and 200"),
+        ("ready, keep_pending", {"keep_pending": 2}, 0, "keep_pending: 40 activated, 4 waiting; 2 at a time "),
+        ("ready, keep_running", {"keep_running": 10}, 0, "keep_running: keep 10, 10 are there; 40 jobs are "),
+    ],
+)
+def test_the_rules_ask_for_less_than_there_are_jobs(
+    place: Callable[..., Place], named: str, rules: dict[str, Any], jobs: int, said: str
+) -> None:
+    here = place(rules, rules_named=named)
+    here.world.pool.start_after = None
+    here.cycle()
+    here.world.activate("Q", jobs)
+    here.cycle(times=3)
+    assert here.first().startswith(f"Q submits nothing: its rules ask for none, {said}")
+
+
+HELD = Step("max_held", 0, 0, "40 pilots are held, more than 10")
+
+
+@pytest.mark.parametrize(
+    ("waiting", "wanted", "steps", "said"),
+    [
+        (40, Wanted(40), (), "every job has its pilot already: "),
+        (20, Wanted(40, left=20), (), "every job has its pilot already: "),
+        (1, Wanted(40, left=39), (), "pilots take the jobs just now: "),
+        (1, Wanted(40, surplus=39), (), "its siblings take the work: "),
+        (
+            1,
+            Wanted(40, left=38),
+            (Step("ready", 0, 0, "a reason"),),
+            "its rules ask for none, ready: a reason; 40 jobs",
+        ),
+        (39, Wanted(40), (HELD,), "its rules ask for none, "),
+        (40, Wanted(40), (HELD,), "too many pilots are held: 40 pilots are held, more than 10; 40 pilots wait to "),
+        (0, Wanted(40, left=40), (HELD,), "too many pilots are held: 40 pilots are held, more than 10"),
+        (1, Wanted(40, surplus=39), (HELD,), "its siblings take the work: "),
+    ],
+)
+def test_who_answers_the_demand(waiting: int, wanted: Wanted, steps: tuple[Step, ...], said: str) -> None:
+    pilots = PilotCounts(pending=waiting)
+    report = CycleReport("Q", 0.0, decision=Decision(0, steps), activated=40, wanted=wanted, pilots=pilots)
+    assert headline("Q", cause_of(Recorded(report, 0.0))).startswith(f"Q submits nothing: {said}")
+
+
+def test_its_part_of_the_jobs_is_answered(place: Callable[..., Place]) -> None:
+    here = place(share="0.25")
+    here.world.pool.start_after = None
+    here.cycle(times=2)
+    assert here.first() == (
+        "Q submits nothing: its part has its pilots already: 40 jobs are activated at Q, 10 pilots are its part of"
+        " them, 10 pilots wait to start"
+    )
 
 
 def test_pilots_have_just_taken_the_jobs(place: Callable[..., Place]) -> None:
@@ -503,6 +668,12 @@ def test_a_throttled_black_hole(place: Callable[..., Place]) -> None:
     here.world.pool.start_after, here.world.pool.run_for, here.world.pool.code = 0.0, 5.0, 1
     here.cycle(times=4, every=30.0)
     assert here.first().startswith("Q submits nothing: a black hole swallows its pilots: black hole, 20 of 20 pilots")
+    here.world.wms.activated["Q"] = 1
+    here.world.advance(700)
+    here.world.pool.start_after = None
+    here.cycle(times=2)
+    assert here.first().startswith("Q submits nothing: a black hole swallows its pilots: black hole, 20 of 20 pilots")
+    assert here.first().endswith("when none waits; 20 of them on n1; 1 pilot waits to start")
 
 
 def test_pilots_find_no_work(place: Callable[..., Place]) -> None:
@@ -511,8 +682,8 @@ def test_pilots_find_no_work(place: Callable[..., Place]) -> None:
     here.world.wms.frozen = True
     here.world.wms.activated["Q"] = 0
     here.cycle(times=4, every=30.0)
-    assert here.first().startswith("Q submits nothing: ")
-    assert "its pilots find no work" in here.first() or "pilots take the jobs" in here.first()
+    said = "its pilots find no work: 20 of 20 pilots found no work: one probe every 120 s, when none waits"
+    assert here.first() == f"Q submits nothing: {said}"
 
 
 def test_a_downtime(place: Callable[..., Place]) -> None:

@@ -4,6 +4,7 @@ import os
 import random
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from autopyfactory.model import (
     PilotCounts,
     Site,
     Step,
+    Stuck,
     Submitted,
 )
 from autopyfactory.record import book
@@ -94,6 +96,13 @@ def test_a_cell_comes_back_with_its_cores_and_share(cell: JobCount) -> None:
     site = Site("online", None, {"A": "offline", "B": "online"})
     cycle = CycleReport("Q", START, Decision(0), jobs=(cell,), site=site)
     assert recorded("Q", START, START, "", paper(cycle)).report == cycle
+
+
+def test_what_is_wrong_with_pilots_comes_back() -> None:
+    stuck = (Stuck(20, "ce1", "unreachable", START), Stuck(1, "", "paused", START + 7))
+    cycle = CycleReport("Q", START, Decision(0), note="40 held: 40 x 'no space'", stuck=stuck)
+    assert recorded("Q", START, START, "", paper(cycle)).report == cycle
+    assert paper(replace(cycle, at=START + 60)) == paper(cycle), "it does not change from cycle to cycle"
 
 
 def test_a_cycle_of_an_older_version_is_read() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autopyfactory.model import Decision, PilotCounts, Site
-from autopyfactory.sched import asked, chain
+from autopyfactory.sched import asked, chain, decide
 from autopyfactory.sched.demand import Demand
 from autopyfactory.sched.options import RuleOptions
 from autopyfactory.sched.rule import QueueState
@@ -17,14 +17,16 @@ NUMBER = st.integers(0, 60)
 TYPES = st.dictionaries(st.sampled_from(["SCORE", "MCORE", "SCORE_HIMEM", "MCORE_HIMEM"]), st.tuples(NUMBER, NUMBER))
 
 
-def decided(types: Mapping[str, tuple[int, int]], *, status: str = "online", **rules: Any) -> Decision:
+def decided(
+    types: Mapping[str, tuple[int, int]], *, status: str = "online", running: int = 0, **rules: Any
+) -> Decision:
     """Decide on (jobs, waiting pilots) by type."""
     options = RuleOptions(**rules)
     states = {
         name: QueueState("Q", options, PilotCounts(pending=waiting), Demand(jobs, jobs), site=Site(status))
         for name, (jobs, waiting) in types.items()
     }
-    pilots = PilotCounts(pending=sum(waiting for _, waiting in types.values()))
+    pilots = PilotCounts(pending=sum(waiting for _, waiting in types.values()), running=running)
     whole = QueueState("Q", options, pilots, Demand(0, 0), site=Site(status))
     return decide_by_type(chain(("ready",), options), whole, states)
 
@@ -34,6 +36,15 @@ def test_pilots_of_one_type_answer_no_other() -> None:
     assert decision.by_type == {"SCORE": 0, "MCORE": 4}
     assert (decision.count, decision.of("MCORE"), decision.of(""), decision.of("X")) == (4, 4, 4, 0)
     assert (asked(decision, "SCORE"), asked(decision, "MCORE"), asked(decision, "X")) == (0, 4, 0)
+
+
+def test_what_running_pilots_will_take_is_not_asked_for() -> None:
+    options = RuleOptions(turnover="2h")
+    rules = chain(("ready",), options)
+    pilots = (PilotCounts(running=running) for running in (60, 120))
+    few, many = (decide(rules, QueueState("Q", options, one, Demand(8, 8), site=Site("online"))) for one in pilots)
+    assert (few.count, asked(few)) == (3, 8)
+    assert (many.count, asked(many)) == (0, 0)
 
 
 def test_a_limit_is_the_whole_queues() -> None:
@@ -64,6 +75,11 @@ def test_what_is_divided_is_neither_more_nor_less(asks: dict[str, int], total: i
     assert all(0 <= parts[name] <= ask for name, ask in asks.items())
     if total >= sum(ask > 0 for ask in asks.values()):
         assert all(parts[name] for name, ask in asks.items() if ask)
+
+
+def test_what_running_pilots_will_take_is_deducted_from_the_sum() -> None:
+    found = decided({"SCORE": (30, 0), "MCORE": (20, 0)}, turnover="2h", running=120)
+    assert (found.count, sum(found.by_type.values())) == (40, 40)
 
 
 @settings(max_examples=60)

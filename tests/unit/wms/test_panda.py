@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from autopyfactory.errors import SourceError, UnknownWmsqueue
-from autopyfactory.http import NoAnswer
+from autopyfactory.http import Answer, NoAnswer
 from autopyfactory.model import Site
 from autopyfactory.wms import panda_v1
 from autopyfactory.wms.panda import Panda, PandaOptions
-from tests.unit.wms.fakes import STATISTICS, FakeClock, FakeWeb, answer, good, panda, sample
+from tests.unit.wms.fakes import STATISTICS, URL, FakeClock, FakeWeb, answer, good, panda, sample
 from tests.unit.wms.test_panda_v1 import JSON
 
 DB_DOWN = answer(sample("v1_db_down.json"))
@@ -48,6 +48,21 @@ def test_what_is_asked_and_how() -> None:
     source = panda(web)
     source.jobs("LAB_PROD")
     assert web.asked == [("active_job_detailed_stats_by_site", {"Accept": "application/json"}, 15.0)]
+
+
+@pytest.mark.parametrize(("by", "path"), [("label", panda_v1.STATISTICS), ("share", panda_v1.SHARES)])
+def test_what_shows_the_same_is_what_is_asked(by: str, path: str) -> None:
+    asked = []
+
+    def get(url: str, *_: object) -> Answer:
+        asked.append(url)
+        raise NoAnswer("down")
+
+    source = Panda("panda", PandaOptions(url=URL, by=by), FakeClock(), get=get)
+    with pytest.raises(SourceError):
+        source.jobs("LAB_PROD")
+    assert asked[0].endswith(path)
+    assert asked[0] in source.shows("LAB_PROD")[0]
 
 
 def test_a_name_with_jobs_needs_no_site_table() -> None:
@@ -129,6 +144,20 @@ def test_a_bad_entry_is_unknown_and_the_others_are_not(caplog: pytest.LogCapture
         with pytest.raises(SourceError, match="entry of LAB_IDLE is unreadable, status: "):
             source.site("LAB_IDLE")
     assert sum("unreadable entries" in record.message for record in caplog.records) == 2
+
+
+@pytest.mark.parametrize("cores", ["8", "", 8.0, -1, True, [8], {"of": 8}])
+def test_an_odd_number_of_cores_leaves_the_status(caplog: pytest.LogCaptureFixture, cores: object) -> None:
+    sites = {"LAB_PROD": {"status": "online", "coreCount": cores}, "LAB_IDLE": {"status": "test", "coreCount": 8}}
+    clock = FakeClock()
+    source = panda(FakeWeb(sites=good(sites)), clock)
+    for _ in range(3):
+        clock.advance(700)
+        assert source.site("LAB_PROD").value == Site("online")
+        assert source.site("LAB_IDLE").value == Site("test", 8)
+    said = [record.message for record in caplog.records if "cores" in record.message]
+    assert len(said) == 1
+    assert "the cores of 1 entries in the site table are unreadable and taken for not told, as of LAB_PROD" in said[0]
 
 
 def test_a_bad_site_entry_is_still_a_known_name() -> None:
