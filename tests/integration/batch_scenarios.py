@@ -19,6 +19,7 @@ from tests.testbed.apfmon import ApfmonServer
 from tests.testbed.batchsite import BatchSite, S
 from tests.testbed.batchsystem import PretendedSystem
 from tests.testbed.daemon import Daemon
+from tests.testbed.law import law
 from tests.testbed.world import Options, until
 
 JOBS = 24
@@ -47,7 +48,7 @@ def day_with_an_outage(site: BatchSite[S], daemon: Callable[..., Daemon], down: 
 
         def finished() -> int:
             alive = [pilot for pilot in site.pilots("SITE").values() if pilot["state"] not in OVER]
-            assert len(alive) <= limit
+            law(len(alive) <= limit, f"{len(alive)} pilots, {limit} at most")
             return panda.totals()["SITE"].finished
 
         def told(queue: str, what: str) -> set[object]:
@@ -124,7 +125,7 @@ def all_faults(
 
     system.lose(site.pilots()[lost]["number"])
     until(lambda: len(alive(site)) == 5, 40, "another pilot in the place of the lost one")
-    assert site.most <= 5
+    law(site.most <= 5, f"{site.most} pilots, 5 at most")
     assert lost not in site.pilots()
     factory.stop(within=9)
     assert not factory.lines(" (ERROR|CRITICAL) ")
