@@ -21,7 +21,7 @@ def source(script: Path, deadline: float = DEADLINE_S) -> list[str]:
     """Source the script in a shell, take its variables over into ours, return the names that changed.
 
     What the script prints goes nowhere, its last words go into the error. Raises StartError when it
-    fails, ends the shell, or takes longer than `deadline` seconds.
+    ends the shell, has a mistake that does, or takes longer than `deadline` seconds.
     """
     if not os.access(script, os.R_OK):
         raise StartError(f"cannot read environment_script {script}, see [factory] environment_script")
@@ -29,14 +29,18 @@ def source(script: Path, deadline: float = DEADLINE_S) -> list[str]:
         code = _run(script, out, err, deadline)
         out.seek(0)
         variables = _parse(out.read())
-        if code != 0 or not variables:
+        if code is None or not variables:
             raise StartError(f"environment_script {script} {_verdict(code, deadline)}{_last_words(err)}")
+        if code:
+            # Many a good one ends so, by a last line such as `[ -f x ] && . x`.
+            text = "environment_script %s ended with code %d%s; where that is no failure, make it end with 'true'"
+            log.warning(text, script, code, _last_words(err))
     return _take_over(variables)
 
 
 def _run(script: Path, out: IO[bytes], err: IO[bytes], deadline: float) -> int | None:
     process = subprocess.Popen(
-        ["/bin/sh", "-c", '. "$0" >&2 && env -0', str(script.absolute())],
+        ["/bin/sh", "-c", '. "$0" >&2; set -- "$?"; /usr/bin/env -0; exit "$1"', str(script.absolute())],
         stdin=subprocess.DEVNULL,
         stdout=out,
         stderr=err,
@@ -59,7 +63,7 @@ def _parse(output: bytes) -> dict[str, str]:
 def _verdict(code: int | None, deadline: float) -> str:
     if code is None:
         return f"did not end within {deadline:.0f} s"
-    return "ended the shell, remove its 'exit'" if code == 0 else f"failed with code {code}"
+    return f"ended the shell with code {code}, remove its 'exit', or what /bin/sh does not understand"
 
 
 def _last_words(err: IO[bytes]) -> str:

@@ -90,7 +90,8 @@ class Factory:
         self._wallet = Wallet(config.credentials, clock)
         self._board = Board(config.factory.max_per_factory, self._ledger.most_waiting, self._fresh)
         self._former = Former(self._ledger, clock)
-        self._parts = Parts(self._ledger, clock, self._former.idle, looking=looking, on_ended=self._pilots_ended)
+        only = looking or dry_run
+        self._parts = Parts(self._ledger, clock, self._former.idle, looking=only, on_ended=self._pilots_ended)
         self._runners: dict[str, Runner] = {}
         self._reporter: Reporter | None = None
         self._refresher = Refresher(clock, on_catalogue)

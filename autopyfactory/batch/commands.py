@@ -36,7 +36,7 @@ from autopyfactory.batch.commands_options import (
     own_account,
     refused_by_sudo,
 )
-from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Unbelievable
+from autopyfactory.batch.commands_words import Answer, Commands, End, NewPilot, Seen, Unbelievable
 from autopyfactory.batch.order import make_log_folder
 from autopyfactory.batch.recorded import Recorded
 from autopyfactory.batch.script import pilot_script, read_wrapper
@@ -120,11 +120,11 @@ class CommandBatch(Recorded):
 
     def describe(self, order: Order) -> str:
         """Return the command line and the script of the order's first pilot. Raises Refused."""
-        job = self._job(order, f"{self._cids.base(self._clock.now())}.0", read_wrapper(order.executable))
+        pilot = self._new(order, f"{self._cids.base(self._clock.now())}.0", read_wrapper(order.executable))
         if self.script_stays or self._commands.needs_file:
-            job = replace(job, file=job.kept if self.script_stays else Path(f"{job.cid}.sh"))
-        line = shlex.join(self._as(self._account(order), self._commands.submit(job)))
-        return f"{line}{'' if job.file else ' <<SCRIPT'}\n\n{job.script}"
+            pilot = replace(pilot, file=pilot.kept if self.script_stays else Path(f"{pilot.cid}.sh"))
+        line = shlex.join(self._as(self._account(order), self._commands.submit(pilot)))
+        return f"{line}{'' if pilot.file else ' <<SCRIPT'}\n\n{pilot.script}"
 
     def shows(self, queue: str) -> list[str]:
         """Return the command that lists the pilots, those of other queues too."""
@@ -255,10 +255,10 @@ class CommandBatch(Recorded):
         return ends
 
     def _submit_one(self, order: Order, cid: str, wrapper: str, user: str, deadline: float) -> None:
-        with self._file(self._job(order, cid, wrapper)) as job:
-            argv = self._as(user, self._commands.submit(job))
+        with self._file(self._new(order, cid, wrapper)) as pilot:
+            argv = self._as(user, self._commands.submit(pilot))
             try:
-                answer = self._run(argv, deadline, "" if job.file else job.script)
+                answer = self._run(argv, deadline, "" if pilot.file else pilot.script)
             except NotStarted as error:
                 raise Refused(f"{error.reason}, nothing was submitted", stopped=error.stopped) from None
             except Silent as error:
@@ -268,18 +268,18 @@ class CommandBatch(Recorded):
             id_ = self._commands.submitted(answer)
         try:
             with self._book() as pilots:
-                pilots.accepted(id_, job.tags, user, self._clock.now())
+                pilots.accepted(id_, pilot.tags, user, self._clock.now())
         except SourceError as error:
             # It is in the listing, by its tags.
             self._once("record", error.reason)
 
-    def _job(self, order: Order, cid: str, wrapper: str) -> Job:
-        return Job(order, self._tags(order, cid), pilot_script(self._context, order, cid, wrapper))
+    def _new(self, order: Order, cid: str, wrapper: str) -> NewPilot:
+        return NewPilot(order, self._tags(order, cid), pilot_script(self._context, order, cid, wrapper))
 
-    def _file(self, job: Job) -> AbstractContextManager[Job]:
+    def _file(self, pilot: NewPilot) -> AbstractContextManager[NewPilot]:
         if self.script_stays or self._commands.needs_file:
-            return script_file(job, stays=self.script_stays)
-        return nullcontext(job)
+            return script_file(pilot, stays=self.script_stays)
+        return nullcontext(pilot)
 
     def _account(self, order: Order) -> str:
         """Return the account that a pilot is submitted as by sudo, "" for our own."""

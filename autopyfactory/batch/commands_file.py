@@ -6,24 +6,24 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from autopyfactory.batch.commands_words import Job
+from autopyfactory.batch.commands_words import NewPilot
 from autopyfactory.errors import Refused
 
 
 @contextmanager
-def script_file(job: Job, *, stays: bool) -> Iterator[Job]:
-    """Lend the job with its script in a file that the account it runs as can read. Raises Refused.
+def script_file(pilot: NewPilot, *, stays: bool) -> Iterator[NewPilot]:
+    """Lend the pilot with its script in a file that the account it runs as can read. Raises Refused.
 
     `stays`: the file lies beside the pilot's output, in the folder that is there, and is taken away only when the
     pilot is refused.
     """
     try:
         if stays:
-            with _kept(job.kept):
-                yield _filled(job, job.kept, 0o644 if job.order.queue.options.submit_user else 0o600)
+            with _kept(pilot.kept):
+                yield _filled(pilot, pilot.kept, 0o644 if pilot.order.queue.options.submit_user else 0o600)
         else:
             with tempfile.NamedTemporaryFile(prefix="apf-", suffix=".sh") as file:
-                yield _filled(job, Path(file.name), 0o644)
+                yield _filled(pilot, Path(file.name), 0o644)
     except OSError as error:
         raise Refused(f"cannot write the script of a pilot: {error}") from None
 
@@ -39,7 +39,7 @@ def _kept(path: Path) -> Iterator[None]:
         raise
 
 
-def _filled(job: Job, path: Path, mode: int) -> Job:
-    path.write_text(job.script, encoding="utf-8")
+def _filled(pilot: NewPilot, path: Path, mode: int) -> NewPilot:
+    path.write_text(pilot.script, encoding="utf-8")
     path.chmod(mode)
-    return replace(job, file=path)
+    return replace(pilot, file=path)

@@ -3,10 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from autopyfactory import model
-from autopyfactory.batch.commands_record import Pilot, Record
+from autopyfactory.batch.commands_record import KnownPilot, Record
 from autopyfactory.batch.commands_words import End, Seen, Tags
-from autopyfactory.model import EndedPilot, PilotGroup, PilotState
+from autopyfactory.model import EndedPilot, Pilot, PilotGroup, PilotState
 
 PATIENCE = 2
 """Good listings in a row without a pilot, after which it counts as gone: one of them may have been cut short."""
@@ -42,7 +41,7 @@ class Pilots:
 
     def accepted(self, id_: str, tags: Tags, user: str, at: float) -> None:
         """Keep a pilot that the system has just accepted."""
-        self._record.add(Pilot(id_, tags, at, user))
+        self._record.add(KnownPilot(id_, tags, at, user))
         if user and not any(pilot.entered for pilot in self._record.pilots.values() if pilot.user == user):
             self._unproven.add(user)
 
@@ -97,7 +96,7 @@ class Pilots:
             if state is not None:
                 yield PilotGroup(submission, one.queue, state, count, one.host, one.endpoint, one.shape)
 
-    def alive(self) -> Sequence[Pilot]:
+    def alive(self) -> Sequence[KnownPilot]:
         """Return the pilots that have not ended."""
         return [pilot for pilot in self._record.pilots.values() if pilot.end is None]
 
@@ -113,7 +112,7 @@ class Pilots:
         unknown = [pilot for pilot in self.alive() if pilot.state is PilotState.UNKNOWN]
         return sorted({pilot.word for pilot in unknown if pilot.id in self._listed})
 
-    def _hidden_state(self, pilot: Pilot, now: float) -> PilotState | None:
+    def _hidden_state(self, pilot: KnownPilot, now: float) -> PilotState | None:
         """Return unknown for a pilot that was hidden for long enough; after a start with the first listing."""
         hidden = pilot.missed > 0 and pilot.user in self._unproven
         return PilotState.UNKNOWN if hidden and now - pilot.accepted >= HIDDEN else None
@@ -129,14 +128,14 @@ class Pilots:
         alive = {pilot.tags.submission for pilot in self.alive()}
         return (submissions & known) - alive
 
-    def listed(self, queue: str, states: frozenset[PilotState]) -> Iterator[model.Pilot]:
+    def listed(self, queue: str, states: frozenset[PilotState]) -> Iterator[Pilot]:
         """Return the pilots that the last listing showed in these states, of one queue or ("") of all."""
         for pilot in self.alive():
             tags, state = pilot.tags, pilot.state
             ours = tags.factory == self._factory and queue in {"", tags.queue}
             if ours and state is not None and state in states and pilot.id in self._listed:
                 reason = pilot.word if state is PilotState.HELD else ""
-                yield model.Pilot(
+                yield Pilot(
                     *(pilot.id, tags.queue, state, tags.cid, tags.submission, tags.endpoint),
                     *(pilot.accepted, pilot.since),
                     hold_reason=reason,
@@ -152,7 +151,7 @@ class Pilots:
                 found.setdefault(alive[id_].user, []).append(id_)
         return found
 
-    def _known(self, one: Seen, now: float) -> Pilot | None:
+    def _known(self, one: Seen, now: float) -> KnownPilot | None:
         """Return the pilot of a listed job, None for a foreign one.
 
         A job of a recorded id without tags is ours: something at the site took them away. With other tags it
@@ -165,10 +164,10 @@ class Pilots:
             self._finish(pilot, End(), now)
         if one.tags.factory != self._factory:
             return None
-        self._record.add(Pilot(one.id, one.tags, now, one.user))
+        self._record.add(KnownPilot(one.id, one.tags, now, one.user))
         return self._record.pilots[one.id]
 
-    def _see(self, pilot: Pilot, one: Seen, now: float) -> None:
+    def _see(self, pilot: KnownPilot, one: Seen, now: float) -> None:
         pilot.missed = 0
         pilot.node = one.node or pilot.node
         if one.state in _WAITING:
@@ -182,7 +181,7 @@ class Pilots:
             pilot.state = pilot.state or PilotState.FINISHING
             self._finish(pilot, one.state, now)
 
-    def _finish(self, pilot: Pilot, end: End, now: float) -> None:
+    def _finish(self, pilot: KnownPilot, end: End, now: float) -> None:
         self._record.finish(pilot, end, now)
         tags = pilot.tags
         if tags.factory == self._factory and not pilot.told:

@@ -24,8 +24,8 @@ _SPARE_LINES = 1000
 
 
 @dataclass(slots=True)
-class Pilot:
-    """One pilot. `state` None: no listing has shown it yet; `missed` counts the good listings without it.
+class KnownPilot:
+    """One pilot on record. `state` None: no listing has shown it yet; `missed` counts the good listings without it.
 
     `told`: its end has been reported, if a listing should show it alive again. `since` is when a listing first
     showed it in `entered`, its state then; `waited` when one last showed that it had not started, or when it was
@@ -61,7 +61,7 @@ class Record:
         self._path = folder / "pilots.jsonl"
         self._lines = 0
         self._torn = False
-        self.pilots: dict[str, Pilot] = {}
+        self.pilots: dict[str, KnownPilot] = {}
 
     def load(self, now: float) -> None:
         """Read the file, drop what ended long ago and write it anew."""
@@ -74,7 +74,7 @@ class Record:
         self.forget(now, frozenset())
         self._write()
 
-    def add(self, pilot: Pilot) -> None:
+    def add(self, pilot: KnownPilot) -> None:
         """Keep a pilot; one of the same id and name that a listing brought first stays."""
         known = self.pilots.get(pilot.id)
         if known is not None and known.tags.cid == pilot.tags.cid:
@@ -83,14 +83,14 @@ class Record:
         self.pilots[pilot.id] = pilot
         self._append(_paper(pilot))
 
-    def enter(self, pilot: Pilot, state: PilotState, at: float) -> None:
+    def enter(self, pilot: KnownPilot, state: PilotState, at: float) -> None:
         """Keep the state that a listing shows a pilot in, and since when; after a restart it is still that time."""
         pilot.state = state
         if pilot.entered is not state:
             pilot.entered, pilot.since = state, at
             self._append({"id": pilot.id, "entered": state, "since": at})
 
-    def finish(self, pilot: Pilot, end: End, at: float) -> None:
+    def finish(self, pilot: KnownPilot, end: End, at: float) -> None:
         """Keep how a pilot ended."""
         pilot.end, pilot.ended = end, at
         self._append({"id": pilot.id, "ended": at, **asdict(end)})
@@ -112,7 +112,7 @@ class Record:
             pilot = self.pilots[paper["id"]]
             pilot.entered, pilot.since = PilotState(paper["entered"]), paper["since"]
         else:
-            self.pilots[paper["id"]] = Pilot(paper["id"], Tags(**paper["tags"]), paper["accepted"], paper["user"])
+            self.pilots[paper["id"]] = KnownPilot(paper["id"], Tags(**paper["tags"]), paper["accepted"], paper["user"])
 
     def _append(self, paper: dict[str, Any]) -> None:
         """Add a line; after one that a full disk has lost or cut short the whole file is written anew instead."""
@@ -144,5 +144,5 @@ class RecordView(Record):
         pass
 
 
-def _paper(pilot: Pilot) -> dict[str, Any]:
+def _paper(pilot: KnownPilot) -> dict[str, Any]:
     return {"id": pilot.id, "tags": asdict(pilot.tags), "accepted": pilot.accepted, "user": pilot.user}

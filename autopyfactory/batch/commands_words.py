@@ -64,7 +64,7 @@ class Tags:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class NewPilot:
     """One pilot to submit. `script` is the whole text that travels; `file` holds it where a system needs a file.
 
     Output goes to `<order.log_dir>/<cid>.out` and `.err`.
@@ -129,11 +129,11 @@ class Commands(Protocol):
 
     @property
     def needs_file(self) -> bool:
-        """Tell whether the script is a file named in the argv (`Job.file`, readable by all), else it is on stdin."""
+        """Tell whether the argv names the script as a file (`pilot.file`, readable by all), else it is on stdin."""
         return False
 
     @abstractmethod
-    def submit(self, job: Job) -> list[str]:
+    def submit(self, pilot: NewPilot) -> list[str]:
         """Return the command that submits one pilot. Raises Refused for what the system cannot carry."""
         ...
 

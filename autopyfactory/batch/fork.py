@@ -21,14 +21,13 @@ from autopyfactory.batch.commands_options import own_account
 from autopyfactory.batch.fork_files import ForkFiles, ForkFilesView, Record, alive, reap
 from autopyfactory.batch.fork_options import ForkOptions, ForkQueueOptions, problems, same_allowed
 from autopyfactory.batch.fork_shim import CID
-from autopyfactory.batch.fork_slots import Pilot, Slots
+from autopyfactory.batch.fork_slots import SlotPilot, Slots
 from autopyfactory.batch.order import make_log_folder
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
 from autopyfactory.config.models import QueueOptions as QueueOptionsOfAll
 from autopyfactory.errors import Refused, SourceError
-from autopyfactory.model import EndedPilot, PilotGroup, PilotReport, PilotState, Submitted
-from autopyfactory.model import Pilot as Listed
+from autopyfactory.model import EndedPilot, Pilot, PilotGroup, PilotReport, PilotState, Submitted
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ class _Submission:
     """`over` is when it was first seen that all its pilots have ended."""
 
     record: Record
-    pilots: list[Pilot] = field(default_factory=list)
+    pilots: list[SlotPilot] = field(default_factory=list)
     over: float | None = None
 
 
@@ -137,13 +136,13 @@ class ForkHost:
                 one.record.submission for one in known if one is not None and all(pilot.ended for pilot in one.pilots)
             )
 
-    def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Listed]:
+    def pilots(self, queue: str = "", states: frozenset[PilotState] = ALL_STATES) -> list[Pilot]:
         """List our pilots in these states, of one queue or of all. Raises SourceError."""
         with self._source_errors():
             found = fork_pilots.listed(self._files.folder, self._context.factory.id)
             return [pilot for pilot in found if queue in {"", pilot.queue} and pilot.state in states]
 
-    def remove_pilots(self, pilots: Sequence[Listed]) -> int:
+    def remove_pilots(self, pilots: Sequence[Pilot]) -> int:
         """Drop waiting pilots, tell running ones to end (TERM, after the grace KILL). Raises SourceError."""
         with self._source_errors():
             count = sum(fork_pilots.remove(self._files.folder, pilot) for pilot in pilots)
@@ -153,7 +152,7 @@ class ForkHost:
                 self._changed.notify_all()
             return count
 
-    def release_pilots(self, pilots: Sequence[Listed]) -> int:
+    def release_pilots(self, pilots: Sequence[Pilot]) -> int:
         """Do nothing: this host holds no pilot."""
         return 0
 
@@ -198,8 +197,6 @@ class ForkHost:
                 f"a pilot of {order.shape.cores} cores does not fit this host's {self._options.slots} slots, lower"
                 f" cores of the queue or raise slots in [fork {self.name}]"
             )
-        if order.proxy is not None:
-            raise Refused("the fork backend hands no proxy to its pilots, remove the option proxy")
 
     def describe(self, order: Order) -> str:
         """Return the command line of a pilot with all its environment."""
@@ -230,15 +227,15 @@ class ForkHost:
 
     def _take(self, record: Record) -> None:
         one = self._submissions[record.submission] = _Submission(record)
-        one.pilots += [Pilot(cid, record) for cid in record.cids()]
+        one.pilots += [SlotPilot(cid, record) for cid in record.cids()]
         for pilot in one.pilots:
             self._slots.add(pilot)
 
-    def _look_at(self, pilots: Iterable[Pilot]) -> None:
+    def _look_at(self, pilots: Iterable[SlotPilot]) -> None:
         for pilot in tuple(pilots):
             self._look(pilot)
 
-    def _look(self, pilot: Pilot) -> None:
+    def _look(self, pilot: SlotPilot) -> None:
         """Find out what became of a pilot: claimed by a guard, ended, or dead without a word."""
         if alive(pilot.process):
             return

@@ -55,5 +55,5 @@ def problems(
         first = next(iter(credentials))
         found.append(f"allow_same_user: pilots could read the files of [credential {first}], set submit_user instead")
     if options.proxy:
-        found.append("proxy: the fork backend hands no proxy to its pilots, write 'proxy =' here")
+        found.append("warning: proxy: is never read: the fork backend hands no proxy to its pilots")
     return found

@@ -9,8 +9,8 @@ from autopyfactory.model import EndedPilot, PilotState
 
 
 @dataclass(slots=True, eq=False)
-class Pilot:
-    """`process` is the identity of its guard, "" while it waits."""
+class SlotPilot:
+    """A pilot that has a slot or waits for one; `process` is the identity of its guard, "" while it waits."""
 
     cid: str
     record: Record
@@ -28,8 +28,8 @@ class Slots:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.running: dict[str, Pilot] = {}
-        self._waiting: dict[str, deque[Pilot]] = {}
+        self.running: dict[str, SlotPilot] = {}
+        self._waiting: dict[str, deque[SlotPilot]] = {}
         self._turns: dict[str, int] = {}
         self._turn = 0
 
@@ -38,24 +38,24 @@ class Slots:
         """Return the free slots; negative when there are fewer than at the last start of the factory."""
         return self.size - sum(pilot.record.cores for pilot in self.running.values())
 
-    def waiting(self, queue: str = "") -> Iterator[Pilot]:
+    def waiting(self, queue: str = "") -> Iterator[SlotPilot]:
         """Yield the waiting pilots of one queue or of all."""
         for line in [self._waiting.get(queue, deque())] if queue else list(self._waiting.values()):
             yield from tuple(line)
 
-    def add(self, pilot: Pilot) -> None:
+    def add(self, pilot: SlotPilot) -> None:
         """Let a pilot wait behind all others of its queue."""
         self._turn += 1
         self._turns[pilot.cid] = self._turn
         self._waiting.setdefault(pilot.record.queue, deque()).append(pilot)
 
-    def run(self, pilot: Pilot, process: str) -> None:
+    def run(self, pilot: SlotPilot, process: str) -> None:
         """Note the process of a pilot that waited, or another one of a pilot that runs."""
         self.leave(pilot)
         pilot.process = process
         self.running[pilot.cid] = pilot
 
-    def leave(self, pilot: Pilot) -> None:
+    def leave(self, pilot: SlotPilot) -> None:
         """Forget a pilot."""
         self._turns.pop(pilot.cid, None)
         if self.running.pop(pilot.cid, None) is None:
@@ -64,7 +64,7 @@ class Slots:
             if not line:
                 del self._waiting[pilot.record.queue]
 
-    def next(self) -> Pilot | None:
+    def next(self) -> SlotPilot | None:
         """Return the pilot to start now: the oldest of the queue with the fewest cores running, if it fits.
 
         A smaller one does not overtake it, else a large one would wait for ever; one that never fits is

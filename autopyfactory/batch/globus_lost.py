@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from autopyfactory.batch.commands_pilots import Pilots
-from autopyfactory.batch.commands_record import Pilot
+from autopyfactory.batch.commands_record import KnownPilot
 from autopyfactory.statefile import rewrite
 
 WRITTEN_OFF = "removed from the count, written off: its CE gives no answer"
@@ -25,7 +25,7 @@ class Proxies:
         """Note what a queue submits with now."""
         self._present[queue] = proxy
 
-    def renew(self, pilots: Iterable[Pilot]) -> None:
+    def renew(self, pilots: Iterable[KnownPilot]) -> None:
         """Give pilots whose proxy file is gone the one their queue submitted with last, if that is there."""
         listed = sorted(pilots, key=lambda pilot: pilot.accepted)
         there = {proxy for proxy in {*self._present.values(), *(one.user for one in listed)} if Path(proxy).is_file()}

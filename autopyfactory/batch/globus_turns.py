@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from autopyfactory.batch.commands_record import Pilot
+from autopyfactory.batch.commands_record import KnownPilot
 from autopyfactory.batch.commands_words import Answer, End, Seen, Unbelievable
 from autopyfactory.batch.globus_rsl import restart
 from autopyfactory.batch.globus_words import Perhaps, Unreachable, address, gatekeeper, restarted, state
@@ -79,7 +79,7 @@ class Turns:
         """Return the present contact of a pilot."""
         return self._of(id_).contact
 
-    def ask(self, pilots: Sequence[Pilot], deadline: float) -> list[Seen]:
+    def ask(self, pilots: Sequence[KnownPilot], deadline: float) -> list[Seen]:
         """Return what was told of pilots within `deadline` seconds. Raises NotStarted or Silent when we are closed."""
         if not pilots:
             return []
@@ -92,27 +92,27 @@ class Turns:
         self._note(pilots)
         return told
 
-    def failures(self, pilots: Iterable[Pilot]) -> Mapping[str, str]:
+    def failures(self, pilots: Iterable[KnownPilot]) -> Mapping[str, str]:
         """Return the reason of a failed call by the endpoints that pilots were submitted to, "" where all went well."""
         found: dict[str, str] = {}
         for pilot in pilots:
             found[pilot.tags.endpoint] = found.get(pilot.tags.endpoint) or self._of(pilot.id).failure
         return found
 
-    def unreachable(self, pilots: Iterable[Pilot]) -> set[str]:
+    def unreachable(self, pilots: Iterable[KnownPilot]) -> set[str]:
         """Return the endpoints of pilots whose CE does not answer at all."""
         return {pilot.tags.endpoint for pilot in pilots if self._of(pilot.id).unreachable}
 
-    def waiting(self, pilots: Iterable[Pilot]) -> int:
+    def waiting(self, pilots: Iterable[KnownPilot]) -> int:
         """Return how many pilots have not had a turn at all."""
         return sum(known.heard is None and not known.failure for known in map(self._of_pilot, pilots))
 
-    def oldest(self, pilots: Iterable[Pilot]) -> float | None:
+    def oldest(self, pilots: Iterable[KnownPilot]) -> float | None:
         """Return when the pilot was asked that was asked the longest ago, those of a silent CE left out."""
         asked = [known.heard for known in map(self._of_pilot, pilots) if not known.failure]
         return min((at for at in asked if at is not None), default=None)
 
-    def lost_sight_of(self, pilots: Iterable[Pilot], since: float) -> list[Seen]:
+    def lost_sight_of(self, pilots: Iterable[KnownPilot], since: float) -> list[Seen]:
         """Return as unknown the pilots whose CE does not answer and of whom nothing was heard since a time."""
         lost = [pilot for pilot in pilots if self._of(pilot.id).failure and (self._of(pilot.id).heard or 0.0) < since]
         return [Seen(pilot.id, None, PilotState.UNKNOWN, UNKNOWN_WORD) for pilot in lost]
@@ -122,7 +122,7 @@ class Turns:
             self._moved = _read(self._file)
         return self._known.setdefault(id_, _Known(self._moved.get(id_, id_)))
 
-    def _note(self, pilots: Iterable[Pilot]) -> None:
+    def _note(self, pilots: Iterable[KnownPilot]) -> None:
         """Write down the contacts that have changed."""
         present = {pilot.id: self._of(pilot.id).contact for pilot in pilots if pilot.id in self._known}
         moved = {id_: contact for id_, contact in present.items() if contact != id_}
@@ -132,10 +132,10 @@ class Turns:
         with contextlib.suppress(OSError):
             rewrite(self._file, json.dumps(moved))
 
-    def _of_pilot(self, pilot: Pilot) -> _Known:
+    def _of_pilot(self, pilot: KnownPilot) -> _Known:
         return self._of(pilot.id)
 
-    def _turn(self, pilot: Pilot, last: float, limit: float) -> Seen | None:
+    def _turn(self, pilot: KnownPilot, last: float, limit: float) -> Seen | None:
         known = self._of(pilot.id)
         began = self._clock.now()
         try:
@@ -150,7 +150,7 @@ class Turns:
             self._known.pop(pilot.id, None)
         return Seen(pilot.id, None, found, word)
 
-    def _state(self, pilot: Pilot, known: _Known, last: float, limit: float) -> tuple[PilotState | End, str]:
+    def _state(self, pilot: KnownPilot, known: _Known, last: float, limit: float) -> tuple[PilotState | End, str]:
         found, word = self._status(pilot, known.contact, last, limit)
         if not isinstance(found, Perhaps):
             known.done = 0
@@ -173,7 +173,9 @@ class Turns:
         known.done += 1
         return (End(), word) if known.done >= SURE else (pilot.state or PilotState.PENDING, pilot.word)
 
-    def _status(self, pilot: Pilot, contact: str, last: float, limit: float) -> tuple[PilotState | End | Perhaps, str]:
+    def _status(
+        self, pilot: KnownPilot, contact: str, last: float, limit: float
+    ) -> tuple[PilotState | End | Perhaps, str]:
         return state(self._try((address(contact), pilot.user), pilot.user, ["-status", contact], last, limit))
 
     def _try(self, place: tuple[str, ...], proxy: str, words: Sequence[str], last: float, limit: float) -> Answer:

@@ -15,7 +15,17 @@ from pydantic import Field
 
 from autopyfactory.batch.commands import CommandBatch
 from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions
-from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable, mebibytes, remedied
+from autopyfactory.batch.commands_words import (
+    Answer,
+    Commands,
+    End,
+    NewPilot,
+    Seen,
+    Tags,
+    Unbelievable,
+    mebibytes,
+    remedied,
+)
 from autopyfactory.config.fields import Boolean, Options
 from autopyfactory.errors import Ambiguous, Refused
 from autopyfactory.model import PilotState
@@ -137,9 +147,9 @@ class LsfCommands(Commands):
 
     tables: bool = False
 
-    def submit(self, job: Job) -> list[str]:
+    def submit(self, pilot: NewPilot) -> list[str]:
         """Return the bsub of one pilot. Raises Refused for options that would hide it."""
-        queue, shape = job.order.queue, job.order.shape
+        queue, shape = pilot.order.queue, pilot.order.shape
         own = [word for name, value in queue.submit.items() for word in (Lsf.option(name), str(value)) if word]
         project = ""
         if isinstance(queue.backend, CommandQueueOptions):
@@ -151,9 +161,9 @@ class LsfCommands(Commands):
         if shape.memory_mb is not None:
             needs.append(f"rusage[mem={mebibytes(shape.memory_mb)}]")
         return [
-            *("bsub", "-J", job.tags.text(), "-n", str(shape.cores)),
+            *("bsub", "-J", pilot.tags.text(), "-n", str(shape.cores)),
             *(["-q", queue.options.batchqueue] if queue.options.batchqueue else []),
-            *("-o", str(job.output), "-e", str(job.error)),
+            *("-o", str(pilot.output), "-e", str(pilot.error)),
             *([] if shape.walltime_s is None else ["-W", str(-(-shape.walltime_s // 60))]),
             *(["-R", " ".join(needs)] if needs else []),
             *(["-P", project] if project else []),

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from autopyfactory.batch.commands import AT_ONCE, CommandBatch
 from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions
-from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable, remedied
+from autopyfactory.batch.commands_words import Answer, Commands, End, NewPilot, Seen, Tags, Unbelievable, remedied
 from autopyfactory.batch.sge_accounting import blocks, lines
 from autopyfactory.config.fields import AbsolutePath, Options
 from autopyfactory.config.models import CredentialOptions, FactoryOptions
@@ -144,9 +144,9 @@ class SgeCommands(Commands):
 
     accounting: Path | None = None
 
-    def submit(self, job: Job) -> list[str]:
+    def submit(self, pilot: NewPilot) -> list[str]:
         """Return the qsub of one pilot. Raises Refused for what would hide it, and for cores that have no home."""
-        queue, shape, backend = job.order.queue, job.order.shape, job.order.queue.backend
+        queue, shape, backend = pilot.order.queue, pilot.order.shape, pilot.order.queue.backend
         more = backend if isinstance(backend, SgeQueueOptions) else SgeQueueOptions()
         own = shlex.split(more.extra_arguments)
         if hiding := Sge.hiding(own):
@@ -163,8 +163,8 @@ class SgeCommands(Commands):
         return [
             # What a site's sge_request may say otherwise, and lines of the wrapper that look like options.
             *("qsub", "-terse", "-b", "n", "-C", "", "-S", "/bin/sh", "-wd", _WORK, "-r", "n", "-j", "n", "-m", "n"),
-            *("-N", job.tags.text().replace(":", _BETWEEN)),
-            *("-o", str(job.output), "-e", str(job.error)),
+            *("-N", pilot.tags.text().replace(":", _BETWEEN)),
+            *("-o", str(pilot.output), "-e", str(pilot.error)),
             *(["-q", queue.options.batchqueue] if queue.options.batchqueue else []),
             *(["-pe", more.parallel_environment, str(shape.cores)] if shape.cores > 1 else []),
             *(["-l", ",".join(f"{name}={value}" for name, value in resources.items())] if resources else []),

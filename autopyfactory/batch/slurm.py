@@ -16,7 +16,17 @@ from pydantic import Field
 
 from autopyfactory.batch.commands import CommandBatch
 from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions
-from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable, mebibytes, remedied
+from autopyfactory.batch.commands_words import (
+    Answer,
+    Commands,
+    End,
+    NewPilot,
+    Seen,
+    Tags,
+    Unbelievable,
+    mebibytes,
+    remedied,
+)
 from autopyfactory.config.fields import AbsolutePath, Boolean, Options
 from autopyfactory.errors import Ambiguous, Refused
 from autopyfactory.model import PilotState
@@ -154,9 +164,9 @@ class SlurmCommands(Commands):
     sacct: bool = False
     jobcomp: Path | None = None
 
-    def submit(self, job: Job) -> list[str]:
+    def submit(self, pilot: NewPilot) -> list[str]:
         """Return the sbatch of one pilot. Raises Refused for options that would hide it."""
-        queue, shape = job.order.queue, job.order.shape
+        queue, shape = pilot.order.queue, pilot.order.shape
         own = [f"{Slurm.option(name)}={value}" for name, value in queue.submit.items()]
         backend = queue.backend
         values: dict[str, object] = {"partition": queue.options.batchqueue}
@@ -174,9 +184,9 @@ class SlurmCommands(Commands):
             *("sbatch", "--parsable", "--no-requeue", "--export=NONE", "--chdir=/tmp", "--nodes=1", "--ntasks=1"),
             f"--cpus-per-task={shape.cores}",
             f"--job-name=apf-{queue.name}",
-            f"--comment={job.tags.text()}",
-            f"--output={_path(job.output)}",
-            f"--error={_path(job.error)}",
+            f"--comment={pilot.tags.text()}",
+            f"--output={_path(pilot.output)}",
+            f"--error={_path(pilot.error)}",
             *(f"--{name}={value}" for name, value in values.items() if value),
             *own,
         ]

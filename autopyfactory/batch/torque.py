@@ -11,7 +11,17 @@ from typing import ClassVar
 
 from autopyfactory.batch.commands import CommandBatch
 from autopyfactory.batch.commands_options import CommandOptions, CommandQueueOptions
-from autopyfactory.batch.commands_words import Answer, Commands, End, Job, Seen, Tags, Unbelievable, mebibytes, remedied
+from autopyfactory.batch.commands_words import (
+    Answer,
+    Commands,
+    End,
+    NewPilot,
+    Seen,
+    Tags,
+    Unbelievable,
+    mebibytes,
+    remedied,
+)
 from autopyfactory.config.fields import Options
 from autopyfactory.errors import Ambiguous, Refused
 from autopyfactory.model import PilotState
@@ -124,9 +134,9 @@ class TorqueCommands(Commands):
         """Tell that the script is a file: Debian's wrappers over Slurm take none on stdin."""
         return True
 
-    def submit(self, job: Job) -> list[str]:
+    def submit(self, pilot: NewPilot) -> list[str]:
         """Return the qsub of one pilot. Raises Refused for options that would hide it."""
-        queue, shape = job.order.queue, job.order.shape
+        queue, shape = pilot.order.queue, pilot.order.shape
         resources: dict[str, object] = {"nodes": f"1:ppn={shape.cores}"}
         if shape.walltime_s is not None:
             minutes, seconds = divmod(shape.walltime_s, 60)
@@ -143,11 +153,11 @@ class TorqueCommands(Commands):
         return [
             *("qsub", "-N", f"apf-{queue.name}"[:_NAME_LENGTH], "-r", "n", "-m", "n", "-W", "umask=022"),
             *(["-q", queue.options.batchqueue] if queue.options.batchqueue else []),
-            *("-o", str(job.output), "-e", str(job.error)),
+            *("-o", str(pilot.output), "-e", str(pilot.error)),
             *("-l", ",".join(f"{name}={value}" for name, value in resources.items())),
-            *("-v", f"{VARIABLE}={job.tags.text()}"),
+            *("-v", f"{VARIABLE}={pilot.tags.text()}"),
             *own,
-            *([str(job.file)] if job.file else []),
+            *([str(pilot.file)] if pilot.file else []),
         ]
 
     def submitted(self, answer: Answer) -> str:

@@ -7,13 +7,13 @@ import click
 from pydantic import ValidationError
 
 from autopyfactory.cli.options import conf_option
-from autopyfactory.config.catalogue import Catalogue as Plugins
+from autopyfactory.config.catalogue import Catalogue
 from autopyfactory.config.ini import NO_MAIN
 from autopyfactory.config.ini import read as read_file
 from autopyfactory.config.sections import Main, read_main
 from autopyfactory.cric.document import Document, Unusable, read
 from autopyfactory.cric.options import CricOptions
-from autopyfactory.cric.refresh import Catalogue, Unreachable
+from autopyfactory.cric.refresh import SiteCatalogue, Unreachable
 from autopyfactory.cric.sections import Harvest, harvest
 from autopyfactory.cric.store import Store
 from autopyfactory.errors import ConfigError
@@ -100,7 +100,7 @@ def _sections(conf: Path, name: str | None) -> dict[str, CricOptions]:
 
 
 def _main(conf: Path) -> Main:
-    main = read_main(read_file(conf, missing=NO_MAIN), Plugins())
+    main = read_main(read_file(conf, missing=NO_MAIN), Catalogue())
     wrong = [str(problem) for problem in main.problems if not problem.warning]
     if wrong:
         raise ConfigError(wrong)
@@ -117,7 +117,7 @@ def _options(origin: str, filters: dict[str, object]) -> CricOptions:
 
 
 def _fetched(options: CricOptions) -> Document:
-    catalogue = Catalogue("of the command line", options, Path("/nonexistent"))
+    catalogue = SiteCatalogue("of the command line", options, Path("/nonexistent"))
     try:
         return read(catalogue.fetch())
     except (Unreachable, Unusable) as error:

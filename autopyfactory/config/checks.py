@@ -168,22 +168,33 @@ def split(types: Mapping[str, object], values: RuleOptions, own: frozenset[str])
         yield Fault("retire", text, warning=True)
 
 
+def without_wms(options: QueueOptions, values: RuleOptions, own: frozenset[str]) -> RuleOptions:
+    """Return the values of the rules; in a queue without a WMS the gates that [DEFAULT] set for others fall away."""
+    if options.wms or options.wmsqueue:
+        return values
+    strange = [rule.option for rule in RULES.values() if rule.needs and rule.kind is not Kind.MAKER]
+    return values.model_copy(update={option: None for option in strange if option not in own})
+
+
 def demand(options: QueueOptions, values: RuleOptions, main: Main) -> Iterator[Fault]:
     """Judge where the demand comes from, if the rules need it."""
     if options.wms:
         yield from _named(main, "wms", "wms", options.wms)
     makers = tuple(name for name in options.rules if name in RULES and RULES[name].kind is Kind.MAKER)
     needing = [RULES[name] for name in makers if Need.DEMAND in RULES[name].needs]
+    absent = "wmsqueue" if options.wms else "wms"
     if needing and not (options.wms and options.wmsqueue):
-        absent = "wmsqueue" if options.wms else "wms"
         text = f"is missing, the rule '{needing[0].name}' needs demand: set {absent}, or other rules such as fixed"
         yield Fault(absent, text, missing=True)
     elif not (options.wms and options.wmsqueue):
         for rule in chain(makers, values):
             if rule.needs:
-                what = "the status of a site" if Need.SITE in rule.needs else "the figures of a WMS"
-                text = f"needs {what}: set wms and wmsqueue, or write '{rule.option} = none' here"
-                yield Fault(rule.option, text)
+                what = f"needs {'the status of a site' if Need.SITE in rule.needs else 'the figures of a WMS'}"
+                remedy = f"or write '{rule.option} = none' here"
+                if options.wms or options.wmsqueue:
+                    yield Fault(absent, f"is missing, {rule.option} {what}: set {absent}, {remedy}", missing=True)
+                else:
+                    yield Fault(rule.option, f"{what}: set wms and wmsqueue, {remedy}")
 
 
 def named_things(options: QueueOptions, main: Main) -> Iterator[Fault]:

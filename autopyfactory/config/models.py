@@ -66,7 +66,7 @@ class FactoryOptions(Options):
     record_keep: Duration = Field(2_592_000.0, description="how long the decision record remembers; 0: no record")
     min_free: Size = Field(100_000_000, description="nothing is submitted below this free space of our directories")
     environment_script: AbsolutePath | None = Field(
-        None, description="a script sourced at start, so that grid tools are found"
+        None, description="a script for /bin/sh, sourced at start so that grid tools are found"
     )
     submit_users: Words = Field((), description="accounts that queues may name in submit_user")
 
@@ -156,7 +156,7 @@ class QueueOptions(Options):
     cores: CountByType = Field(1, ge=1, description="cores of one pilot")
     memory: SizeByType | None = Field(None, description="memory of one pilot, whole")
     memory_per_core: SizeByType | None = Field(None, description="memory of one pilot per core, where memory is unset")
-    walltime: DurationByType | None = Field(None, description="wall time of one pilot")
+    walltime: DurationByType | None = Field(None, gt=0, description="wall time of one pilot")
     job_cores: CoresByType = Field(
         default_factory=dict, description="cores of one job by resource type, e.g. SCORE:1, MCORE:8"
     )

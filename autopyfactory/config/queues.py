@@ -66,6 +66,7 @@ class Judge:
         if options is not None and rules is not None:
             options, more = checks.row(options, texts.own)
             faults += more
+            rules = checks.without_wms(options, rules, texts.own)
             faults += checks.rules(options)
             faults += checks.parts(options)
             faults += checks.ages(options)

@@ -26,7 +26,7 @@ class Unreachable(Exception):
     """There is no answer, or none that could be a document; the message says why."""
 
 
-class Catalogue:
+class SiteCatalogue:
     """One document and where it comes from. Used by one thread, but for `close`."""
 
     def __init__(self, name: str, options: CricOptions, state_dir: Path, *, get: Get | None = None) -> None:
@@ -124,7 +124,7 @@ class Refresher:
     """
 
     def __init__(
-        self, clock: Clock, on_change: Callable[[], None], *, make: Callable[..., Catalogue] = Catalogue
+        self, clock: Clock, on_change: Callable[[], None], *, make: Callable[..., SiteCatalogue] = SiteCatalogue
     ) -> None:
         self._clock = clock
         self._on_change = on_change
@@ -132,7 +132,7 @@ class Refresher:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopped = False
-        self._catalogues: dict[str, Catalogue] = {}
+        self._catalogues: dict[str, SiteCatalogue] = {}
         self._due: dict[str, float] = {}
         self._served: Mapping[str, str] = {}
         self._thread: threading.Thread | None = None
@@ -183,7 +183,7 @@ class Refresher:
         with self._lock:
             return max(0.0, min(self._due.values(), default=3600.0) - self._clock.now())
 
-    def _at_hand(self) -> list[tuple[str, Catalogue]]:
+    def _at_hand(self) -> list[tuple[str, SiteCatalogue]]:
         with self._lock:
             now = self._clock.now()
             return [(name, one) for name, one in self._catalogues.items() if self._due[name] <= now]

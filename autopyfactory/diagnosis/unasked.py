@@ -120,7 +120,7 @@ def _by_rules(report: CycleReport, steps: Sequence[Step]) -> Cause:
     kinds = dict.fromkeys(step.resource_type for step in makers)
     deciding = [_deciding([step for step in makers if step.resource_type == kind]) for kind in kinds]
     told = "; ".join(f"{step.rule}: {spoken_why(step)}" for step in deciding)
-    jobs = f"; {_there(report)}" if report.activated else ""
+    jobs = f"; {_there(report)}" if report.activated and f"{report.activated} activated" not in told else ""
     return Cause("rules", f"its rules ask for none, {told or 'none is set'}{jobs}", "its rules have to ask for more")
 
 

@@ -76,7 +76,7 @@ def chain(rules: tuple[str, ...], options: RuleOptions) -> tuple[Rule, ...]:
 def slowed(state: QueueState) -> bool:
     """Tell whether a queue is held back by something after which it has to begin with one pilot."""
     endings, options = state.endings, state.options
-    return endings.hole(options) or endings.idle(options) or downtime_of(state) is not None
+    return endings.hole(options) or endings.workless(options) or downtime_of(state) is not None
 
 
 def needs(rules: tuple[Rule, ...]) -> frozenset[Need]:

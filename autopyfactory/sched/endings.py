@@ -33,7 +33,7 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Tendency:
     """How many of the judged pilots of a window are of a kind; `streak` of the newest in a row are, `calm` are not.
 
     Both count up to `LAST`, and further back than the window where probes are rarer than that.
@@ -56,8 +56,8 @@ class Endings:
     `node` has the most faults, `node_faults` of them; `spared` says that other nodes are known to work.
     """
 
-    faults: Share = Share()
-    empty: Share = Share()
+    faults: Tendency = Tendency()
+    empty: Tendency = Tendency()
     node: str = ""
     node_faults: int = 0
     spared: bool = False
@@ -72,7 +72,7 @@ class Endings:
         limit = options.throttle
         return limit is not None and self.faults.calm < LAST and self.faults.over(float(limit)) and not self.one_node
 
-    def idle(self, options: RuleOptions) -> bool:
+    def workless(self, options: RuleOptions) -> bool:
         """Tell whether pilots find no work; the newest one that did ends that."""
         limit = options.empty_guard
         return limit is not None and self.empty.calm == 0 and self.empty.over(float(limit))
@@ -99,18 +99,18 @@ def weigh(pilots: Iterable[EndedPilot], options: RuleOptions, now: float, good_n
     ).most_common(1)
     node, node_faults = nodes[0] if nodes and nodes[0][0] else ("", 0)
     return Endings(
-        _share(ends, End.FAULT, options.throttle_window, options.throttle_probe),
-        _share(ends, End.EMPTY, options.empty_guard_window, options.empty_guard_probe),
+        _tendency(ends, End.FAULT, options.throttle_window, options.throttle_probe),
+        _tendency(ends, End.EMPTY, options.empty_guard_window, options.empty_guard_probe),
         node,
         node_faults,
         bool(node) and bool(good_nodes - {node}),
     )
 
 
-def _share(ends: Sequence[tuple[float, End]], kind: End, window: float, probe: float) -> Share:
+def _tendency(ends: Sequence[tuple[float, End]], kind: End, window: float, probe: float) -> Tendency:
     """Add up pilots, newest first, by age. The last ones may be as far apart as probes are."""
     last = [end is kind for age, end in ends if age <= max(window, (LAST + 1) * probe)][:LAST]
     streak = next((place for place, bad in enumerate(last) if not bad), len(last))
     calm = next((place for place, bad in enumerate(last) if bad), len(last))
     recent = [end is kind for age, end in ends if age <= window]
-    return Share(len(recent), sum(recent), streak, calm)
+    return Tendency(len(recent), sum(recent), streak, calm)

@@ -5,7 +5,7 @@ The words are PanDA's. `online` and `brokeroff` serve; a word in neither table b
 """
 
 from autopyfactory.model import Downtime
-from autopyfactory.sched.rule import Ask, Kind, Need, Outcome, QueueState, Rule
+from autopyfactory.sched.rule import Ask, Kind, Need, QueueState, Rule, Ruling
 
 SERVING = frozenset({"online", "brokeroff"})
 TEST = frozenset({"test"})
@@ -31,7 +31,7 @@ def _status(state: QueueState, rule: str) -> str:
     return state.site.status
 
 
-def _test(ask: Ask, state: QueueState) -> Outcome | None:
+def _test(ask: Ask, state: QueueState) -> Ruling | None:
     """Set n while the site is in test; the burst and the guard against waiting pilots are AutoPyFactory 1's."""
     status, options, pilots = _status(state, "status_test"), state.options, state.pilots
     if status not in TEST:
@@ -45,16 +45,16 @@ def _test(ask: Ask, state: QueueState) -> Outcome | None:
     if most is not None and pilots.waiting > most:
         number = 0
         why += f", {pilots.waiting} waiting, more than {most}"
-    return Outcome(Ask(number), why, {"status": status})
+    return Ruling(Ask(number), why, {"status": status})
 
 
-def _offline(ask: Ask, state: QueueState) -> Outcome | None:
+def _offline(ask: Ask, state: QueueState) -> Ruling | None:
     """Set n while the site is offline, or is so by another word."""
     status = _status(state, "status_offline")
     if status not in OFFLINE:
         return None
     option = state.options.status_offline
-    return Outcome(Ask(DEFAULT_OFFLINE if option is None else option), _why(state, status), {"status": status})
+    return Ruling(Ask(DEFAULT_OFFLINE if option is None else option), _why(state, status), {"status": status})
 
 
 def downtime_of(state: QueueState) -> Downtime | None:
@@ -65,12 +65,12 @@ def downtime_of(state: QueueState) -> Downtime | None:
     return max(near, key=lambda one: one.end, default=None)
 
 
-def _downtime(ask: Ask, state: QueueState) -> Outcome | None:
+def _downtime(ask: Ask, state: QueueState) -> Ruling | None:
     """Send nothing that would run into a downtime."""
     downtime = downtime_of(state)
     if downtime is None:
         return None
-    return Outcome(Ask(0), str(downtime) if downtime.start <= state.now else f"draining, {downtime}")
+    return Ruling(Ask(0), str(downtime) if downtime.start <= state.now else f"draining, {downtime}")
 
 
 GATES = (

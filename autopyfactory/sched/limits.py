@@ -6,14 +6,14 @@ shown, and `max_per_factory` last, so that a queue is dealt only what it can use
 
 import math
 
-from autopyfactory.sched.rule import Ask, Kind, Need, Outcome, QueueState, Rule
+from autopyfactory.sched.rule import Ask, Kind, Need, QueueState, Rule, Ruling
 
 
-def _at_most(ask: Ask, most: int, why: str, **inputs: int | str) -> Outcome:
-    return Outcome(Ask(min(ask.count, max(0, most))), why, inputs)
+def _at_most(ask: Ask, most: int, why: str, **inputs: int | str) -> Ruling:
+    return Ruling(Ask(min(ask.count, max(0, most))), why, inputs)
 
 
-def _turnover(ask: Ask, state: QueueState) -> Outcome | None:
+def _turnover(ask: Ask, state: QueueState) -> Ruling | None:
     """Lower n by the jobs that running pilots will have taken before new ones could."""
     job, ahead, running = state.options.turnover, state.options.turnover_ahead, state.pilots.running
     if job is None:
@@ -23,7 +23,7 @@ def _turnover(ask: Ask, state: QueueState) -> Outcome | None:
     return _at_most(ask, ask.count - taken, why, running=running, taken=taken)
 
 
-def _throttle(ask: Ask, state: QueueState) -> Outcome | None:
+def _throttle(ask: Ask, state: QueueState) -> Ruling | None:
     """Lower n to one probe at a time while the endpoint swallows pilots."""
     options, faults = state.options, state.endings.faults
     if not state.endings.hole(options):
@@ -38,24 +38,24 @@ def _throttle(ask: Ask, state: QueueState) -> Outcome | None:
     return _at_most(ask, 1 if state.probe_due(pace) else 0, why, short=faults.count, total=faults.judged)
 
 
-def _empty_guard(ask: Ask, state: QueueState) -> Outcome | None:
+def _empty_guard(ask: Ask, state: QueueState) -> Ruling | None:
     """Lower n to one probe at a time while pilots find no work."""
     options, empty = state.options, state.endings.empty
-    if not state.endings.idle(options):
+    if not state.endings.workless(options):
         return None
     pace = options.empty_guard_probe
     why = f"{empty.count} of {empty.judged} pilots found no work: one probe every {pace:.0f} s, when none waits"
     return _at_most(ask, 1 if state.probe_due(pace) else 0, why, empty=empty.count, total=empty.judged)
 
 
-def _ramp(ask: Ask, state: QueueState) -> Outcome | None:
+def _ramp(ask: Ask, state: QueueState) -> Ruling | None:
     """Lower n to the ramp: 1 after an outage or what held the queue back, doubled each cycle."""
     if state.ramp is None:
         return None
     return _at_most(ask, state.ramp, f"beginning again slowly, at most {state.ramp} now")
 
 
-def _transferring(ask: Ask, state: QueueState) -> Outcome | None:
+def _transferring(ask: Ask, state: QueueState) -> Ruling | None:
     """Lower n to 0 while the outputs of so many jobs are on their way: a backlog has to clear first."""
     most, jobs = state.options.transferring_limit, state.transferring
     if most is None:
@@ -66,7 +66,7 @@ def _transferring(ask: Ask, state: QueueState) -> Outcome | None:
     return _at_most(ask, 0 if jobs >= most else ask.count, why, transferring=jobs, transferringlimit=most)
 
 
-def _max_per_cycle(ask: Ask, state: QueueState) -> Outcome | None:
+def _max_per_cycle(ask: Ask, state: QueueState) -> Ruling | None:
     """Lower n to the option."""
     most = state.options.max_per_cycle
     if most is None:
@@ -74,7 +74,7 @@ def _max_per_cycle(ask: Ask, state: QueueState) -> Outcome | None:
     return _at_most(ask, most, f"at most {most} per cycle", maxpercycle=most)
 
 
-def _max_pending(ask: Ask, state: QueueState) -> Outcome | None:
+def _max_pending(ask: Ask, state: QueueState) -> Ruling | None:
     """Lower n to max(0, maximum - P); with `exempt_empty` not when P is 0, as the classic did."""
     most = state.options.max_pending
     waiting = state.pilots.waiting
@@ -83,7 +83,7 @@ def _max_pending(ask: Ask, state: QueueState) -> Outcome | None:
     return _at_most(ask, most - waiting, f"{waiting} of at most {most} waiting", pending=waiting, maxpending=most)
 
 
-def _max_held(ask: Ask, state: QueueState) -> Outcome | None:
+def _max_held(ask: Ask, state: QueueState) -> Ruling | None:
     """Lower n to one probe at a time while more pilots are held than the option allows."""
     held, most = state.pilots.held if state.held is None else state.held, state.options.max_held
     if held <= most:
@@ -94,7 +94,7 @@ def _max_held(ask: Ask, state: QueueState) -> Outcome | None:
     return _at_most(ask, 1 if due else 0, why, held=held, maxheld=most)
 
 
-def _endpoint(ask: Ask, state: QueueState) -> Outcome | None:
+def _endpoint(ask: Ask, state: QueueState) -> Ruling | None:
     """Lower n to one probe at a time while the endpoint does not work; pilots that wait there are probes enough."""
     if state.trial:
         return _at_most(ask, 1, state.trial)
@@ -105,13 +105,13 @@ def _endpoint(ask: Ask, state: QueueState) -> Outcome | None:
     return _at_most(ask, 1 if state.probe_due(pace) else 0, why, trouble=state.trouble)
 
 
-def _max_pilots(ask: Ask, state: QueueState) -> Outcome:
+def _max_pilots(ask: Ask, state: QueueState) -> Ruling:
     """Lower n to the option minus all that is in flight."""
     most, flying = state.options.max_pilots, state.pilots.in_flight
     return _at_most(ask, most - flying, f"{flying} of at most {most} in flight", inflight=flying, maxpilots=most)
 
 
-def _max_per_factory(ask: Ask, state: QueueState) -> Outcome | None:
+def _max_per_factory(ask: Ask, state: QueueState) -> Ruling | None:
     """Lower n to this queue's part of the factory's free budget, by what the others still wish, rounded up.
 
     Queues decide one after the other on what is then left, so rounding up spends nothing twice; rounded
@@ -128,7 +128,7 @@ def _max_per_factory(ask: Ask, state: QueueState) -> Outcome | None:
     return _at_most(ask, part, why, free=free, maxperfactory=budget.maximum)
 
 
-def _retire(ask: Ask, state: QueueState) -> Outcome | None:
+def _retire(ask: Ask, state: QueueState) -> Ruling | None:
     """Say how many of the waiting pilots are too many, since no job is there for them; the number stays."""
     spare, options, pilots = state.options.retire, state.options, state.pilots
     if spare is None:
@@ -141,7 +141,7 @@ def _retire(ask: Ask, state: QueueState) -> Outcome | None:
     surplus = there - wanted - spare
     if ask.count or surplus <= 0:
         return None
-    return Outcome(ask, f"{there} wait for {wanted} jobs, {surplus} are too many", {"retire": surplus})
+    return Ruling(ask, f"{there} wait for {wanted} jobs, {surplus} are too many", {"retire": surplus})
 
 
 LIMITS = (

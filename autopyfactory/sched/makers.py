@@ -8,7 +8,7 @@ queue's part; n the number so far.
 import math
 
 from autopyfactory.sched.demand import Demand
-from autopyfactory.sched.rule import Ask, Kind, Need, Outcome, QueueState, Rule
+from autopyfactory.sched.rule import Ask, Kind, Need, QueueState, Rule, Ruling
 
 _BLOCKED = "blocked while the WMS's figures or the site's status are unknown"
 _NO_WMS = "needs no WMS"
@@ -41,15 +41,15 @@ def _told(demand: Demand, state: QueueState, offset: int = 0) -> str:
     return ", ".join(parts)
 
 
-def _ready(ask: Ask, state: QueueState) -> Outcome:
+def _ready(ask: Ask, state: QueueState) -> Ruling:
     """Compute n = max(0, A - offset - P - L - S)."""
     demand, waiting, offset = _demand(state, "ready"), state.pilots.waiting, state.options.ready_offset
     result = Ask(max(0, demand.gross - offset), waiting + _answered(state, demand))
     inputs = {"activated": demand.activated, "offset": offset, "pending": waiting}
-    return Outcome(result, _told(demand, state, offset), inputs)
+    return Ruling(result, _told(demand, state, offset), inputs)
 
 
-def _weighted(ask: Ask, state: QueueState) -> Outcome:
+def _weighted(ask: Ask, state: QueueState) -> Ruling:
     """Compute n from A and P with a factor each; L and S are jobs that are not there any more."""
     demand, waiting, options = _demand(state, "weighted"), state.pilots.waiting, state.options
     gross = math.floor(max(0, demand.gross - _answered(state, demand)) * options.weighted_activated)
@@ -60,63 +60,63 @@ def _weighted(ask: Ask, state: QueueState) -> Outcome:
         "pending": waiting,
         "weightedpending": deduct,
     }
-    return Outcome(Ask(gross, deduct), f"{_told(demand, state)}, by weight {gross} and {deduct}", inputs)
+    return Ruling(Ask(gross, deduct), f"{_told(demand, state)}, by weight {gross} and {deduct}", inputs)
 
 
-def _fixed(ask: Ask, state: QueueState) -> Outcome | None:
+def _fixed(ask: Ask, state: QueueState) -> Ruling | None:
     """Set n to the option, whatever the demand and the number so far."""
     if state.options.fixed is None:
         return None
-    return Outcome(Ask(state.options.fixed), f"always {state.options.fixed} per cycle")
+    return Ruling(Ask(state.options.fixed), f"always {state.options.fixed} per cycle")
 
 
-def _scale(ask: Ask, state: QueueState) -> Outcome:
+def _scale(ask: Ask, state: QueueState) -> Ruling:
     """Multiply what is wanted by the factor, rounded up, before waiting pilots are subtracted.
 
     Applied to the difference instead, every factor would end at P = A (the classic did that).
     """
     factor = state.options.scale
     scaled = Ask(math.ceil(ask.gross * factor), ask.deduct)
-    return Outcome(scaled, f"{ask.gross} wanted x {factor}, minus {ask.deduct}", {"factor": str(factor)})
+    return Ruling(scaled, f"{ask.gross} wanted x {factor}, minus {ask.deduct}", {"factor": str(factor)})
 
 
-def _fill(ask: Ask, state: QueueState) -> Outcome:
+def _fill(ask: Ask, state: QueueState) -> Ruling:
     """Raise n to what `ready` would compute."""
     demand, waiting = _demand(state, "fill"), state.pilots.waiting
     filled = Ask(demand.gross, waiting + _answered(state, demand))
     inputs = {"activated": demand.activated, "pending": waiting, "running": state.pilots.running}
-    return Outcome(max(ask, filled, key=lambda one: one.count), f"at least for {_told(demand, state)}", inputs)
+    return Ruling(max(ask, filled, key=lambda one: one.count), f"at least for {_told(demand, state)}", inputs)
 
 
-def _min_per_cycle(ask: Ask, state: QueueState) -> Outcome | None:
+def _min_per_cycle(ask: Ask, state: QueueState) -> Ruling | None:
     """Raise n to the option: an absolute number, from which nothing that waits is deducted."""
     minimum = state.options.min_per_cycle
     if minimum is None:
         return None
     raised = ask if ask.count >= minimum else Ask(minimum)
-    return Outcome(raised, f"at least {minimum} per cycle", {"minpercycle": minimum})
+    return Ruling(raised, f"at least {minimum} per cycle", {"minpercycle": minimum})
 
 
-def _min_pending(ask: Ask, state: QueueState) -> Outcome | None:
+def _min_pending(ask: Ask, state: QueueState) -> Ruling | None:
     """Raise n so that the option's number waits."""
     minimum, waiting = state.options.min_pending, state.pilots.waiting
     if minimum is None:
         return None
     raised = ask if ask.count >= minimum - waiting else Ask(minimum, waiting)
     why = f"at least {minimum} waiting, {waiting} are"
-    return Outcome(raised, why, {"minpending": minimum, "pending": waiting})
+    return Ruling(raised, why, {"minpending": minimum, "pending": waiting})
 
 
-def _keep_running(ask: Ask, state: QueueState) -> Outcome:
+def _keep_running(ask: Ask, state: QueueState) -> Ruling:
     """Fill up to the option, or to what is wanted so far; held pilots count for nothing."""
     pilots = state.pilots
     keep = ask.gross if state.options.keep_running is None else state.options.keep_running
     there = pilots.in_flight - pilots.held
     inputs = {"keep": keep, "running": pilots.running, "pending": pilots.waiting}
-    return Outcome(Ask(keep, there), f"keep {keep}, {there} are there", inputs)
+    return Ruling(Ask(keep, there), f"keep {keep}, {there} are there", inputs)
 
 
-def _keep_pending(ask: Ask, state: QueueState) -> Outcome | None:
+def _keep_pending(ask: Ask, state: QueueState) -> Ruling | None:
     """Send the option's number at a time while fewer wait, or while more jobs than pilots wait, up to the boost.
 
     The decision of AutoPyFactory 1, with L and S taken off the jobs.
@@ -131,18 +131,18 @@ def _keep_pending(ask: Ask, state: QueueState) -> Outcome | None:
     if jobs:
         goes = waiting < batch or waiting < min(jobs, most)
         why = f"{_told(demand, state)}; {batch} at a time while fewer than {batch}, or than jobs and {most}, wait"
-        return Outcome(Ask(batch if goes else 0), why, inputs)
+        return Ruling(Ask(batch if goes else 0), why, inputs)
     every = options.keep_pending_idle_every
     goes = waiting < batch and state.cycle % every == 0
     why = f"{_told(demand, state)}: without jobs one pilot in {every} cycles while fewer than {batch} wait"
-    return Outcome(Ask(1 if goes else 0), why, inputs)
+    return Ruling(Ask(1 if goes else 0), why, inputs)
 
 
-def _probe(ask: Ask, state: QueueState) -> Outcome:
+def _probe(ask: Ask, state: QueueState) -> Ruling:
     """Send one pilot per interval while nothing else asks for any."""
     every = state.options.probe
     due = ask.count == 0 and state.probe_due(every)
-    return Outcome(Ask(1) if due else ask, f"one pilot every {every:.0f} s, when none is asked for and none waits")
+    return Ruling(Ask(1) if due else ask, f"one pilot every {every:.0f} s, when none is asked for and none waits")
 
 
 MAKERS = (

@@ -90,7 +90,7 @@ class QueueState:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Ruling:
     """What a rule made of the number, and why; None instead of it means that the rule is not set."""
 
     ask: Ask
@@ -108,7 +108,7 @@ class Rule:
 
     name: str
     kind: Kind
-    apply: Callable[[Ask, QueueState], Outcome | None]
+    apply: Callable[[Ask, QueueState], Ruling | None]
     needs: frozenset[Need] = frozenset()
     option: str = ""
     formula: str = ""

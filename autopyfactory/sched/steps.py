@@ -13,12 +13,12 @@ def run(rules: Iterable[Rule], ask: Ask, state: QueueState, resource_type: str =
     """
     steps: list[Step] = []
     for rule in rules:
-        outcome = rule.apply(ask, state)
-        if outcome is None:
+        ruling = rule.apply(ask, state)
+        if ruling is None:
             continue
         before = ask.count
-        ask = outcome.ask
+        ask = ruling.ask
         if rule.kind is Kind.LIMIT and ask.count > before:
             ask = Ask(before)
-        steps.append(Step(rule.name, before, ask.count, outcome.why, outcome.inputs, resource_type))
+        steps.append(Step(rule.name, before, ask.count, ruling.why, ruling.inputs, resource_type))
     return ask, steps

@@ -225,20 +225,22 @@ class Panda:
         value = panda_v1.statistics(panda_v1.entries(frame), by_share=self._options.by == "share")
         for word in value.strange:
             self._report(word, f"jobs in the unknown status '{clean(word, 40)}' are not counted")
-        self._report_bad(value.bad, "statistics")
+        self._report_bad(value.bad, "%d unreadable entries in the statistics are skipped")
         return value
 
     def _read_sites(self, frame: Envelope) -> SiteTable:
         value = panda_v1.site_table(panda_v1.entries(frame))
-        self._report_bad(value.bad, "site table")
+        self._report_bad(value.bad, "%d unreadable entries in the site table are skipped")
+        self._report_bad(value.odd, "the cores of %d entries in the site table are unreadable and taken for not told")
         return value
 
-    def _report_bad(self, bad: Mapping[str, str], where: str) -> None:
-        news = [name for name in bad if (where, name) not in self._reported]
+    def _report_bad(self, bad: Mapping[str, str], text: str) -> None:
+        """Warn once of each; `text` has a place for their number."""
+        news = [name for name in bad if (text, name) not in self._reported]
         if news:
-            self._reported.update((where, name) for name in news)
+            self._reported.update((text, name) for name in news)
             first = f"{clean(news[0], 60)}, {bad[news[0]]}"
-            log.warning("%s: %d unreadable entries in the %s are skipped, as of %s", self.name, len(news), where, first)
+            log.warning("%s: %s, as of %s", self.name, text % len(news), first)
 
     def _report(self, key: str, text: str) -> None:
         """Warn once in the life of the source."""

@@ -6,7 +6,7 @@ ones takes out only the wmsqueue it belongs to.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -29,6 +29,8 @@ _Count = Annotated[int, Field(ge=0, le=10**9)]
 _ByStatus = Annotated[dict[_Name, _Count], Field(min_length=1)]
 _ByLabel = Annotated[dict[_Name, _ByStatus], Field(min_length=1)]
 _ByType = Annotated[dict[_Name, _ByLabel], Field(min_length=1)]
+_Cores = Annotated[int | None, Field(ge=0)]
+_CORES: TypeAdapter[int | None] = TypeAdapter(_Cores, config={"strict": True})
 _STATISTICS_ENTRY: TypeAdapter[dict[str, dict[str, dict[str, int]]]] = TypeAdapter(_ByType, config={"strict": True})
 
 
@@ -56,7 +58,6 @@ class _SiteEntry(BaseModel):
     model_config = ConfigDict(strict=True)
 
     status: str = Field(pattern=r"\S")
-    cores: int | None = Field(None, alias="coreCount", ge=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,14 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class SiteTable:
-    """Status and cores by wmsqueue, children `QUEUE/RESOURCE_TYPE` included; `bad` as in Statistics."""
+    """Status and cores by wmsqueue, children `QUEUE/RESOURCE_TYPE` included; `bad` as in Statistics.
+
+    `odd` are entries whose number of cores cannot be read, and why; it counts as not told.
+    """
 
     sites: Mapping[str, Site]
     bad: Mapping[str, str]
+    odd: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> frozenset[str]:
@@ -140,15 +145,20 @@ def site_table(data: Mapping[str, Any]) -> SiteTable:
     """Read `{wmsqueue: {status, coreCount, ...}}`. Raises ValueError if no entry is of that shape."""
     sites: dict[str, Site] = {}
     bad: dict[str, str] = {}
+    odd: dict[str, str] = {}
     for name, entry in data.items():
         try:
             site = _SiteEntry.model_validate(entry)
         except ValidationError as error:
             bad[name] = _first(error)
-        else:
-            sites[name] = Site(site.status.strip().lower(), site.cores or None)
+            continue
+        try:
+            cores = _CORES.validate_python(entry.get("coreCount"))
+        except ValidationError as error:
+            cores, odd[name] = None, f"coreCount: {_first(error)}"
+        sites[name] = Site(site.status.strip().lower(), cores or None)
     _not_all(bad, data)
-    return SiteTable(sites, bad)
+    return SiteTable(sites, bad, odd)
 
 
 def http_error(status: int, headers: Mapping[str, str], body: bytes) -> str:

@@ -21,6 +21,7 @@ from tests.testbed.apfmon import ApfmonServer
 from tests.testbed.batchsite import BatchSite, S
 from tests.testbed.batchsystem import PretendedSystem
 from tests.testbed.daemon import Daemon
+from tests.testbed.law import law
 from tests.testbed.world import Options, until
 
 JOBS = 24
@@ -49,7 +50,7 @@ def day_with_an_outage(site: BatchSite[S], daemon: Callable[..., Daemon], down: 
 
         def finished() -> int:
             alive = [pilot for pilot in site.pilots("SITE").values() if pilot["state"] not in OVER]
-            assert len(alive) <= limit
+            law(len(alive) <= limit, f"{len(alive)} pilots, {limit} at most")
             return panda.totals()["SITE"].finished
 
         def told(queue: str, what: str) -> set[object]:
@@ -128,7 +129,7 @@ def all_faults(
     until(lambda: len(alive(site)) == 5, 40, "another pilot in the place of the lost one")
     assert lost not in site.pilots()
     removed_and_sent_again(site, factory, {"pending": 1, "running": 4})
-    assert site.most <= 5
+    law(site.most <= 5, f"{site.most} pilots, 5 at most")
     factory.stop(within=9)
     assert not factory.lines(" (ERROR|CRITICAL) ")
     strange_lines = factory.lines("states that we do not know")

@@ -14,12 +14,16 @@ from pathlib import Path
 import pytest
 
 from tests.testbed.daemon import Daemon
+from tests.testbed.law import Breach
 
 USER = "apftest"
 PILOT_USER = "apfpilot"
 LONGEST_GROUP_MINUTES = 5.0
 _FAILED = pytest.StashKey[bool]()
 _GROUP = "group"
+_BREACH = "breach"
+BROKEN_LAW = 10
+"""Exit code of a run in which a law was broken, unlike any of pytest's: what failed is not run again."""
 
 
 @pytest.fixture(scope="session")
@@ -82,20 +86,35 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember for the fixtures that a test failed, and name its group for the summary."""
     report = yield
+    if call.excinfo is not None and call.excinfo.errisinstance(Breach):
+        report.user_properties.append((_BREACH, report.nodeid))
     item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
     marker = item.get_closest_marker("xdist_group")
     report.user_properties.append((_GROUP, marker.args[0] if marker and marker.args else item.path.name))
     return report
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End with a code of its own when a law was broken; a worker of xdist has no terminal and tells its reports."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and any(_BREACH in dict(report.user_properties) for report in _reports(reporter)):
+        session.exitstatus = BROKEN_LAW
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how long each group took: its tests run one after the other."""
+    """Say which laws were broken, and how long each group took: its tests run one after the other."""
     minutes: dict[str, float] = defaultdict(float)
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            if isinstance(report, pytest.TestReport):
-                minutes[str(dict(report.user_properties).get(_GROUP, "?"))] += report.duration / 60
+    for report in _reports(terminalreporter):
+        properties = dict(report.user_properties)
+        minutes[str(properties.get(_GROUP, "?"))] += report.duration / 60
+        if _BREACH in properties:
+            terminalreporter.write_line(f"a law was broken, see above: {properties[_BREACH]}", red=True)
     terminalreporter.section("minutes by group")
     for group, took in sorted(minutes.items(), key=lambda pair: -pair[1]):
         long = f"  more than {LONGEST_GROUP_MINUTES:.0f}, divide it" if took > LONGEST_GROUP_MINUTES else ""
         terminalreporter.write_line(f"{took:6.1f}  {group}{long}")
+
+
+def _reports(reporter: pytest.TerminalReporter) -> Iterator[pytest.TestReport]:
+    return (one for reports in reporter.stats.values() for one in reports if isinstance(one, pytest.TestReport))

@@ -13,6 +13,7 @@ from tests.integration.removal import remove_by_command
 from tests.integration.shapes import GOT, SHAPE
 from tests.testbed.condor import GRID, TOKENS_ONLY, CondorPool
 from tests.testbed.daemon import Daemon
+from tests.testbed.law import law
 from tests.testbed.world import Options, World, until
 
 pytestmark = pytest.mark.xdist_group("condor-c")
@@ -79,7 +80,8 @@ def test_pilots_run_behind_another_schedd_and_only_there(
             alive = [ad for ad in world.condor("condor_q", "-all") if ad["JobStatus"] != 4]
             pilots = [ad for ad in alive if ad.get("JobUniverse") == 9]
             for queue in ("REMOTE", "SELF"):
-                assert sum(ad["APF_QUEUE"] == queue for ad in pilots) <= MAX_PILOTS
+                alive = sum(ad["APF_QUEUE"] == queue for ad in pilots)
+                law(alive <= MAX_PILOTS, f"{alive} pilots of {queue}, {MAX_PILOTS} at most")
             totals = world.panda.totals()
             return totals["REMOTE"].finished == totals["SELF"].finished == JOBS
 
@@ -93,7 +95,9 @@ def test_pilots_run_behind_another_schedd_and_only_there(
         for queue, pool in (("REMOTE", ce), ("SELF", world.pool)):
             asked = sum(entry["count"] for entry in submissions.values() if entry["queue"] == queue)
             copies = jobs_of(pool, queue, "JobUniverse", "SubmitterId")
-            assert sum(words[0] == "5" for words in copies) == asked, queue
+            arrived = sum(words[0] == "5" for words in copies)
+            law(arrived <= asked, f"{asked} pilots were submitted to {queue}, {arrived} arrived")
+            assert arrived == asked, queue
         assert len(jobs_of(world.pool, "DEAD", "JobStatus")) <= MAX_PILOTS
         granted = {tuple(words) for words in jobs_of(ce, "REMOTE", *GOT["grid condor"])}
         assert granted == {tuple(GOT["grid condor"].values())}

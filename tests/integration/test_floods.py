@@ -9,6 +9,7 @@ import pytest
 
 from autopyfactory.simulate.jobs import SimulatedQueue
 from tests.testbed.daemon import Daemon
+from tests.testbed.law import law
 from tests.testbed.world import World, until
 
 JOBS = 40
@@ -24,7 +25,7 @@ def test_statistics_are_frozen_while_pilots_start_at_once(
     with World(workdir, testbed, user, jobs) as world:
         world.panda.freeze()
         main = world.main()
-        main["wms panda"] = dict(main["wms panda"]) | {"lag": "2m", "max_age": "6m"}
+        main["wms panda"] = dict(main["wms panda"]) | {"lag": "150s", "max_age": "6m"}
         queues = world.queues(["ONE"])
         queues |= {f"THREE-{k}": {"wmsqueue": "THREE", "weight": k} for k in (1, 2, 3)}
         factory = daemon(world.write(main, queues), environment=world.pool.environment).start()
@@ -33,8 +34,9 @@ def test_statistics_are_frozen_while_pilots_start_at_once(
         time.sleep(max(0.0, began + 115 - time.monotonic()))
         totals = world.by_queue()
         factory.stop(within=9)
-        assert totals["ONE"] == JOBS
-        assert sum(count for name, count in totals.items() if name.startswith("THREE")) == JOBS
+        three = sum(count for name, count in totals.items() if name.startswith("THREE"))
+        law(totals["ONE"] <= JOBS and three <= JOBS, f"{JOBS} jobs got {totals['ONE']} and {three} pilots")
+        assert totals["ONE"] == three == JOBS
 
 
 @pytest.mark.xdist_group("flood-held")
@@ -50,7 +52,8 @@ def test_every_pilot_is_held_at_once(testbed: Path, user: str, workdir: Path, da
         # One of each slot may start before the schedd looks at its policy.
         assert states[5] >= JOBS - 5
         # Until more than max_held (10) are held, a held pilot's job is asked for again.
-        assert JOBS <= sum(states.values()) <= JOBS + 10 + 1, "more than one probe in ten minutes"
+        law(sum(states.values()) <= JOBS + 10 + 1, f"more than one probe in ten minutes: {states}")
+        assert sum(states.values()) >= JOBS
 
 
 @pytest.mark.xdist_group("flood-held")
@@ -70,13 +73,14 @@ def test_two_factories_with_one_id(testbed: Path, user: str, workdir: Path, daem
             return [host for host in hosts if factories[host].lines("SITE_A.* blocked: .*host gridui")]
 
         until(lambda: bool(blocked()), 40, "one of the two is blocked")
-        for host in blocked():
+        stopped = blocked()
+        for host in stopped:
             other = next(name for name in hosts if name != host)
             assert factories[host].lines(f"SITE_A.* blocked: .*host {other}.*stop one")
         before = Counter(ad["APF_HOST"] for ad in world.pilots())
         time.sleep(5)
         after = Counter(ad["APF_HOST"] for ad in world.pilots())
-        assert all(after[host] == before[host] for host in blocked())
+        law(all(after[host] == before[host] for host in stopped), "who blocks submits all the same")
 
         again = daemon(factories["gridui1"].conf, log=workdir / "again.log", environment=world.pool.environment)
         again.start(wait_for="")

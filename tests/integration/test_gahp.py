@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from autopyfactory.batch.held import SHIPPED
 from autopyfactory.simulate.jobs import SimulatedQueue
 from tests.integration.removal import remove_by_command
 from tests.integration.shapes import GOT, SHAPE, of_row
@@ -18,6 +19,7 @@ from tests.testbed.slurm import SlurmCluster
 from tests.testbed.world import Options, World, until
 
 pytestmark = pytest.mark.xdist_group("gahp")
+STAND_INS = pytest.mark.xdist_group("gahp-stand-ins")
 
 JOBS = 6
 MAX_PILOTS = 4
@@ -79,8 +81,8 @@ def lsf(workdir: Path, testbed: Path, user: str) -> Iterator[System]:
     ("start", "codes"),
     [
         pytest.param(slurm, {0}, id="slurm"),  # the scripts know exit codes of Slurm by its accounting only
-        pytest.param(pbs, {0}, id="pbs"),  # the script writes 0 over each
-        pytest.param(lsf, {7}, id="lsf"),
+        pytest.param(pbs, {0}, id="pbs", marks=STAND_INS),  # the script writes 0 over each
+        pytest.param(lsf, {7}, id="lsf", marks=STAND_INS),
     ],
 )
 def test_pilots_run_behind_a_schedd(
@@ -137,4 +139,44 @@ def test_pilots_run_behind_a_schedd(
         got = [of_row(f"grid {row}", job) for queue, job in jobs_there() if queue == batchqueue]
         assert got == [GOT[f"grid {row}"]] * len(outputs)
         assert {ad["ExitCode"] for ad in pilots("SEVEN") if ad["JobStatus"] == 4} == codes
+        assert not factory.lines(" (ERROR|CRITICAL) ")
+
+
+def test_pilots_that_met_a_dead_slurmctld_run_when_it_is_back(
+    testbed: Path, user: str, workdir: Path, daemon: Callable[..., Daemon]
+) -> None:
+    """They are held, released and run, and none is sent in their place.
+
+    One that ran before makes HTCondor try at all; it may seem to have ended, so nothing is said of it.
+    """
+    sleeper = workdir / "sleeper.sh"
+    sleeper.write_text("#!/bin/sh\nexec sleep 600\n")
+    sleeper.chmod(0o755)
+    two: Options = {**SEVEN, "executable": sleeper, "fixed": 2, "max_pilots": 2, "batchqueue": "normal"}
+    row: Options = {"match": SHIPPED["gahp-unreachable"].match, "action": "release", "times": 30, "after": "5s"}
+    extra = f"{GRID}GRIDMANAGER_RESOURCE_PROBE_INTERVAL = 5\n"
+    with (
+        SlurmCluster(workdir / "slurm") as cluster,
+        World(workdir, testbed, user, [], slots=1, extra=extra, environment=cluster.environment) as world,
+    ):
+        queues = {**world.queues((), type="grid", subtype="slurm"), "MEANWHILE": two}
+        queues["BEFORE"] = {**two, "fixed": 1, "max_pilots": 1, "batchqueue": "short"}
+        main = {**world.main(), "held gahp-unreachable": row}
+        factory = daemon(world.write(main, queues), environment=world.pool.environment)
+
+        def states(queue: str) -> list[object]:
+            return [ad["JobStatus"] for ad in world.pilots() if ad["APF_QUEUE"] == queue]
+
+        assert factory.run("pause", "MEANWHILE", "--why", "test").returncode == 0
+        factory.start()
+        until(lambda: states("BEFORE") == [2], 60, "one runs")
+        cluster.kill_controller()
+        assert factory.run("resume", "MEANWHILE").returncode == 0
+        factory.wait_for(r" MEANWHILE .* held: \d x 'submission command failed .*\(code 0\)", 60)
+        factory.wait_for(r" released \d held pilots; of \d held: .*'submission command failed", 30)
+        cluster.start_controller()
+        until(lambda: states("MEANWHILE") == [2, 2], 60, "both run")
+        assert [job["job_state"] for job in cluster.jobs() if job["partition"] == "normal"] == ["RUNNING"] * 2
+        assert len(factory.lines(" MEANWHILE submitted [1-9]")) == 1
+        factory.stop(within=9)
         assert not factory.lines(" (ERROR|CRITICAL) ")

@@ -10,6 +10,7 @@ from autopyfactory.simulate.jobs import SimulatedQueue
 from tests.integration.shapes import GOT, SHAPE, of_row
 from tests.testbed.condor import GRID
 from tests.testbed.daemon import Daemon
+from tests.testbed.law import law
 from tests.testbed.network import Network
 from tests.testbed.sge import GridEngine
 from tests.testbed.world import Options, World, until
@@ -45,7 +46,8 @@ def test_pilots_run_in_grid_engine(testbed: Path, user: str, workdir: Path, daem
 
         def pilots(queue: str) -> list[dict[str, object]]:
             found = [ad for ad in world.pilots() if ad["APF_QUEUE"] == queue]
-            assert sum(ad["JobStatus"] != 4 for ad in found) <= CAPS[queue]
+            alive = sum(ad["JobStatus"] != 4 for ad in found)
+            law(alive <= CAPS[queue], f"{alive} pilots of {queue}, {CAPS[queue]} at most")
             return found
 
         def living() -> list[str]:
@@ -81,7 +83,7 @@ def test_pilots_run_in_grid_engine(testbed: Path, user: str, workdir: Path, daem
         said = factory.run("kill", "--queue", "LONG")
         assert said.stdout == "removed 3 pilots of LONG: running 2, held 1\n"
         until(lambda: living() == [], 30, "Grid Engine has none of them")
-        assert len(pilots("LONG")) <= CAPS["LONG"]
+        law(len(pilots("LONG")) <= CAPS["LONG"], f"more than {CAPS['LONG']} pilots of LONG, none of which ever ended")
 
         got = [of_row("grid sge", job) for job in ended(engine) if "h_rt" in job["category"]]
         outputs = {path.stem for path in (workdir / "factory/pilots").rglob("*/GAHP/*.out")}

@@ -17,6 +17,18 @@ from tests.testbed.patience import patience
 _MARK = "APF_TEST_DAEMON"
 
 
+def processes_with(mark: str) -> dict[int, str]:
+    """Return the processes with `NAME=value` in their environment, by pid with their command lines."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+    return found
+
+
 class _AsUser(TypedDict):
     user: int
     group: int
@@ -173,14 +185,7 @@ class Daemon:
 
     def leftovers(self) -> dict[int, str]:
         """Return the processes that come from this daemon, itself included, by pid with their command lines."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if self._mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-        return found
+        return processes_with(self._mark)
 
     def assert_nothing_left(self, *, timeout: float = 3.0) -> None:
         """Fail unless every process that comes from it ends within the timeout."""

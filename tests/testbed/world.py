@@ -27,8 +27,20 @@ PILOT = f"{sys.executable} -I -S {pilot.__file__}"
 
 Options = Mapping[str, object]
 
-METRONOME = "METRONOME"
-"""A queue that submits one pilot a second on this host: when it pauses, something delayed it."""
+METRONOME, ON_PANDA, ON_POOL = "METRONOME", "ON_PANDA", "ON_POOL"
+"""Queues that submit one pilot a second: when one pauses, something delayed it. The first shares no source with the
+queues under test, the second their PanDA, the third their pool."""
+
+_ON_HOST: Options = {"backend": "fork", "type": "", "allow_same_user": "yes"}
+_BEATS: Mapping[str, Options] = {
+    METRONOME: {**_ON_HOST, "wms": "", "wmsqueue": "", "rules": "fixed", "fixed": 1},
+    ON_PANDA: {**_ON_HOST, "wmsqueue": "OTHER", "rules": "ready, min_per_cycle", "min_per_cycle": 1},
+    ON_POOL: {"wms": "", "wmsqueue": "", "rules": "fixed", "fixed": 1},
+}
+_BEAT: Options = {"monitor": "", "max_per_cycle": 1, "max_pilots": 100, "arguments": "-- /bin/true"}
+
+_OVER = (3, 4)
+"""JobStatus of HTCondor: removed, completed."""
 
 
 def until(condition: Callable[[], bool], timeout: float, what: str, step: float = 0.2) -> None:
@@ -130,40 +142,33 @@ class World:
             "interval": "1s",
             "rules": "ready",
             "first_job_after": "0s",
-            "arguments": f"-- {PILOT} --url {self.panda.url} --queue %(wmsqueue)s",
+            "arguments": self.pilot,
         } | default
         sections: dict[str, Options] = {"DEFAULT": base}
         return sections | {name: {"wmsqueue": name} for name in names}
 
-    def metronome(self) -> dict[str, Options]:
-        """Return the section of a queue beside the pool that needs neither PanDA nor HTCondor."""
-        options: Options = {
-            "backend": "fork",
-            "type": "",
-            "wms": "",
-            "wmsqueue": "",
-            "monitor": "",
-            "allow_same_user": "yes",
-            "rules": "fixed",
-            "fixed": 1,
-            "max_per_cycle": 1,
-            "max_pilots": 100,
-            "arguments": "-- /bin/true",
-        }
-        return {METRONOME: options}
+    @property
+    def pilot(self) -> str:
+        """The arguments of a queue whose pilots run jobs one after the other until there are none."""
+        return f"-- {PILOT} --url {self.panda.url} --queue %(wmsqueue)s"
+
+    def beats(self, *names: str) -> dict[str, Options]:
+        """Return the sections of neighbours that beat; PanDA must know the queue OTHER for `ON_PANDA`."""
+        return {name: {**_BEATS[name], **_BEAT} for name in names}
 
     def write(self, main: Mapping[str, Options], queues: Mapping[str, Options], name: str = "factory") -> Path:
         """Write the files of a factory and return its main file."""
         return write_conf(self.workdir / name / "etc", main, queues, user=self.user)
 
-    def condor(self, *words: str) -> list[dict[str, object]]:
+    def condor(self, *words: str) -> list[dict[str, Any]]:
         """Return the ads of `condor_q` or `condor_history` for this factory's pilots."""
-        attributes = "ClusterId,ProcId,JobStatus,JobUniverse,APF_QUEUE,APF_SUBMISSION,APF_HOST,ExitCode"
+        attributes = "ClusterId,ProcId,JobStatus,JobUniverse,APF_QUEUE,APF_SUBMISSION,APF_HOST,ExitCode,"
+        attributes += "QDate,EnteredCurrentStatus"
         out = self.pool.run([*words, "-constraint", f'APF_FACTORY == "{FACTORY}"', "-json", "-attributes", attributes])
-        ads: list[dict[str, object]] = json.loads(out) if out.strip() else []
+        ads: list[dict[str, Any]] = json.loads(out) if out.strip() else []
         return ads
 
-    def pilots(self) -> list[dict[str, object]]:
+    def pilots(self) -> list[dict[str, Any]]:
         """Return every pilot the pool knows or remembers, each once."""
         ads = [*self.condor("condor_q", "-all"), *self.condor("condor_history")]
         return list({(ad["ClusterId"], ad["ProcId"]): ad for ad in ads}.values())
@@ -171,6 +176,13 @@ class World:
     def by_queue(self) -> Counter[str]:
         """Return how many pilots each queue ever had."""
         return Counter(str(ad["APF_QUEUE"]) for ad in self.pilots())
+
+    def most_in_flight(self, queue: str) -> int:
+        """Return how many pilots of a queue there ever were at a time, as the pool remembers it, in whole seconds."""
+        ads = [ad for ad in self.pilots() if ad["APF_QUEUE"] == queue]
+        changes = [(ad["QDate"], 1) for ad in ads]
+        changes += [(ad["EnteredCurrentStatus"], -1) for ad in ads if ad["JobStatus"] in _OVER]
+        return max(itertools.accumulate(change for _, change in sorted(changes)), default=0)
 
     def submissions(self, name: str = "factory") -> dict[str, dict[str, Any]]:
         """Return the factory's own record of its submissions: the last line of each."""

@@ -31,6 +31,7 @@ class Journal:
     def __init__(self) -> None:
         self.built: list[str] = []
         self.closed: list[str] = []
+        self.looking: set[str] = set()
         self.removed: list[str] = []
         self.polls: Counter[str] = Counter()
         self.submitted: Counter[str] = Counter()
@@ -74,6 +75,8 @@ class FakeBatch:
         _build(name)
         self.name = name
         self.position = context.position
+        if context.looking:
+            JOURNAL.looking.add(name)
         self.groups = JOURNAL.groups.setdefault(name, [])
 
     @property

@@ -110,6 +110,15 @@ def test_pilots_are_spread_by_what_waits(world: World) -> None:
     assert [order.endpoint for order in batch.orders] == ["a", "b", "c", "a", "b", "c"]
 
 
+def test_after_a_black_hole_among_several_endpoints_the_queue_begins_slowly() -> None:
+    memory = Memory()
+    memory.note_holes(frozenset({"a"}))
+    memory.note_holes(frozenset({"a", "b"}))
+    assert memory.ramp is None
+    memory.note_holes(frozenset({"b"}))
+    assert memory.ramp == 1
+
+
 def test_what_the_last_answer_does_not_show_counts_too(world: World) -> None:
     batch = Ces(world)
     cycle = cycle_of(world, batch, ("a", "b"))

@@ -36,15 +36,30 @@ def test_variables_are_taken_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("echo oh no >&2\nfalse\n", "failed with code 1: oh no"),
-        ("exit 0\n", "ended the shell"),
-        ("exit 3\n", "failed with code 3"),
-        ("if\n", "failed with code 2"),
+        ("exit 0\n", "ended the shell with code 0"),
+        ("echo oh no >&2\nexit 3\n", "ended the shell with code 3, .*: oh no"),
+        ("set -e\nfalse\n", "ended the shell with code 1"),
+        ("if\n", "ended the shell with code 2"),
     ],
 )
 def test_it_fails(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(StartError, match=said):
         source(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("end", ["[ -f /nowhere ] && . /nowhere", "echo oh no >&2; false", "echo oh no; return 1"])
+def test_it_ends_with_another_code(tmp_path: Path, caplog: pytest.LogCaptureFixture, end: str) -> None:
+    assert source(write(tmp_path, f"export APF_T_NEW=1\n{end}\n")) == ["APF_T_NEW"]
+    said = ": oh no" if "oh no" in end else ""
+    assert caplog.messages == [
+        f"environment_script {tmp_path}/grid set-up.sh ended with code 1{said}; "
+        "where that is no failure, make it end with 'true'"
+    ]
+
+
+def test_it_gives_another_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    assert source(write(tmp_path, "PATH=/nowhere\n")) == ["PATH"]
 
 
 def test_it_is_missing(tmp_path: Path) -> None:

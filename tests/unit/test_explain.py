@@ -2,8 +2,8 @@
 
 import pytest
 
-from autopyfactory.explain import figures, likeness, reasons, sentence
-from autopyfactory.model import Blocked, CycleReport, Decision, PilotCounts, Step, Submitted
+from autopyfactory.explain import details, figures, likeness, reasons, sentence
+from autopyfactory.model import Blocked, CycleReport, Decision, Input, PilotCounts, Step, Stuck, Submitted
 
 PILOTS = PilotCounts(pending=20, running=310)
 STEPS = (
@@ -57,6 +57,23 @@ def test_why_pilots_are_held_is_told_last() -> None:
     held = "12 held: 9 x 'no space'"
     assert sentence(report(blocked=Blocked("no"), note=held)).endswith(f" | no | {held}")
     assert sentence(report(decision=Decision(0), error="refused: x", note=held)).endswith(f" | refused: x | {held}")
+
+
+def test_what_the_ce_calls_the_pending_ones_is_told_with_the_counts() -> None:
+    given = report(inputs=(Input("pilots", "schedd ap1", 12.0),), words={"INLRMS:Q": 17, "ACCEPTING": 3})
+    counts = "pending=20 running=310 held=0 in_flight=330"
+    assert list(details(given)) == [
+        f"  pilots  {counts}, at the CE 17 INLRMS:Q, 3 ACCEPTING (12 s old, from schedd ap1)"
+    ]
+    assert "INLRMS" not in sentence(given)
+
+
+def test_pilots_that_wait_where_there_is_trouble_stand_in_the_line_and_in_the_details() -> None:
+    stuck = (Stuck(20, "ce1", "unreachable", 60.0), Stuck(1, "", "paused", 0.0))
+    said = "1 held; 20 wait at ce1, unreachable since 00:01:00; 1 waits at its source, paused since 00:00:00"
+    given = report(decision=Decision(0), note="1 held", stuck=stuck)
+    assert sentence(given).endswith(f" | {said}")
+    assert said in "\n".join(details(given))
 
 
 def test_the_step_that_made_it_zero_says_why() -> None:

@@ -230,6 +230,12 @@ def test_a_dry_run(tmp_path: Path, start: Callable[..., Factory], journal: Journ
     assert factory.wait(WAIT)
     assert not journal.submitted
     assert watch.last("Q0").dry_run
+    assert journal.looking == {"local"}, "nor are pilots started, fetched or removed that wait there"
+
+
+def test_only_a_dry_run_looks(tmp_path: Path, start: Callable[..., Factory], journal: Journal) -> None:
+    start(config(tmp_path, queue("Q0")), cycles=1)
+    assert (journal.built.count("local"), journal.looking) == (1, set())
 
 
 def test_a_reload_leaves_the_others_alone(

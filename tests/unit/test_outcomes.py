@@ -53,6 +53,15 @@ def test_one_bad_node_is_named_once_while_others_are_known_to_work(caplog: pytes
     assert outcomes.endings("Q", "ce", OPTIONS).hole(OPTIONS), "nothing is known of the others any more"
 
 
+def test_a_node_that_works_for_another_queue_or_ce_spares_none() -> None:
+    clock = ManualClock()
+    outcomes = Outcomes(clock)
+    outcomes.add(ends(clock, 1, 0, "n2", queue="R"))
+    outcomes.add([replace(one, endpoint="other") for one in ends(clock, 1, 0, "n3")])
+    outcomes.add(ends(clock, 30, 1))
+    assert outcomes.endings("Q", "ce", OPTIONS).hole(OPTIONS)
+
+
 def test_of_more_nodes_than_it_keeps_the_oldest_are_forgotten() -> None:
     clock = ManualClock()
     outcomes = Outcomes(clock)

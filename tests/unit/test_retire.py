@@ -22,6 +22,7 @@ from tests.unit.world import World, make_queue
         ({"retire": 0}, Demand(0, 0), PilotCounts(running=9, held=9, ambiguous=9, unseen=9), 0),
         ({"retire": 0, "min_pending": 20}, Demand(0, 0), PilotCounts(pending=60), 40),
         ({"retire": 0, "keep_pending": 20}, Demand(0, 0), PilotCounts(pending=60), 40),
+        ({"retire": 0, "keep_running": 20}, Demand(0, 0), PilotCounts(pending=60), 40),
         ({}, Demand(0, 0), PilotCounts(pending=60), 0),
     ],
 )

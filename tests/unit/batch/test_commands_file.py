@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from autopyfactory.batch.commands_file import script_file
-from autopyfactory.batch.commands_words import Job, Tags
+from autopyfactory.batch.commands_words import NewPilot, Tags
 from autopyfactory.errors import Ambiguous, Refused
 from tests.unit.batch.slurm_stand_in import Bed
 
 
-def job(home: Path, user: str = "") -> Job:
+def job(home: Path, user: str = "") -> NewPilot:
     order = Bed(home).order(submit_user=user)
     order.log_dir.mkdir()
-    return Job(order, Tags("F1", cid="abc.0"), "echo pilot\n")
+    return NewPilot(order, Tags("F1", cid="abc.0"), "echo pilot\n")
 
 
 @pytest.mark.parametrize(("user", "mode"), [("", 0o600), ("pilot", 0o644)])

@@ -384,7 +384,7 @@ def test_a_pilot_larger_than_the_host_became_ends_and_lets_others_run(host: Test
         ({"submit_user": "me"}, False, ["submit_user: 'me' is the factory's own account"]),
         ({"same": True}, False, []),
         ({"same": True}, True, [r"allow_same_user: pilots could read the files of \[credential atlas\]"]),
-        ({"same": True, "proxy": "/tmp/x"}, False, ["proxy: the fork backend hands no proxy"]),
+        ({"same": True, "proxy": "/tmp/x"}, False, ["warning: proxy: is never read"]),
     ],
 )
 def test_check_keeps_pilots_away_from_credentials(

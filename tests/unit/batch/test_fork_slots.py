@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autopyfactory.batch.fork_files import Record
-from autopyfactory.batch.fork_slots import Pilot, Slots
+from autopyfactory.batch.fork_slots import SlotPilot, Slots
 
 numbers = itertools.count()
 
 
-def pilot(queue: str, cores: int) -> Pilot:
+def pilot(queue: str, cores: int) -> SlotPilot:
     record = Record("base", 1, "F", "here", "s", queue, "here", "", cores, 0.0)
-    return Pilot(f"base.{next(numbers)}", record)
+    return SlotPilot(f"base.{next(numbers)}", record)
 
 
 @st.composite

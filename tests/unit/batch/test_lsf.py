@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autopyfactory.batch import Order
-from autopyfactory.batch.commands_words import Answer, End, Job, Seen, Tags, Unbelievable
+from autopyfactory.batch.commands_words import Answer, End, NewPilot, Seen, Tags, Unbelievable
 from autopyfactory.batch.lsf import Lsf, LsfCommands, LsfOptions, LsfQueueOptions
 from autopyfactory.config.models import FactoryOptions, QueueConfig, QueueOptions
 from autopyfactory.errors import Ambiguous, Refused
@@ -210,11 +210,11 @@ def test_what_may_have_been_accepted(said: Answer) -> None:
         LSF.submitted(said)
 
 
-def job(shape: Shape | None = None, submit: dict[str, str] | None = None, **backend: str) -> Job:
+def job(shape: Shape | None = None, submit: dict[str, str] | None = None, **backend: str) -> NewPilot:
     section = QueueOptions(backend="batch", type="lsf", batchqueue="grid")
     queue = QueueConfig("Q", section, LsfQueueOptions(**backend), RuleOptions(), {}, submit or {})
     order = Order("s1", queue, "here", shape or Shape(), 1, Path("/wrapper"), Path("/logs"))
-    return Job(order, Tags("F1", "Q", "s1", "abc.0"), "#!/bin/sh\n")
+    return NewPilot(order, Tags("F1", "Q", "s1", "abc.0"), "#!/bin/sh\n")
 
 
 def after(argv: list[str], option: str) -> str:

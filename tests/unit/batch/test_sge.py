@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autopyfactory.batch import Context, Order
-from autopyfactory.batch.commands_words import Answer, End, Job, Seen, Tags, Unbelievable
+from autopyfactory.batch.commands_words import Answer, End, NewPilot, Seen, Tags, Unbelievable
 from autopyfactory.batch.sge import Sge, SgeCommands, SgeOptions, SgeQueueOptions
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import FactoryOptions, QueueConfig, QueueOptions
@@ -272,11 +272,11 @@ def test_what_may_have_been_accepted(said: Answer) -> None:
         SGE.submitted(said)
 
 
-def job(shape: Shape | None = None, submit: dict[str, str] | None = None, **backend: str) -> Job:
+def job(shape: Shape | None = None, submit: dict[str, str] | None = None, **backend: str) -> NewPilot:
     section = QueueOptions(backend="batch", type="sge", batchqueue="grid.q")
     queue = QueueConfig("Q", section, SgeQueueOptions(**backend), RuleOptions(), {}, submit or {})
     order = Order("s1", queue, "here", shape or Shape(), 1, Path("/wrapper"), Path("/logs"))
-    return Job(order, Tags("F1", "Q", "s1", "abc.0"), "#!/bin/sh\n")
+    return NewPilot(order, Tags("F1", "Q", "s1", "abc.0"), "#!/bin/sh\n")
 
 
 def after(argv: list[str], option: str) -> str:

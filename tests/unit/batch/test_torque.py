@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autopyfactory.batch import Order
-from autopyfactory.batch.commands_words import Answer, End, Job, Seen, Tags, Unbelievable
+from autopyfactory.batch.commands_words import Answer, End, NewPilot, Seen, Tags, Unbelievable
 from autopyfactory.batch.torque import Torque, TorqueCommands, TorqueQueueOptions
 from autopyfactory.config.models import FactoryOptions, QueueConfig, QueueOptions
 from autopyfactory.errors import Ambiguous, Refused
@@ -189,12 +189,12 @@ def test_what_may_have_been_accepted(said: Answer) -> None:
         TORQUE.submitted(said)
 
 
-def job(shape: Shape | None = None, submit: dict[str, str] | None = None, **backend: str) -> Job:
+def job(shape: Shape | None = None, submit: dict[str, str] | None = None, **backend: str) -> NewPilot:
     section = QueueOptions(backend="batch", type="torque", batchqueue="atlas")
     name = "ANALY_MANCHESTER_GLASGOW"
     queue = QueueConfig(name, section, TorqueQueueOptions(**backend), RuleOptions(), {}, submit or {})
     order = Order("s1", queue, "here", shape or Shape(), 1, Path("/wrapper"), Path("/logs"))
-    return Job(order, Tags("F1", name, "s1", "abc.0"), "#!/bin/sh\n", Path("/tmp/apf.sh"))
+    return NewPilot(order, Tags("F1", name, "s1", "abc.0"), "#!/bin/sh\n", Path("/tmp/apf.sh"))
 
 
 def after(argv: list[str], option: str) -> str:

@@ -33,6 +33,21 @@ def test_a_clean_configuration(conf: Path) -> None:
     assert check(conf, f"[Q]\n{QUEUE}") == (0, ["1 queue: 1 served, 0 disabled, 0 out"])
 
 
+def test_what_default_sets_for_other_queues_takes_out_none_without_a_wms(conf: Path) -> None:
+    with conf.open("a") as file:
+        file.write("[credential prod]\nfile = /nowhere/proxy\n")
+    conf.write_text(conf.read_text().replace("id = test\n", "id = test\nsubmit_users = pilot\n"))
+    default = "[DEFAULT]\nwms = panda\nstatus_test = 1\nstatus_offline = 0\ntransferring_limit = 9\nproxy = prod\n"
+    local = "[L]\nbackend = fork\nsubmit_user = pilot\nwms =\nrules = fixed\nfixed = 1\n"
+    code, lines = check(conf, default + local)
+    assert (code, lines[-1]) == (0, "1 queue: 1 served, 0 disabled, 0 out")
+    assert not any("[L]" in line or "[DEFAULT]" in line for line in lines)
+    code, lines = check(conf, default + local + "status_test = 2\nproxy = prod\n")
+    assert code == 1
+    assert lines[0].startswith("queues.conf:13: [L] status_test: needs the status of a site: set wms and wmsqueue")
+    assert lines[1].startswith("queues.conf:14: [L] proxy: warning: is never read: the fork backend hands no proxy")
+
+
 def test_warnings_are_clean_too(conf: Path) -> None:
     code, lines = check(conf, f"[Q]\n{QUEUE}fixed = 1\n[R]\nenabled = no\n")
     assert code == 0

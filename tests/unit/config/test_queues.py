@@ -51,6 +51,8 @@ def test_a_queue_with_everything(files: Files) -> None:
         ("submit.+a b = 1", "6: [Q] submit.+a b: 'a b'".replace("'a b'", "'+a b'")),
         ("env.A-B = 1", "6: [Q] env.A-B: 'A-B' is no name that could stand there"),
         ("cores = 0", "6: [Q] cores: '0' is too little, write 1 or more"),
+        ("walltime = 0s", "6: [Q] walltime: '0s' is too little, write more than 0"),
+        ("walltime = SCORE:1h, MCORE:0s", "6: [Q] walltime: '0s' is too little, write more than 0"),
         ("cores = many", "6: [Q] cores: 'many' is no whole number"),
         ("cores = " + "9" * 5000, "6: [Q] cores: '" + "9" * 80 + "' is too large a number"),
         ("max_pending =", "6: [Q] max_pending: '' is no whole number"),
@@ -114,6 +116,10 @@ def test_what_takes_a_queue_out(files: Files, extra: str, problem: str) -> None:
             "2: [Q] wms: no section [wms pand] in the main file, there is panda, did",
         ),
         (FIXED + "status_test = 1\n", "6: [Q] status_test: needs the status of a site: set wms and wmsqueue, or write"),
+        (
+            "wms = panda\n" + FIXED + "status_test = 1\n",
+            "1: [Q] wmsqueue: is missing, status_test needs the status of a site: set wmsqueue, or write",
+        ),
         (
             "backend = strict\nrules = fixed\nfixed = 1\n",
             "1: [Q] source: is missing, write a section [controller NAME]",

@@ -10,7 +10,7 @@ import pytest
 
 from autopyfactory.cric.document import Unusable
 from autopyfactory.cric.options import CricOptions
-from autopyfactory.cric.refresh import Catalogue, Refresher
+from autopyfactory.cric.refresh import Refresher, SiteCatalogue
 from autopyfactory.cric.store import Store
 from autopyfactory.http import Answer, NoAnswer
 from tests.unit.wms.fakes import FakeClock
@@ -44,8 +44,8 @@ def site() -> Site:
 
 
 @pytest.fixture
-def catalogue(site: Site, tmp_path: Path) -> Catalogue:
-    return Catalogue("lab", URL, tmp_path, get=site.get)
+def catalogue(site: Site, tmp_path: Path) -> SiteCatalogue:
+    return SiteCatalogue("lab", URL, tmp_path, get=site.get)
 
 
 def names(tmp_path: Path, options: CricOptions = URL) -> list[str]:
@@ -54,7 +54,7 @@ def names(tmp_path: Path, options: CricOptions = URL) -> list[str]:
 
 
 def test_the_last_good_one_serves(
-    catalogue: Catalogue, site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    catalogue: SiteCatalogue, site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.pages[URL.url] = document("A", "B", "C", "D")
     assert Store("lab", URL, tmp_path).current() is None
@@ -80,7 +80,7 @@ def test_the_last_good_one_serves(
     assert names(tmp_path) == ["A", "B", "E"]
 
 
-def test_names_without_their_ces_are_not_believed(catalogue: Catalogue, site: Site, tmp_path: Path) -> None:
+def test_names_without_their_ces_are_not_believed(catalogue: SiteCatalogue, site: Site, tmp_path: Path) -> None:
     def page(bare: int) -> bytes:
         ce = {"ce_endpoint": "ce1.x.org:9619", "ce_flavour": "HTCONDOR-CE", "ce_state": "ACTIVE"}
         queues = {f"Q{k}": {"panda_resource": f"Q{k}", "queues": [] if k < bare else [ce]} for k in range(12)}
@@ -95,7 +95,7 @@ def test_names_without_their_ces_are_not_believed(catalogue: Catalogue, site: Si
     assert catalogue.refresh() != first
 
 
-def test_another_origin_starts_afresh(catalogue: Catalogue, site: Site, tmp_path: Path) -> None:
+def test_another_origin_starts_afresh(catalogue: SiteCatalogue, site: Site, tmp_path: Path) -> None:
     site.pages[URL.url] = document("A", "B", "C")
     assert catalogue.refresh()
     assert names(tmp_path, CricOptions(url="http://other")) == []
@@ -103,7 +103,7 @@ def test_another_origin_starts_afresh(catalogue: Catalogue, site: Site, tmp_path
 
 def test_a_file(tmp_path: Path) -> None:
     options = CricOptions(file=tmp_path / "cvmfs.json")
-    catalogue = Catalogue("lab", options, tmp_path / "state")
+    catalogue = SiteCatalogue("lab", options, tmp_path / "state")
     assert not catalogue.refresh()
     (tmp_path / "cvmfs.json").write_bytes(document("A"))
     assert names(tmp_path / "state", options) == ["A"]  # before anything was kept
@@ -112,7 +112,7 @@ def test_a_file(tmp_path: Path) -> None:
     assert names(tmp_path / "state", options) == ["A"]
 
 
-def test_a_damaged_store_is_said(tmp_path: Path, catalogue: Catalogue, site: Site) -> None:
+def test_a_damaged_store_is_said(tmp_path: Path, catalogue: SiteCatalogue, site: Site) -> None:
     store = Store("lab", URL, tmp_path)
     store.path.parent.mkdir()
     store.path.write_bytes(b"\0\0")
@@ -125,7 +125,7 @@ def test_a_damaged_store_is_said(tmp_path: Path, catalogue: Catalogue, site: Sit
 
 def test_one_document_per_queue(site: Site, tmp_path: Path) -> None:
     options = CricOptions(url="http://panda/{queue}.all.json", queues=("A", "B"))
-    catalogue = Catalogue("lab", options, tmp_path, get=site.get)
+    catalogue = SiteCatalogue("lab", options, tmp_path, get=site.get)
     assert not catalogue.refresh()
     for name in "AB":
         site.pages[f"http://panda/{name}.all.json"] = json.dumps({"nickname": name, "queues": []}).encode()
@@ -194,7 +194,7 @@ def test_it_asks_until_the_new_document_is_served(
 ) -> None:
     monkeypatch.setattr(Refresher, "_run", lambda self: None)
     asked: list[int] = []
-    refresher = Refresher(clock, lambda: asked.append(1), make=partial(Catalogue, get=site.get))
+    refresher = Refresher(clock, lambda: asked.append(1), make=partial(SiteCatalogue, get=site.get))
     sections = {"lab": URL}
 
     def serve() -> None:
@@ -225,7 +225,7 @@ def test_it_asks_until_the_new_document_is_served(
 
 
 def test_a_kept_document_that_somebody_removes_is_none_until_the_site_answers(
-    catalogue: Catalogue, site: Site, tmp_path: Path
+    catalogue: SiteCatalogue, site: Site, tmp_path: Path
 ) -> None:
     site.pages[URL.url] = document("A")
     assert catalogue.refresh()

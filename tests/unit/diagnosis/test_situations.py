@@ -21,7 +21,7 @@ from autopyfactory.credentials.wallet import Wallet
 from autopyfactory.diagnosis.cause import cause_of
 from autopyfactory.diagnosis.story import Scene, find, headline, tell
 from autopyfactory.factory import Factory
-from autopyfactory.model import CycleReport, Decision, Downtime, Trouble, Wanted
+from autopyfactory.model import CycleReport, Decision, Downtime, PilotCounts, Step, Trouble, Wanted
 from autopyfactory.operate import Operator, OperatorState
 from autopyfactory.record.book import Record, Writer
 from autopyfactory.record.paper import Recorded, ages, paper
@@ -365,8 +365,8 @@ def test_all_jobs_are_answered_by_waiting_pilots(place: Callable[..., Place]) ->
     ("named", "rules", "jobs", "said"),
     [
         ("ready, scale", {"scale": "0.25"}, 0, "scale: 40 wanted x 1/4, minus 10; 40 jobs are activated at Q"),
-        ("ready, probe", {"ready_offset": 50}, 0, "ready: 40 activated, 50 left to others, 1 waiting; "),
-        ("weighted", {"weighted_pending": 5}, 24, "weighted: 64 activated, 40 waiting, by weight 64 and 200; "),
+        ("ready, probe", {"ready_offset": 50}, 0, "ready: 40 activated, 50 left to others, 1 waiting"),
+        ("weighted", {"weighted_pending": 5}, 24, "weighted: 64 activated, 40 waiting, by weight 64 and 200"),
         ("ready, keep_pending", {"keep_pending": 2}, 0, "keep_pending: 40 activated, 4 waiting; 2 at a time "),
         ("ready, keep_running", {"keep_running": 10}, 0, "keep_running: keep 10, 10 are there; 40 jobs are "),
     ],
@@ -380,6 +380,34 @@ def test_the_rules_ask_for_less_than_there_are_jobs(
     here.world.activate("Q", jobs)
     here.cycle(times=3)
     assert here.first().startswith(f"Q submits nothing: its rules ask for none, {said}")
+
+
+HELD = Step("max_held", 0, 0, "40 pilots are held, more than 10")
+
+
+@pytest.mark.parametrize(
+    ("waiting", "wanted", "steps", "said"),
+    [
+        (40, Wanted(40), (), "every job has its pilot already: "),
+        (20, Wanted(40, left=20), (), "every job has its pilot already: "),
+        (1, Wanted(40, left=39), (), "pilots take the jobs just now: "),
+        (1, Wanted(40, surplus=39), (), "its siblings take the work: "),
+        (
+            1,
+            Wanted(40, left=38),
+            (Step("ready", 0, 0, "a reason"),),
+            "its rules ask for none, ready: a reason; 40 jobs",
+        ),
+        (39, Wanted(40), (HELD,), "its rules ask for none, "),
+        (40, Wanted(40), (HELD,), "too many pilots are held: 40 pilots are held, more than 10; 40 pilots wait to "),
+        (0, Wanted(40, left=40), (HELD,), "too many pilots are held: 40 pilots are held, more than 10"),
+        (1, Wanted(40, surplus=39), (HELD,), "its siblings take the work: "),
+    ],
+)
+def test_who_answers_the_demand(waiting: int, wanted: Wanted, steps: tuple[Step, ...], said: str) -> None:
+    pilots = PilotCounts(pending=waiting)
+    report = CycleReport("Q", 0.0, decision=Decision(0, steps), activated=40, wanted=wanted, pilots=pilots)
+    assert headline("Q", cause_of(Recorded(report, 0.0))).startswith(f"Q submits nothing: {said}")
 
 
 def test_its_part_of_the_jobs_is_answered(place: Callable[..., Place]) -> None:

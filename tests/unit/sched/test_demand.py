@@ -188,6 +188,14 @@ def test_surplus_counts_only_for_those_it_can_serve() -> None:
     assert ask(cells, a, [Claim("z", resource_types=only_y, waiting=99)]) == 10
 
 
+def test_a_pilot_whose_jobs_a_sibling_takes_in_part_is_not_sent() -> None:
+    cells = [cell(16, "X"), cell(16, "Y")]
+    large = Claim("a", cores=8, resource_types=frozenset({"X"}))
+    small, idle = Claim("b", resource_types=frozenset({"Y"})), Claim("z", waiting=4, active=False)
+    found = part(cells, large, [small, idle])
+    assert (found.gross, found.surplus) == (2, 1)
+
+
 def test_ten_siblings_of_a_quarter_factory_round_up_once() -> None:
     claims = [Claim(f"q{k}") for k in range(10)]
     asks = [ask([cell(10)], mine, [other for other in claims if other is not mine], Fraction(1, 4)) for mine in claims]

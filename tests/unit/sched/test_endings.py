@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autopyfactory.model import EndedPilot, PilotCounts
-from autopyfactory.sched.endings import LAST, End, Endings, Share, judge, weigh
+from autopyfactory.sched.endings import LAST, End, Endings, Tendency, judge, weigh
 from autopyfactory.sched.options import RuleOptions
 from tests.unit.sched.test_rules import number, run, state
 
@@ -106,8 +106,17 @@ def test_one_bad_node_is_named_and_does_not_throttle_its_ce() -> None:
     assert endings(nameless, good).hole(GUARDED)
 
 
+def test_what_a_node_did_before_the_window_does_not_count() -> None:
+    before = [pilot(1, at=NOW - 4000.0) for _ in range(40)]
+    here = [pilot(1, at=NOW - k) for k in range(9)]
+    there = [pilot(1, at=NOW - k, node="n2") for k in range(12)]
+    found = endings(before + here + there, frozenset({"n3"}))
+    assert (found.node, found.node_faults, found.faults.count) == ("n2", 12, 21)
+    assert found.hole(GUARDED)
+
+
 @pytest.mark.parametrize(
-    ("pilots", "idle"),
+    ("pilots", "workless"),
     [
         ([], False),
         ([EMPTY] * 4, False),
@@ -119,18 +128,19 @@ def test_one_bad_node_is_named_and_does_not_throttle_its_ce() -> None:
         ([BAD] * 50, False),
     ],
 )
-def test_empty_guard(pilots: list[EndedPilot], idle: bool) -> None:
+def test_empty_guard(pilots: list[EndedPilot], workless: bool) -> None:
     dated = [pilot(one.exit_code, one.lived, at=NOW - 500 + k) for k, one in enumerate(pilots)]
     found = endings(dated)
-    assert found.idle(GUARDED) is idle
+    assert found.workless(GUARDED) is workless
     options = {"fixed": 50, "empty_guard": "0.5"}
-    assert number("fixed", options, endings=found) == (1 if idle else 50)
-    assert number("fixed", options, endings=found, quiet=119.0) == (0 if idle else 50)
+    assert number("fixed", options, endings=found) == (1 if workless else 50)
+    assert number("fixed", options, endings=found, quiet=119.0) == (0 if workless else 50)
+    assert number("fixed", options, endings=found, pilots=PilotCounts(pending=1)) == (0 if workless else 50)
     assert number("fixed", {"fixed": 50}, endings=found) == 50
 
 
 def test_the_reason_names_figures_and_node() -> None:
-    given = state({"fixed": 50, "throttle": "0.5"}, endings=Endings(Share(25, 15, 2, 0), node="n1", node_faults=9))
+    given = state({"fixed": 50, "throttle": "0.5"}, endings=Endings(Tendency(25, 15, 2, 0), node="n1", node_faults=9))
     step = next(step for step in run("fixed", given).steps if step.rule == "throttle")
     assert step.why == (
         "black hole, 15 of 25 pilots lived less than 180 s: one probe every 600 s, when none waits; 9 of them on n1"
@@ -167,7 +177,7 @@ def test_what_ended_never_leads_to_more_and_what_is_unknown_changes_nothing(
     given = {"fixed": count, "throttle": share, "empty_guard": share}
     restrained = number("fixed", given, endings=found)
     assert 0 <= restrained <= count
-    assert restrained <= 1 or not (found.hole(options) or found.idle(options))
+    assert restrained <= 1 or not (found.hole(options) or found.workless(options))
     known = [one for one in pilots if judge(one, options) is not None]
     assert weigh(known, options, NOW, frozenset({"n2"})) == found
     assert max(found.faults.streak, found.faults.calm) <= LAST

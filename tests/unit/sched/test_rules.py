@@ -2,21 +2,22 @@
 
 from dataclasses import replace
 from fractions import Fraction
-from itertools import permutations
+from itertools import combinations
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopyfactory.model import Decision, PilotCounts, Site
+from autopyfactory.model import Decision, Downtime, PilotCounts, Site
 from autopyfactory.sched import RULES, chain, decide, needs
 from autopyfactory.sched.demand import Demand
+from autopyfactory.sched.endings import Endings, Tendency
 from autopyfactory.sched.gates import GATES, KNOWN, OFFLINE, SERVING
 from autopyfactory.sched.limits import LIMITS
 from autopyfactory.sched.makers import MAKERS
 from autopyfactory.sched.options import RuleOptions
-from autopyfactory.sched.rule import Ask, Budget, Kind, Need, Outcome, QueueState, Rule
+from autopyfactory.sched.rule import Ask, Budget, Kind, Need, QueueState, Rule, Ruling
 
 
 def state(options: dict[str, Any] | None = None, **values: Any) -> QueueState:
@@ -200,7 +201,7 @@ def test_rules_without_what_they_need_say_so() -> None:
 
 
 def test_a_limit_that_would_raise_does_not() -> None:
-    traitor = Rule("traitor", Kind.LIMIT, lambda ask, state: Outcome(Ask(ask.count + 5), "more"))
+    traitor = Rule("traitor", Kind.LIMIT, lambda ask, state: Ruling(Ask(ask.count + 5), "more"))
     fixed = RULES["fixed"]
     assert decide((fixed, traitor), state({"fixed": 3})).count == 3
 
@@ -216,13 +217,21 @@ def test_steps_tell_before_and_after() -> None:
 
 
 small = st.integers(0, 40)
+few = st.just(0) | small
 maybe = st.none() | small
 factors = st.fractions(min_value=0, max_value=3, max_denominator=12)
 counts = st.builds(
-    PilotCounts, unsent=small, pending=small, running=small, suspended=small, held=small, unknown=small, ambiguous=small
+    PilotCounts, unsent=few, pending=few, running=few, suspended=few, held=few, unknown=few, ambiguous=few
 )
+shares = st.none() | st.just(Fraction(1, 2))
 options = st.builds(
     RuleOptions,
+    turnover=st.none() | st.sampled_from([60.0, 7200.0]),
+    turnover_ahead=st.sampled_from([0.0, 600.0]),
+    throttle=shares,
+    empty_guard=shares,
+    downtime_drain_before=st.none() | st.just(300.0),
+    retire=maybe,
     ready_offset=small,
     weighted_activated=factors,
     weighted_pending=factors,
@@ -244,16 +253,27 @@ options = st.builds(
     max_held=small,
     max_pilots=st.integers(0, 200),
 )
+kinds = st.sampled_from(
+    [Tendency(), Tendency(5, 5, streak=5), Tendency(40, 30, calm=2), Tendency(40, 30, calm=5), Tendency(9, 3)]
+)
+downtimes = st.builds(Downtime, st.integers(0, 2000), st.integers(500, 3000), st.just("cooling"))
 states = st.builds(
     QueueState,
     queue=st.just("Q"),
     options=options,
     pilots=counts,
-    demand=st.builds(Demand, small, st.integers(0, 200), small),
-    left=small,
-    site=st.sampled_from(sorted(KNOWN)).map(Site),
+    demand=st.builds(Demand, small, st.integers(0, 200), few),
+    left=few,
+    site=(st.just("online") | st.sampled_from(sorted(KNOWN))).map(Site),
     ramp=st.none() | st.integers(1, 64),
-    quiet=st.sampled_from([0.0, 599.0, 600.0, float("inf")]),
+    quiet=st.sampled_from([0.0, 119.0, 120.0, 599.0, 600.0, float("inf")]),
+    trouble=st.sampled_from(["", "ce1 is unreachable since 12:00:00"]),
+    trial=st.sampled_from(["", "", "ce2 refused, it is tried again"]),
+    held=maybe,
+    now=st.just(1000.0),
+    downtimes=st.just(()) | st.tuples(downtimes),
+    walltime=st.none() | st.just(600.0),
+    endings=st.builds(Endings, kinds, kinds, st.just("n1"), st.sampled_from([0, 29]), st.booleans()),
     cycle=st.integers(0, 9),
     transferring=small,
     budget=st.none()
@@ -277,20 +297,53 @@ def test_caps_always_hold(rules: tuple[str, ...], given: QueueState) -> None:
         assert decision.count <= max(0, given.budget.free)
     if most.transferring_limit is not None and (given.transferring or 0) >= most.transferring_limit:
         assert decision.count == 0
-    if pilots.held > most.max_held:
-        assert decision.count <= given.probe_due(most.max_held_probe)
     for step in decision.steps:
         assert RULES[step.rule].kind is not Kind.LIMIT or step.after <= step.before
         assert step.why
+
+
+def start(count: int) -> Rule:
+    return Rule("start", Kind.MAKER, lambda ask, state: Ruling(Ask(count), "given"))
+
+
+@given(st.integers(1, 60), states)
+def test_what_calls_for_caution_leaves_a_probe(count: int, given: QueueState) -> None:
+    options, endings = given.options, given.endings
+    held = given.pilots.held if given.held is None else given.held
+    for rule, acts, pace in (
+        ("max_held", held > options.max_held, options.max_held_probe),
+        ("endpoint", bool(given.trouble or given.trial), options.max_held_probe),
+        ("throttle", options.throttle is not None and endings.hole(options), options.throttle_probe),
+        ("empty_guard", options.empty_guard is not None and endings.workless(options), options.empty_guard_probe),
+    ):
+        due = (given.pilots.waiting == 0 and given.quiet >= pace) or (rule == "endpoint" and given.trial)
+        assert decide((start(count), RULES[rule]), given).count == (int(bool(due)) if acts else count)
+    lead = given.walltime if options.downtime_drain_before is None else options.downtime_drain_before
+    near = [one for one in given.downtimes if one.start - (lead or 0.0) <= given.now < one.end]
+    assert decide((start(count), RULES["downtime"]), given).count == (0 if near else count)
+
+
+@given(st.integers(0, 60), states)
+def test_what_is_deducted_and_what_is_removed(count: int, given: QueueState) -> None:
+    steps = {step.rule: step for step in decide((start(count), *LIMITS), given).steps}
+    options, pilots, demand = given.options, given.pilots, given.demand
+    if options.turnover is not None:
+        taken = pilots.running * options.turnover_ahead / options.turnover
+        assert steps["turnover"].after == max(0, steps["turnover"].before - int(taken))
+    if "retire" in steps and demand:
+        stays = pilots.unsent + pilots.pending - int(steps["retire"].inputs["retire"])
+        floors = (options.min_pending, options.keep_pending, options.keep_running, demand.activated, demand.gross)
+        assert steps["retire"].before == 0
+        assert stays == max(floor or 0 for floor in floors) + (options.retire or 0)
 
 
 @given(st.integers(0, 60), states)
 def test_the_order_of_two_limits_does_not_matter(count: int, given: QueueState) -> None:
     # The budget is dealt by what is left after the others, and what is deducted comes before what is cut off.
     others = [rule for rule in LIMITS if rule.name not in {"max_per_factory", "turnover"}]
-    start = Rule("start", Kind.MAKER, lambda ask, state: Outcome(Ask(count), "given"))
-    for pair in permutations(others, 2):
-        assert decide((start, *pair), given).count == decide((start, *reversed(pair)), given).count <= count
+    first = start(count)
+    for pair in combinations(others, 2):
+        assert decide((first, *pair), given).count == decide((first, *reversed(pair)), given).count <= count
 
 
 @given(states, st.fractions(min_value=Fraction(1, 100), max_value=1, max_denominator=100))

@@ -17,14 +17,16 @@ NUMBER = st.integers(0, 60)
 TYPES = st.dictionaries(st.sampled_from(["SCORE", "MCORE", "SCORE_HIMEM", "MCORE_HIMEM"]), st.tuples(NUMBER, NUMBER))
 
 
-def decided(types: Mapping[str, tuple[int, int]], *, status: str = "online", **rules: Any) -> Decision:
+def decided(
+    types: Mapping[str, tuple[int, int]], *, status: str = "online", running: int = 0, **rules: Any
+) -> Decision:
     """Decide on (jobs, waiting pilots) by type."""
     options = RuleOptions(**rules)
     states = {
         name: QueueState("Q", options, PilotCounts(pending=waiting), Demand(jobs, jobs), site=Site(status))
         for name, (jobs, waiting) in types.items()
     }
-    pilots = PilotCounts(pending=sum(waiting for _, waiting in types.values()))
+    pilots = PilotCounts(pending=sum(waiting for _, waiting in types.values()), running=running)
     whole = QueueState("Q", options, pilots, Demand(0, 0), site=Site(status))
     return decide_by_type(chain(("ready",), options), whole, states)
 
@@ -73,6 +75,11 @@ def test_what_is_divided_is_neither_more_nor_less(asks: dict[str, int], total: i
     assert all(0 <= parts[name] <= ask for name, ask in asks.items())
     if total >= sum(ask > 0 for ask in asks.values()):
         assert all(parts[name] for name, ask in asks.items() if ask)
+
+
+def test_what_running_pilots_will_take_is_deducted_from_the_sum() -> None:
+    found = decided({"SCORE": (30, 0), "MCORE": (20, 0)}, turnover="2h", running=120)
+    assert (found.count, sum(found.by_type.values())) == (40, 40)
 
 
 @settings(max_examples=60)

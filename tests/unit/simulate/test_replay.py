@@ -84,12 +84,20 @@ def test_two_sources_with_a_wmsqueue_of_one_name(tmp_path: Path) -> None:
     assert {name: (one.submitted, one.jobs) for name, one in courses.items()} == {"P": (8, 8), "F": (8, 8)}
 
 
+def test_pilots_without_jobs_are_wasted(tmp_path: Path) -> None:
+    queues = "[W]\nwmsqueue = Q\nrules = fixed\nfixed = 5\nmax_pilots = 50\n"
+    course = ran(tmp_path, queues, [Arrival(0.0, Stream("Q"), 7)], 0.1)["W"]
+    assert (course.finished, course.jobs, course.retired) == (7, 7, 0)
+    assert course.wasted + course.pending[-1] == course.submitted - course.finished
+    assert course.wasted > 20
+
+
 def test_pilots_without_jobs_are_retired(tmp_path: Path) -> None:
     queues = "[R]\nwms = panda\nwmsqueue = Q\nrules = ready, fixed\nfixed = 5\nmax_pending = 5\nretire = 0\n"
     queues += "retire.after = 1m\ninterval = 1m\n"
     course = ran(tmp_path, queues, [Arrival(0.0, Stream("Q"))], 0.1, start_delay=1000)["R"]
     assert course.retired > 20
-    assert course.submitted == course.retired + course.wasted + course.pending[-1] + course.running[-1]
+    assert course.submitted == course.retired + course.wasted + course.pending[-1]
     assert "retired" in "\n".join(str(column.header) for column in table({"": {"R": course}}).columns)
 
 
@@ -106,6 +114,8 @@ def test_pilots_of_a_type_and_several_jobs_in_one(tmp_path: Path) -> None:
     assert (course.submitted, course.jobs, course.wasted) == (10, 10, 0)
     course = ran(tmp_path, "[Q]\nwmsqueue = Q\ncores = 8\n", [Arrival(0.0, Stream("Q", "SCORE", "managed"), 16)])["Q"]
     assert (course.submitted, course.jobs) == (2, 16)
+    course = ran(tmp_path, "[Q]\nwmsqueue = Q\ncores = 8\n", [Arrival(0.0, Stream("Q", "MCORE", cores=4), 16)])["Q"]
+    assert (course.submitted, course.jobs, course.wasted) == (8, 16, 0)
 
 
 def test_an_unknown_stretch_blocks_and_a_queue_without_wms_runs(tmp_path: Path) -> None:

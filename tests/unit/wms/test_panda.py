@@ -146,6 +146,20 @@ def test_a_bad_entry_is_unknown_and_the_others_are_not(caplog: pytest.LogCapture
     assert sum("unreadable entries" in record.message for record in caplog.records) == 2
 
 
+@pytest.mark.parametrize("cores", ["8", "", 8.0, -1, True, [8], {"of": 8}])
+def test_an_odd_number_of_cores_leaves_the_status(caplog: pytest.LogCaptureFixture, cores: object) -> None:
+    sites = {"LAB_PROD": {"status": "online", "coreCount": cores}, "LAB_IDLE": {"status": "test", "coreCount": 8}}
+    clock = FakeClock()
+    source = panda(FakeWeb(sites=good(sites)), clock)
+    for _ in range(3):
+        clock.advance(700)
+        assert source.site("LAB_PROD").value == Site("online")
+        assert source.site("LAB_IDLE").value == Site("test", 8)
+    said = [record.message for record in caplog.records if "cores" in record.message]
+    assert len(said) == 1
+    assert "the cores of 1 entries in the site table are unreadable and taken for not told, as of LAB_PROD" in said[0]
+
+
 def test_a_bad_site_entry_is_still_a_known_name() -> None:
     source = panda(FakeWeb(sites=good({"LAB_IDLE": {"status": 3}, "LAB_PROD": {"status": "x"}})))
     assert source.jobs("LAB_IDLE").value == ()

@@ -72,8 +72,8 @@ class ForkSite(Site):
         return sum(len(_cids(paper)) for paper in folder.glob("*.json")) - len(list(folder.glob("*.end")))
 
     def strike(self, fault: str) -> None:
-        # One pilot runs, its output is open.
-        until(lambda: any(self.folder.glob("*.claim")) and any((self.home / "logs").rglob("*.out")))
+        # One pilot runs, its three files are open: .out, .err, and last .log.
+        until(lambda: any(self.folder.glob("*.claim")) and any((self.home / "logs").rglob("*.log")))
         if fault == "down":
             self.folder.rename(self.folder.with_name("away"))
             self.folder.touch()
