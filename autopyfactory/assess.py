@@ -146,6 +146,14 @@ def note_on(pilots: PilotCounts | None, observed: Observed, queue: str) -> str:
     return "; ".join([*held, *full])
 
 
+def words_for(observed: Observed, queue: QueueConfig) -> Mapping[str, int]:
+    """Return a queue's pending pilots by their CE's own word, the commonest first."""
+    if isinstance(observed.pilots, FactoryError):
+        return {}
+    names, words = (queue.name, *queue.options.formerly), observed.pilots.value.words
+    return dict(sum((Counter(words.get(name, {})) for name in names), Counter[str]()).most_common())
+
+
 def stuck_at(observed: Observed, queue: QueueConfig) -> tuple[Stuck, ...]:
     """Return which pilots of a queue wait at endpoints in trouble, those it no longer names included."""
     if isinstance(observed.pilots, FactoryError):
@@ -174,5 +182,6 @@ def witnessed(report: CycleReport, observed: Observed, queue: QueueConfig, sibli
         jobs=jobs,
         site=observed.site.value if isinstance(observed.site, Snapshot) else None,
         siblings=tuple(siblings) if observed.jobs is not None else (),
+        words=words_for(observed, queue),
         stuck=stuck_at(observed, queue),
     )

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from autopyfactory.config.models import Config, QueueConfig, Section
 from autopyfactory.ledger import Ledger
 from autopyfactory.model import EndedPilot
 from autopyfactory.monitor import Monitor
+from autopyfactory.positions import Positions
 from autopyfactory.wms import Wms
 from autopyfactory.wms.parts import made_of, parts_of, with_parts
 
@@ -49,9 +50,11 @@ class Parts:
         self._twins: dict[tuple[str, ...], Twin] = {}
         self._meeting = threading.Lock()
         self._doubled: set[frozenset[str]] = set()
+        self._positions: Mapping[str, int] = {}
 
     def build(self, config: Config) -> None:
         """Build what is missing: monitors, sources and WMS that a queue uses."""
+        self._positions = Positions(config.factory.state_dir, looking=self._looking).of(config.sources)
         used = [queue.options for queue in config.queues.values()]
         for name in {monitor for options in used for monitor in options.monitor}:
             _build(self.monitors, name, partial(self._monitor, config, name))
@@ -75,7 +78,7 @@ class Parts:
         for name in list(self.sources):
             if name not in used:
                 self.idle[name] = self.sources.pop(name)
-            elif whole or _placed(before, name) != _placed(now, name):
+            elif whole or before.sources.get(name) != now.sources.get(name):
                 _close(self.sources.pop(name))
         for name in used & self.idle.keys():
             # `Former` may close it at the same moment.
@@ -111,9 +114,9 @@ class Parts:
     def _source(self, config: Config, name: str) -> PilotSource:
         section = config.sources[name]
         options: Any = section.options
-        position = list(config.sources).index(name)
         kind = plugins.load("autopyfactory.batch", section.plugin)
-        batch: Batch = kind(section.name, options, Context(config.factory, self._clock, position, self._looking))
+        context = Context(config.factory, self._clock, self._positions[name], self._looking)
+        batch: Batch = kind(section.name, options, context)
         return PilotSource(
             f"{section.kind} {section.name}",
             batch,
@@ -186,16 +189,11 @@ def _close(part: PilotSource | Wms) -> None:
         log.exception("%s could not be closed", getattr(part, "name", part))
 
 
-def _placed(config: Config, name: str) -> tuple[int, Section] | None:
-    """Return a source's section with its place, which goes into the cid of its pilots."""
-    return next(((k, section) for k, (key, section) in enumerate(config.sources.items()) if key == name), None)
-
-
 def built_on(config: Config, name: str) -> tuple[object, ...]:
     """Return the sections that a queue is built on; where they change, it must begin again."""
     options = config.queues[name].options
     return (
-        _placed(config, source_name(config.queues[name])),
+        config.sources.get(source_name(config.queues[name])),
         made_of(config.wms, options.wms),
         tuple(config.monitors.get(monitor) for monitor in options.monitor),
     )

@@ -102,7 +102,10 @@ def _rare(pilots: PilotCounts) -> str:
 
 def _told(report: CycleReport, one: Input) -> str:
     if one.what == "pilots":
-        return figures(report).partition(" ")[2] if report.pilots else "not counted"
+        if report.pilots is None:
+            return "not counted"
+        words = ", ".join(f"{count} {word}" for word, count in report.words.items())
+        return figures(report).partition(" ")[2] + (f", at the CE {words}" if words else "")
     if one.what == "site":
         return report.site.status if report.site else ""
     of = f" activated of {report.wmsqueue}" if report.wmsqueue else " activated"

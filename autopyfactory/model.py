@@ -57,7 +57,10 @@ _TAG = re.compile(r"[0-9]+c(-[0-9]+m)?(-[0-9]+s)?(-(?P<type>[^~].*?))?(-~.*)?")
 
 @dataclass(frozen=True, slots=True)
 class PilotGroup:
-    """Some pilots of one submission that are in one state, as a batch system lists them by our tags."""
+    """Some pilots of one submission that are in one state, as a batch system lists them by our tags.
+
+    `word` is a CE's own word for the state, where the batch system passes it on.
+    """
 
     submission: str
     queue: str
@@ -66,6 +69,7 @@ class PilotGroup:
     host: str = ""
     endpoint: str = ""
     shape: str = ""
+    word: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +357,7 @@ class CycleReport:
     `wms`, `wmsqueue`, `batchqueue` and `endpoint` are the queue's own, by which monitors group it; "": it has none.
     `inputs` are those that gave an answer; `jobs` and `site` None: not asked for or unknown. `siblings` are the
     queues that divide the jobs with this one now. `retired` pilots were removed, for no job is there for them.
+    `words` are its pending pilots by the CE's own word for their state, where it is known.
     """
 
     queue: str
@@ -377,6 +382,7 @@ class CycleReport:
     wanted: Wanted | None = None
     stuck: tuple[Stuck, ...] = ()
     wms: str = ""
+    words: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def submitted_count(self) -> int:

@@ -84,7 +84,7 @@ class Order:
 class Context:
     """What every backend object is given by the factory.
 
-    `position` is the place of its source among the factory's sources, from 0: it goes into the cid
+    `position` is the number of its source among all that the factory ever had, from 0: it goes into the cid
     (`<k>-cluster.proc`) of all but the first. `looking`: it works beside the daemon, or in a dry run, and by itself
     changes nothing: it starts, fetches and writes nothing, nor takes a lock. Of the contract only `poll`, `ended`,
     `pilots`, `remove_pilots` and `close` will be called; beside it `shows`, and what `kill` asks where pilots can be

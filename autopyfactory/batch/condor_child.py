@@ -22,7 +22,10 @@ R = TypeVar("R")
 Ad = dict[str, str | int | float | bool]
 
 TAGS = ("APF_FACTORY", "APF_HOST", "APF_QUEUE", "APF_ENDPOINT", "APF_SHAPE", "APF_SUBMISSION")
-GROUP_KEYS = (*TAGS, "JobStatus", "HoldReasonCode", "JobUniverse", "GridResourceUnavailableTime", "SubmitterId")
+GROUP_KEYS = (
+    *TAGS,
+    *("JobStatus", "HoldReasonCode", "JobUniverse", "GridResourceUnavailableTime", "GridJobStatus", "SubmitterId"),
+)
 LIFE_KEYS = ("QDate", "JobStartDate", "CompletionDate", "EnteredCurrentStatus", "RemoteWallClockTime", "LastRemoteHost")
 ENDED_KEYS = ("ClusterId", "ProcId", "ExitCode", "ExitBySignal", "ExitSignal", "StageInFinish", *LIFE_KEYS, *TAGS)
 

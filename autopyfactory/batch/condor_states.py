@@ -97,7 +97,8 @@ def pilot_groups(survey: Survey) -> tuple[PilotGroup, ...]:
     """
     left = dict(survey.unsent)
     groups: list[PilotGroup] = []
-    for ad in survey.groups:
+    # Those of which the CE tells something are not the unsent ones, as far as others are enough.
+    for ad in sorted(survey.groups, key=lambda ad: "GridJobStatus" in ad):
         count = ad.get("JobCount")
         if type(count) is not int:
             raise ValueError(f"its grouped answer has no JobCount for {ad.get('APF_SUBMISSION', '')}")
@@ -121,6 +122,7 @@ def _group(ad: Ad, state: PilotState, count: int) -> PilotGroup:
         host=str(ad.get("APF_HOST", "")),
         endpoint=str(ad.get("APF_ENDPOINT", "")),
         shape=str(ad.get("APF_SHAPE", "")),
+        word="" if state is PilotState.UNSENT else str(ad.get("GridJobStatus", "")),
     )
 
 

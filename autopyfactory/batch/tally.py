@@ -17,7 +17,7 @@ class Tally:
     started and `held_at` held ones, by queue and endpoint. `by_type` are a queue's pilots by the resource type of
     their shape. `paused` are queues at endpoints ("": the source itself) that get probes only, `held` says by queue
     why pilots are held, both as the tender of the source found them. `full` is the limit of each endpoint that has
-    no room for pilots which are unsent.
+    no room for pilots which are unsent. `words` are a queue's pending pilots by their CE's own word for their state.
     """
 
     by_queue: Mapping[str, PilotCounts] = field(default_factory=dict)
@@ -32,6 +32,7 @@ class Tally:
     paused: Mapping[tuple[str, str], Trouble] = field(default_factory=dict)
     held: Mapping[str, str] = field(default_factory=dict)
     full: Mapping[str, int] = field(default_factory=dict)
+    words: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def trouble(self, queue: str, endpoint: str) -> Trouble | None:
         """Return what is wrong with an endpoint, for all queues or for this one."""
@@ -54,6 +55,7 @@ def tally(groups: Sequence[PilotGroup], troubles: Mapping[str, Trouble] | None =
     live: Counter[str] = Counter()
     waiting_at: Counter[tuple[str, str]] = Counter()
     held_at: Counter[tuple[str, str]] = Counter()
+    words: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for group in groups:
         states[group.queue][group.state] += group.count
         types[group.queue, tagged_type(group.shape)][group.state] += group.count
@@ -65,7 +67,9 @@ def tally(groups: Sequence[PilotGroup], troubles: Mapping[str, Trouble] | None =
             waiting_at[group.queue, group.endpoint] += group.count
         if group.state is PilotState.HELD:
             held_at[group.queue, group.endpoint] += group.count
+        if group.state is PilotState.PENDING and group.word:
+            words[group.queue][group.word] += group.count
     by_queue = {queue: PilotCounts(**counts) for queue, counts in states.items()}
     in_flight = sum(counts.in_flight for counts in by_queue.values())
     by_type = {key: PilotCounts(**counts) for key, counts in types.items()}
-    return Tally(by_queue, shown, hosts, live, in_flight, waiting_at, troubles or {}, by_type, held_at)
+    return Tally(by_queue, shown, hosts, live, in_flight, waiting_at, troubles or {}, by_type, held_at, words=words)

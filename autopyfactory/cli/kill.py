@@ -42,10 +42,9 @@ class WritesOff(Protocol):
 
 
 class Place(NamedTuple):
-    """A source to ask, with its place among the configured ones."""
+    """A source to ask."""
 
     section: Section
-    position: int
 
     def __str__(self) -> str:
         return f"{self.section.kind} {self.section.name}"
@@ -161,7 +160,7 @@ class _Removal:
 def _batch(place: Place, config: Config) -> Batch:
     section = place.section
     kind = Catalogue().usable[section.plugin]
-    batch: Batch = kind(section.name, section.options, Context(config.factory, Clock(), place.position, looking=True))
+    batch: Batch = kind(section.name, section.options, Context(config.factory, Clock(), looking=True))
     return batch
 
 
@@ -179,7 +178,7 @@ def places(config: Config, queue: str) -> tuple[list[Place], list[str]]:
     known = config.queues.get(queue) or config.disabled.get(queue)
     path = config.factory.state_dir / ledger.FILE
     recorded = frozenset[str]().union(*(ledger.sources_of(path, name) for name in names(config, queue)))
-    configured = [Place(section, number) for number, section in enumerate(config.sources.values())]
+    configured = [Place(section) for section in config.sources.values()]
     own = config.sources.get(known.options.source) if known else None
     found = [place for place in configured if own in {None, place.section} or str(place) in recorded]
     lost = []
@@ -188,7 +187,7 @@ def places(config: Config, queue: str) -> tuple[list[Place], list[str]]:
         if section is None:
             lost.append(source)
         else:
-            found.append(Place(section, len(configured)))
+            found.append(Place(section))
     return found, lost
 
 

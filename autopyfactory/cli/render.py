@@ -14,6 +14,7 @@ from autopyfactory.config.loader import load
 from autopyfactory.config.models import Config, QueueConfig
 from autopyfactory.credentials.wallet import Wallet
 from autopyfactory.errors import Refused
+from autopyfactory.positions import Positions
 
 
 @click.command(short_help="Print what a queue would submit; nothing is submitted.")
@@ -58,10 +59,9 @@ def _batch(config: Config, queue: QueueConfig, clock: Clock) -> Batch:
     section = config.sources.get(queue.options.source)
     kind = Catalogue().kind_of(queue.options)
     options = section.options if section else kind.SourceOptions()
-    position = list(config.sources).index(queue.options.source) if section else 0
-    batch: Batch = kind(
-        section.name if section else queue.options.source, options, Context(config.factory, clock, position)
-    )
+    positions = Positions(config.factory.state_dir, looking=True).of(config.sources)
+    context = Context(config.factory, clock, positions.get(queue.options.source, 0))
+    batch: Batch = kind(section.name if section else queue.options.source, options, context)
     return batch
 
 

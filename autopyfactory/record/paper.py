@@ -52,6 +52,7 @@ def paper(report: CycleReport) -> str:
         "dry_run": report.dry_run or None,
         "siblings": report.siblings or None,
         "wanted": [report.wanted.part, report.wanted.left, report.wanted.surplus] if report.wanted else None,
+        "words": report.words or None,
         "wms": report.wms or None,
         "of": [report.wmsqueue, report.batchqueue, report.endpoint, report.interval],
     }
@@ -90,6 +91,7 @@ def recorded(queue: str, at: float, until: float, old: str, text: str) -> Record
         batchqueue=batchqueue,
         endpoint=endpoint,
         interval=interval,
+        words=found.get("words", {}),
         stuck=tuple(Stuck(*one) for one in found.get("stuck", ())),
         wms=found.get("wms", ""),
     )

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from autopyfactory.model import PilotState, Shape
 from autopyfactory.sched.options import RuleOptions
 from autopyfactory.simulate.jobs import SimulatedQueue
 from autopyfactory.simulate.panda import SimulatedPanda
+from tests.integration.removal import remove_by_command
 from tests.testbed.apfmon import ApfmonServer
 from tests.testbed.batchsite import BatchSite, S
 from tests.testbed.batchsystem import PretendedSystem
@@ -125,13 +127,22 @@ def all_faults(
 
     system.lose(site.pilots()[lost]["number"])
     until(lambda: len(alive(site)) == 5, 40, "another pilot in the place of the lost one")
-    law(site.most <= 5, f"{site.most} pilots, 5 at most")
     assert lost not in site.pilots()
+    removed_and_sent_again(site, factory, {"pending": 1, "running": 4})
+    law(site.most <= 5, f"{site.most} pilots, 5 at most")
     factory.stop(within=9)
     assert not factory.lines(" (ERROR|CRITICAL) ")
     strange_lines = factory.lines("states that we do not know")
     assert len(strange_lines) == 1 and re.search(r" WARNING ", strange_lines[0])
     return factory
+
+
+def removed_and_sent_again(site: BatchSite[S], factory: Daemon, there: dict[str, int]) -> None:
+    """Remove the pilots of LONG by the command; the daemon sees them go, and sends others when it may."""
+    remove_by_command(factory, "LONG", there)
+    until(lambda: not alive(site), 20, "all that the command named are gone")
+    assert factory.run("resume", "LONG").returncode == 0
+    until(lambda: Counter(alive(site).values()) == there, 40, "as many others in their place")
 
 
 def hung_server(site: BatchSite[S], batch: CommandBatch) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from autopyfactory.simulate.jobs import SimulatedQueue
+from tests.integration.removal import remove_by_command
 from tests.integration.shapes import GOT, SHAPE
 from tests.testbed.condor import GRID, TOKENS_ONLY, CondorPool
 from tests.testbed.daemon import Daemon
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.xdist_group("condor-c")
 
 MAX_PILOTS = 6
 JOBS = 10
+LONG: Options = {"rules": "fixed", "wms": "", "wmsqueue": "", "fixed": 3, "max_pilots": 3}
 
 
 @contextmanager
@@ -55,6 +57,9 @@ def test_pilots_run_behind_another_schedd_and_only_there(
     testbed: Path, user: str, workdir: Path, daemon: Callable[..., Daemon]
 ) -> None:
     """Unsent, pending, running, finished with exit codes; caps hold; a dead CE gets no more than its first pilots."""
+    long = workdir / "long.sh"
+    long.write_text("#!/bin/sh\nexec sleep 600\n")
+    long.chmod(0o755)
     jobs = [SimulatedQueue(name, backlog=JOBS, duration=2.0) for name in ("REMOTE", "SELF", "DEAD")]
     with two_pools(workdir, testbed, user, jobs) as (world, ce):
         queues = world.queues(("REMOTE", "SELF", "DEAD"), max_per_cycle=3, max_pilots=MAX_PILOTS)
@@ -65,7 +70,8 @@ def test_pilots_run_behind_another_schedd_and_only_there(
         }
         queues["SELF"] = {**queues["SELF"], **grid(world.pool.schedd, world.pool.collector)}
         queues["DEAD"] = {**queues["DEAD"], **grid("nobody@nowhere", "127.0.0.1:9")}
-        factory = daemon(world.write(world.main(), queues), environment=world.pool.environment)
+        main = world.main()
+        factory = daemon(world.write(main, queues), environment=world.pool.environment)
         factory.start()
         dead = factory.wait_for(r" DEAD submitted 0: .* endpoint 0 \(127\.0\.0\.1:9 is unreachable since", 60)
         assert "unsent=" in dead
@@ -97,6 +103,22 @@ def test_pilots_run_behind_another_schedd_and_only_there(
         assert granted == {tuple(GOT["grid condor"].values())}
         outputs = {path.stem for path in (workdir / "factory/pilots").rglob("*/REMOTE/*.out")}
         assert outputs == {f"{ad[0]}.{ad[1]}" for ad in jobs_of(world.pool, "REMOTE", "ClusterId", "ProcId")}
+
+        # The CE is free now: two run, the third waits, and the command removes them there too.
+        queues["LONG"] = {**LONG, **grid(ce.schedd, ce.collector), "executable": long}
+        world.write(main, queues)
+        factory.reload()
+        remove_by_command(factory, "LONG", {"pending": 1, "running": 2})
+        assert factory.run("drain", "DEAD", "--why", "test").returncode == 0
+        unsent = len(jobs_of(world.pool, "DEAD", "JobStatus"))
+        done = factory.run("kill", "--queue", "DEAD")
+        assert done.stdout == f"removed {unsent} pilots of DEAD: unsent {unsent}\n", done
+
+        def left() -> bool:
+            places = ((world.pool, "LONG"), (ce, "LONG"), (world.pool, "DEAD"))
+            return any({ad[0] for ad in jobs_of(*place, "JobStatus")} != {"3"} for place in places)
+
+        until(lambda: not left(), 60, "all that the command named are removed")
         assert not factory.lines(" (ERROR|CRITICAL) ")
         factory.stop(within=9)
         factory.assert_nothing_left()

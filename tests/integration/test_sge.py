@@ -16,7 +16,14 @@ from autopyfactory.config.models import FactoryOptions, QueueConfig, QueueOption
 from autopyfactory.errors import Refused
 from autopyfactory.model import EndedPilot, PilotState, Shape
 from autopyfactory.sched.options import RuleOptions
-from tests.integration.batch_scenarios import FIXED, alive, day_with_an_outage, hung_server, script
+from tests.integration.batch_scenarios import (
+    FIXED,
+    alive,
+    day_with_an_outage,
+    hung_server,
+    removed_and_sent_again,
+    script,
+)
 from tests.testbed.batchsite import BatchSite
 from tests.testbed.daemon import Daemon
 from tests.testbed.network import Network
@@ -124,8 +131,9 @@ def test_all_faults_and_removal(site: BatchSite[GridEngine], daemon: Callable[..
     lost = sorted(alive(site))[0]
     system.run("qdel", site.pilots()[lost]["number"])
     until(lambda: lost not in alive(site) and len(alive(site)) == 5, 40, "another pilot in the place of the lost one")
-    assert site.most <= 5
     until(lambda: site.pilots()[lost]["state"] == "ended", 40, "nothing is left of the lost one")
+    removed_and_sent_again(site, factory, {"running": 5})
+    assert site.most <= 5
     factory.stop(within=9)
     assert not factory.lines(" (ERROR|CRITICAL) ")
     assert len(factory.lines("states that we do not know")) == 1

@@ -27,10 +27,10 @@ def journal(monkeypatch: pytest.MonkeyPatch) -> Journal:
     return parts.JOURNAL
 
 
-def config(folder: Path, *sources: str, used: str = "", **factory: Any) -> Config:
+def config(folder: Path, *sources: str, used: str = "", colour: str = "", **factory: Any) -> Config:
     """Return a configuration of one queue that uses the first of the sources, or another of them."""
     options = FactoryOptions(**{"id": "F", "host": "here", "state_dir": folder, **factory})
-    sections = {name: Section("fake", name, PartOptions(), "fake") for name in sources}
+    sections = {name: Section("fake", name, PartOptions(colour=colour), "fake") for name in sources}
     queue = make_queue("Q", backend="fake", source=used or sources[0], wms="", rules={"min_pending": 20})
     return Config(Path("/etc/apf"), options, sections, {}, {}, {}, {"Q": queue})
 
@@ -70,7 +70,7 @@ def bench(tmp_path: Path) -> Bench:
 
 CHANGES: dict[str, Callable[[Path], Config]] = {
     "[factory]": lambda folder: config(folder, "a", admin_email="a@b"),
-    "its place": lambda folder: config(folder, "b", "a", used="a"),
+    "its options": lambda folder: config(folder, "a", colour="red"),
 }
 
 
@@ -89,6 +89,21 @@ def test_a_reload_does_not_adopt_the_pilots_of_a_twin(
     assert "from host there" in bench.twin("a")
     journal.groups["a"].clear()
     assert bench.twin("a") == ""
+
+
+def test_sections_that_come_before_a_source_leave_it_alone(bench: Bench, tmp_path: Path) -> None:
+    bench.go_over(config(tmp_path, "a"))
+    old = bench.parts.sources["a"]
+    bench.go_over(config(tmp_path, "b", "a", used="a"))
+    assert bench.parts.sources["a"] is old
+    bench.parts = Parts(bench.ledger, bench.clock, {}, looking=False, on_ended=lambda ended: None)
+    found = []
+    for used in ("b", "a"):
+        bench.parts.build(config(tmp_path, "b", "a", used=used))
+        batch = bench.parts.sources[used].batch
+        assert isinstance(batch, parts.FakeBatch)
+        found.append(batch.position)
+    assert found == [1, 0], "the names of pilots stay"
 
 
 def test_another_batch_system_under_the_name_is_met_anew(

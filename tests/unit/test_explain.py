@@ -3,7 +3,7 @@
 import pytest
 
 from autopyfactory.explain import details, figures, likeness, reasons, sentence
-from autopyfactory.model import Blocked, CycleReport, Decision, PilotCounts, Step, Stuck, Submitted
+from autopyfactory.model import Blocked, CycleReport, Decision, Input, PilotCounts, Step, Stuck, Submitted
 
 PILOTS = PilotCounts(pending=20, running=310)
 STEPS = (
@@ -57,6 +57,15 @@ def test_why_pilots_are_held_is_told_last() -> None:
     held = "12 held: 9 x 'no space'"
     assert sentence(report(blocked=Blocked("no"), note=held)).endswith(f" | no | {held}")
     assert sentence(report(decision=Decision(0), error="refused: x", note=held)).endswith(f" | refused: x | {held}")
+
+
+def test_what_the_ce_calls_the_pending_ones_is_told_with_the_counts() -> None:
+    given = report(inputs=(Input("pilots", "schedd ap1", 12.0),), words={"INLRMS:Q": 17, "ACCEPTING": 3})
+    counts = "pending=20 running=310 held=0 in_flight=330"
+    assert list(details(given)) == [
+        f"  pilots  {counts}, at the CE 17 INLRMS:Q, 3 ACCEPTING (12 s old, from schedd ap1)"
+    ]
+    assert "INLRMS" not in sentence(given)
 
 
 def test_pilots_that_wait_where_there_is_trouble_stand_in_the_line_and_in_the_details() -> None:

@@ -160,7 +160,9 @@ class Wider(Attack):
     @rule(which=WHICH, again=st.sampled_from([0.0, 15.0, 60.0]))
     def killed_while_submitting(self, which: int, again: float) -> None:
         if not self.hides:
+            before, elsewhere = self.submitted, self.silent_elsewhere(self.name(which))
             self.world.crash(self.name(which))
+            self.excused += (self.submitted - before) * elsewhere
             self.pass_time(again)
 
     @rule(which=WHICH, how=CHANGES)
@@ -223,7 +225,7 @@ class Wider(Attack):
             assert len(mine) <= MOST, slot
             if queue.rules.max_pending is not None:
                 waiting = sum(pilot.state is PilotState.PENDING for pilot in mine)
-                assert waiting <= MOST_WAITING + self.released, slot
+                assert waiting <= MOST_WAITING + self.released + self.excused, slot
         assert sum(pool.in_flight for pool in pools) <= (self.world.maximum or 10_000)
         idle = sum(pool.idle for pool in pools)
         assert self.choosy or idle <= self.excused + self.released, "a pilot found no job"
@@ -273,11 +275,14 @@ class Wider(Attack):
         report = self.world.cycle(name)[name]
         came = self.submitted - before
         self.check(report, came, now)
-        if any(source.silent for source in self.world.sources.values()):
-            # A queue that has moved does not wait for pilots at a source that is silent.
-            self.excused += came
+        self.excused += came * self.silent_elsewhere(name)
         if came:
             self.check_waiting(report, name)
+
+    def silent_elsewhere(self, name: str) -> bool:
+        """Tell whether another source is silent: a queue that has moved does not wait for its pilots there."""
+        own = self.world.source_of(name)
+        return any(source.silent for source in self.world.sources.values() if source is not own)
 
     def check(self, report: CycleReport, came: int, now: float) -> None:
         decision = report.decision

@@ -96,7 +96,7 @@ class Folder:
         number = str(max(state.next, state.conf["first"]))
         state.next = int(number) + 1
         (self.path / f"{number}.sh").write_text(script)
-        state.jobs[number] = {"state": "pending", "submitted": time.time(), "user": _user()} | job
+        state.jobs[number] = {"state": "pending", "submitted": time.time(), "user": _user(), "cores": 1} | job
         return number
 
     def kill(self, job: dict[str, Any]) -> None:
@@ -117,10 +117,11 @@ class Folder:
                 job["state"] = "ended"
             elif job["state"] == "ended" and now > job["ended"] + state.conf["keep"]:
                 del state.jobs[number]
-        free = state.conf["slots"] - sum(job["state"] == "running" for job in state.jobs.values())
-        waiting = [(number, job) for number, job in state.jobs.items() if job["state"] == "pending"]
-        for number, job in waiting[: max(0, free)]:
-            self._start(number, job, now)
+        free = state.conf["slots"] - sum(job["cores"] for job in state.jobs.values() if job["state"] == "running")
+        for number, job in state.jobs.items():
+            if job["state"] == "pending" and job["cores"] <= free:
+                self._start(number, job, now)
+                free -= job["cores"]
 
     def _start(self, number: str, job: dict[str, Any], now: float) -> None:
         words = [str(self.path / f"{number}.sh"), job["output"], job["error"], str(self.path / f"{number}.rc")]

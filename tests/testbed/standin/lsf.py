@@ -46,6 +46,7 @@ def bsub(argv: list[str]) -> int:
             return _complain(said, 255)
         job = {
             "queue": queue,
+            "cores": int(options.get("-n", 1)),
             "name": options.get("-J") or (words[0] if words else "#!/bin/sh"),
             "output": options.get("-o", "/dev/null"),
             "error": options.get("-e", options.get("-o", "/dev/null")),

@@ -100,12 +100,14 @@ def _directives(script: str) -> list[tuple[str, str]]:
 
 
 def _job(options: dict[str, str], queue: str, variables: dict[str, str], line: str) -> dict[str, Any]:
+    resources = dict(item.partition("=")[::2] for item in options.get("-l", "").split(",") if item)
     return {
         "queue": queue,
+        "cores": int(resources.get("nodes", "").partition(":ppn=")[2].partition(":")[0] or 1),
         "name": options.get("-N", "STDIN")[:15],
         "output": options.get("-o", "/dev/null").rpartition(":")[2],
         "error": options.get("-e", "/dev/null").rpartition(":")[2],
-        "resources": dict(item.partition("=")[::2] for item in options.get("-l", "").split(",") if item),
+        "resources": resources,
         "environment": variables,
         "shell": options.get("-S", "/bin/sh"),
         "line": line,

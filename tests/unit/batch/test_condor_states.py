@@ -27,6 +27,17 @@ def test_unsent_ones_are_shared_by_the_groups_of_a_submission_and_never_more_tha
     assert states(survey) == [("s1", PilotState.UNSENT, 2), ("s1", PilotState.UNSENT, 2)]
 
 
+def test_pending_pilots_have_their_ces_word_and_unsent_ones_none() -> None:
+    ads = (ad(1, 4, GridJobStatus="INLRMS:Q"), ad(1, 3), ad(2, 1, GridJobStatus="INLRMS:R"))
+    survey = Survey(ads, unsent={"s1": 4})
+    assert [(group.state, group.count, group.word) for group in pilot_groups(survey)] == [
+        (PilotState.UNSENT, 3, ""),
+        (PilotState.UNSENT, 1, ""),
+        (PilotState.PENDING, 3, "INLRMS:Q"),
+        (PilotState.RUNNING, 1, "INLRMS:R"),
+    ]
+
+
 def test_pilots_of_a_pool_are_never_unsent() -> None:
     assert states(Survey((ad(1, 2, JobUniverse=5),), unsent={"s1": 2})) == [("s1", PilotState.PENDING, 2)]
 

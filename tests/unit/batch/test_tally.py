@@ -22,6 +22,19 @@ def test_tally() -> None:
     assert tally([]) == Tally()
 
 
+def test_pending_pilots_by_their_ces_word() -> None:
+    answer = tally(
+        [
+            PilotGroup("s1", "Q", PENDING, 5, word="INLRMS:Q"),
+            PilotGroup("s2", "Q", PENDING, 2, word="INLRMS:Q"),
+            PilotGroup("s2", "Q", PENDING, 1, word="ACCEPTING"),
+            PilotGroup("s2", "Q", PENDING, 4),
+            PilotGroup("s2", "Q", RUNNING, 9, word="INLRMS:R"),
+        ]
+    )
+    assert answer.words == {"Q": {"INLRMS:Q": 7, "ACCEPTING": 1}}
+
+
 def test_pilots_by_endpoint() -> None:
     answer = tally(
         [

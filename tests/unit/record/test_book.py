@@ -48,6 +48,7 @@ def report(at: float, running: int = 3, *, queue: str = "Q", submitted: int = 0,
         jobs=(JobCount("MCORE", "managed", {"activated": 40, "running": 7}),),
         site=Site("online", 8),
         siblings=("R",),
+        words={"INLRMS:Q": 2},
     )
 
 
@@ -78,6 +79,7 @@ def test_a_cycle_comes_back_whole(path: Path) -> None:
     assert first.report.jobs == expected.jobs
     assert (first.report.inputs, first.report.site) == (expected.inputs, expected.site)
     assert (first.report.siblings, first.report.interval) == (("R",), 60.0)
+    assert first.report.words == {"INLRMS:Q": 2}
 
 
 @pytest.mark.parametrize(
