@@ -9,8 +9,9 @@ from autopyfactory.board import claim_of
 from autopyfactory.config.models import QueueConfig
 from autopyfactory.credentials import Chosen
 from autopyfactory.errors import FactoryError, SourceError, UnknownWmsqueue
-from autopyfactory.model import Blocked, CycleReport, Input, JobCount, PilotCounts, Site, Snapshot, Stuck, Trouble
+from autopyfactory.model import JobCount, PilotCounts, Site, Snapshot, Trouble
 from autopyfactory.observe import served
+from autopyfactory.report import Blocked, CycleReport, Input, Stuck
 from autopyfactory.sched.demand import Claim, Demand, job_cores, part
 from autopyfactory.sched.gates import KNOWN
 from autopyfactory.sched.rule import Need, QueueState

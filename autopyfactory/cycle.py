@@ -30,16 +30,9 @@ from autopyfactory.endpoints import Choice
 from autopyfactory.errors import FactoryError, SourceError
 from autopyfactory.ledger import Ledger
 from autopyfactory.memory import Memory
-from autopyfactory.model import (
-    Blocked,
-    CycleReport,
-    Decision,
-    Downtime,
-    PilotCounts,
-    Snapshot,
-    Wanted,
-)
+from autopyfactory.model import Downtime, PilotCounts, Snapshot
 from autopyfactory.observe import answer, ask_jobs, ask_site
+from autopyfactory.report import Blocked, CycleReport, Decision, Wanted
 from autopyfactory.retire import retire
 from autopyfactory.sched import asked, chain, decide, denied, needs, slowed, surplus
 from autopyfactory.sched.endings import Endings

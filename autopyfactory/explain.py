@@ -4,7 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from autopyfactory.model import CycleReport, Input, JobCount, PilotCounts, Step
+from autopyfactory.model import JobCount, PilotCounts
+from autopyfactory.report import CycleReport, Input, Step
 
 
 def figures(report: CycleReport) -> str:

@@ -27,11 +27,12 @@ from autopyfactory.errors import SourceError
 from autopyfactory.former import Former
 from autopyfactory.ledger import Ledger, LedgerView
 from autopyfactory.memory import Memory
-from autopyfactory.model import Blocked, CycleReport, EndedPilot, PilotState
+from autopyfactory.model import EndedPilot, PilotState
 from autopyfactory.monitor.reporter import Reporter
 from autopyfactory.operate import Operator
 from autopyfactory.outcomes import Outcomes
 from autopyfactory.record.keeper import Keeper
+from autopyfactory.report import Blocked, CycleReport
 from autopyfactory.runner import Runner
 from autopyfactory.space import FreeSpace
 

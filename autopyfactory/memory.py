@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from autopyfactory.endpoints import Endpoints
-from autopyfactory.model import Decision
+from autopyfactory.report import Decision
 from autopyfactory.sched import ramp_free
 
 RAMP_END = 1024

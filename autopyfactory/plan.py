@@ -15,18 +15,8 @@ from autopyfactory.config.models import QueueConfig
 from autopyfactory.cycle import Cycle
 from autopyfactory.errors import Refused
 from autopyfactory.ledger import LedgerView
-from autopyfactory.model import (
-    CycleReport,
-    JobCount,
-    Pilot,
-    PilotGroup,
-    PilotReport,
-    PilotState,
-    Shape,
-    Site,
-    Snapshot,
-    Submitted,
-)
+from autopyfactory.model import JobCount, Pilot, PilotGroup, PilotReport, PilotState, Shape, Site, Snapshot, Submitted
+from autopyfactory.report import CycleReport
 
 SOURCE = "the command line"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from autopyfactory.clock import Clock
 from autopyfactory.cycle import Cycle
 from autopyfactory.explain import likeness, sentence
-from autopyfactory.model import Blocked, CycleReport
+from autopyfactory.report import Blocked, CycleReport
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from autopyfactory.credentials import Chosen
 from autopyfactory.errors import NO_ANSWER, Ambiguous, Refused
 from autopyfactory.ledger import Ledger, Outcome
 from autopyfactory.memory import Memory
-from autopyfactory.model import CycleReport, Decision, Step, Submitted
+from autopyfactory.model import Submitted
+from autopyfactory.report import CycleReport, Decision, Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from autopyfactory.model import Blocked, CycleReport, Input, JobCount, PilotCounts, Site
+from autopyfactory.model import JobCount, PilotCounts, Site
 from autopyfactory.record.book import Record, Writer
 from autopyfactory.record.paper import ages, paper
+from autopyfactory.report import Blocked, CycleReport, Input
 from autopyfactory.sched import chain, decide
 from autopyfactory.sched.demand import Demand
 from autopyfactory.sched.options import RuleOptions

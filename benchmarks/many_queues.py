@@ -22,8 +22,8 @@ from typing import Any
 from autopyfactory import logs
 from autopyfactory.clock import Clock
 from autopyfactory.factory import Factory
-from autopyfactory.model import CycleReport
 from autopyfactory.operate import Operator
+from autopyfactory.report import CycleReport
 from benchmarks.site import POOL, SteppedClock, configured, wishes
 from benchmarks.table import show, times
 

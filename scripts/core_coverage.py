@@ -8,6 +8,7 @@ from pathlib import Path
 
 CORE = (
     "model.py",
+    "report.py",
     "snapshot.py",
     "cycle.py",
     "observe.py",

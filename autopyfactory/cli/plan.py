@@ -16,9 +16,10 @@ from autopyfactory.config.models import Config, QueueConfig
 from autopyfactory.config.problems import suggest
 from autopyfactory.explain import details, spoken_why
 from autopyfactory.factory import Factory
-from autopyfactory.model import Blocked, CycleReport, PilotState
+from autopyfactory.model import PilotState
 from autopyfactory.operate import Operator
 from autopyfactory.plan import Given, supposed
+from autopyfactory.report import Blocked, CycleReport
 
 JOBS = words(
     "pending, defined, waiting, assigned, throttled, activated, sent, starting, running, holding, transferring,"

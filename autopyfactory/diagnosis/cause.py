@@ -7,8 +7,8 @@ from autopyfactory.config.models import QueueConfig
 from autopyfactory.diagnosis.unasked import miscounted, no_demand
 from autopyfactory.diagnosis.words import BLOCKED, SUBMITS, Cause, kind_of, of_rule
 from autopyfactory.errors import NO_ANSWER
-from autopyfactory.model import Blocked, CycleReport, Step
 from autopyfactory.record.paper import Recorded
+from autopyfactory.report import Blocked, CycleReport, Step
 from autopyfactory.sched.rule import Kind
 
 _HOLDING_BACK = {"endpoint", "ramp", "max_held", "throttle", "empty_guard", "downtime", "status_test"}

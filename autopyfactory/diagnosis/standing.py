@@ -2,8 +2,8 @@
 
 from autopyfactory.config.models import Config
 from autopyfactory.diagnosis.words import Cause
-from autopyfactory.model import CycleReport
 from autopyfactory.record.book import APART
+from autopyfactory.report import CycleReport
 
 
 def silent(report: CycleReport) -> float:

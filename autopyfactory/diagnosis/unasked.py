@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from autopyfactory.config.models import QueueConfig
 from autopyfactory.diagnosis.words import Cause, kind_of, of_rule, pilots_wait
 from autopyfactory.explain import jobs_told, spoken_why
-from autopyfactory.model import CycleReport, JobCount, Step, Wanted
+from autopyfactory.model import JobCount
 from autopyfactory.observe import served
+from autopyfactory.report import CycleReport, Step, Wanted
 from autopyfactory.sched.rule import Kind
 
 _WRONG = {"endpoint", "throttle", "empty_guard", "max_held"}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from autopyfactory.model import Step
+from autopyfactory.report import Step
 from autopyfactory.sched import RULES
 from autopyfactory.sched.rule import Kind
 

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Protocol
 from autopyfactory.clock import Clock
 from autopyfactory.config.fields import Options
 from autopyfactory.config.models import FactoryOptions
-from autopyfactory.model import CycleReport, EndedPilot
+from autopyfactory.model import EndedPilot
+from autopyfactory.report import CycleReport
 
 
 class Monitor(Protocol):

@@ -17,9 +17,10 @@ from autopyfactory.clock import Clock
 from autopyfactory.config.fields import Duration, Options
 from autopyfactory.config.models import FactoryOptions
 from autopyfactory.http import Answer, Http
-from autopyfactory.model import CycleReport, EndedPilot
+from autopyfactory.model import EndedPilot
 from autopyfactory.monitor.apfmon_api import Api
 from autopyfactory.monitor.sentence import status_text
+from autopyfactory.report import CycleReport
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

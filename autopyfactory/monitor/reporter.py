@@ -10,8 +10,9 @@ from itertools import islice
 
 from autopyfactory.clock import Clock
 from autopyfactory.errors import MonitorError
-from autopyfactory.model import CycleReport, EndedPilot
+from autopyfactory.model import EndedPilot
 from autopyfactory.monitor import Monitor
+from autopyfactory.report import CycleReport
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ but for `;`, at which some servers cut a form and others look for an old shape t
 import re
 
 from autopyfactory.explain import reasons
-from autopyfactory.model import CycleReport
+from autopyfactory.report import CycleReport
 
 LONGEST = 255
 

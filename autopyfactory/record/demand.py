@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from autopyfactory.config.fields import words
-from autopyfactory.model import CycleReport, JobCount
+from autopyfactory.model import JobCount
 from autopyfactory.record.book import Record
 from autopyfactory.record.paper import Recorded
 from autopyfactory.record.trace import Demand, merged
+from autopyfactory.report import CycleReport
 
 
 def trace(record: Record, queues: Iterable[str], first: float, last: float) -> Iterator[Demand]:

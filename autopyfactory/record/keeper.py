@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from autopyfactory.clock import Clock
-from autopyfactory.model import CycleReport
 from autopyfactory.record.book import Writer, aside
 from autopyfactory.record.paper import ages, paper
+from autopyfactory.report import CycleReport
 
 log = logging.getLogger(__name__)
 

@@ -5,19 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from autopyfactory.model import (
-    Blocked,
-    CycleReport,
-    Decision,
-    Input,
-    JobCount,
-    PilotCounts,
-    Site,
-    Step,
-    Stuck,
-    Wanted,
-)
+from autopyfactory.model import JobCount, PilotCounts, Site
 from autopyfactory.record.trace import STATUSES
+from autopyfactory.report import Blocked, CycleReport, Decision, Input, Step, Stuck, Wanted
 
 
 @dataclass(frozen=True, slots=True)

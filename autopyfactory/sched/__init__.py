@@ -10,7 +10,7 @@ that wait, or that took their job after the figures were made). The two stay apa
 through, because a factor belongs on the demand and not on the difference.
 """
 
-from autopyfactory.model import Decision
+from autopyfactory.report import Decision
 from autopyfactory.sched.gates import GATES, downtime_of
 from autopyfactory.sched.limits import LIMITS
 from autopyfactory.sched.makers import MAKERS

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from autopyfactory.model import Step
+from autopyfactory.report import Step
 from autopyfactory.sched.rule import Ask, Kind, QueueState, Rule
 
 

@@ -9,7 +9,7 @@ starved by a large one that never starts; the rest in proportion to what each st
 from collections.abc import Mapping
 from fractions import Fraction
 
-from autopyfactory.model import Decision, Step
+from autopyfactory.report import Decision, Step
 from autopyfactory.sched.demand import deal
 from autopyfactory.sched.rule import Ask, Kind, QueueState, Rule
 from autopyfactory.sched.steps import run

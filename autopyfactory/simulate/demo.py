@@ -16,8 +16,9 @@ from typing import Self
 from autopyfactory.clock import Clock
 from autopyfactory.config.loader import load
 from autopyfactory.factory import Factory
-from autopyfactory.model import CycleReport, EndedPilot, PilotState
+from autopyfactory.model import EndedPilot, PilotState
 from autopyfactory.operate import Operator
+from autopyfactory.report import CycleReport
 from autopyfactory.simulate import pilot
 from autopyfactory.simulate.jobs import SimulatedQueue, Totals
 from autopyfactory.simulate.panda import SimulatedPanda, demo_queues

@@ -12,7 +12,6 @@ from autopyfactory.config.fields import Options
 from autopyfactory.config.models import FactoryOptions
 from autopyfactory.errors import SourceError
 from autopyfactory.model import (
-    CycleReport,
     EndedPilot,
     JobCount,
     Pilot,
@@ -23,6 +22,7 @@ from autopyfactory.model import (
     Snapshot,
     Submitted,
 )
+from autopyfactory.report import CycleReport
 
 
 class Journal:

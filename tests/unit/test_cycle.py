@@ -12,7 +12,8 @@ from autopyfactory.errors import SourceError
 from autopyfactory.explain import sentence
 from autopyfactory.ledger import Outcome
 from autopyfactory.memory import RAMP_END
-from autopyfactory.model import Blocked, CycleReport, PilotCounts, PilotState
+from autopyfactory.model import PilotCounts, PilotState
+from autopyfactory.report import Blocked, CycleReport
 from tests.unit.world import MAX_AGE, START, World, make_queue
 
 

@@ -16,16 +16,8 @@ from autopyfactory.cycle import Cycle
 from autopyfactory.endpoints import Choice, Endpoints
 from autopyfactory.errors import Ambiguous, Refused, SubmitError
 from autopyfactory.memory import Memory
-from autopyfactory.model import (
-    CycleReport,
-    PilotCounts,
-    PilotGroup,
-    PilotReport,
-    PilotState,
-    Snapshot,
-    Submitted,
-    Trouble,
-)
+from autopyfactory.model import PilotCounts, PilotGroup, PilotReport, PilotState, Snapshot, Submitted, Trouble
+from autopyfactory.report import CycleReport
 from autopyfactory.sched import chain, decide
 from autopyfactory.sched.options import RuleOptions
 from autopyfactory.sched.rule import QueueState

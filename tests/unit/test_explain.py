@@ -3,7 +3,8 @@
 import pytest
 
 from autopyfactory.explain import details, figures, likeness, reasons, sentence
-from autopyfactory.model import Blocked, CycleReport, Decision, Input, PilotCounts, Step, Stuck, Submitted
+from autopyfactory.model import PilotCounts, Submitted
+from autopyfactory.report import Blocked, CycleReport, Decision, Input, Step, Stuck
 
 PILOTS = PilotCounts(pending=20, running=310)
 STEPS = (

@@ -16,10 +16,11 @@ from autopyfactory.clock import Clock
 from autopyfactory.config.models import Config, FactoryOptions, QueueConfig, Section
 from autopyfactory.errors import ConfigError
 from autopyfactory.factory import Factory
-from autopyfactory.model import CycleReport, PilotGroup, PilotState
+from autopyfactory.model import PilotGroup, PilotState
 from autopyfactory.operate import Operator, OperatorState
 from autopyfactory.record import FILE
 from autopyfactory.record.book import Record
+from autopyfactory.report import CycleReport
 from autopyfactory.runner import Runner
 from autopyfactory.space import FreeSpace
 from autopyfactory.wms.static import StaticOptions

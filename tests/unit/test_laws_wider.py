@@ -13,7 +13,8 @@ from hypothesis.stateful import initialize, invariant, rule
 
 from autopyfactory.config.models import HeldOptions, QueueConfig
 from autopyfactory.errors import SourceError
-from autopyfactory.model import CycleReport, Downtime, PilotState, Trouble
+from autopyfactory.model import Downtime, PilotState, Trouble
+from autopyfactory.report import CycleReport
 from autopyfactory.sched import RULES
 from autopyfactory.sched.rule import Kind
 from tests.unit.test_laws import LONG, Attack

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 
 from autopyfactory.errors import Refused, SourceError
-from autopyfactory.model import CycleReport, JobCount, PilotCounts, PilotState, Shape, Snapshot, Submitted, tagged_type
+from autopyfactory.model import JobCount, PilotCounts, PilotState, Shape, Snapshot, tagged_type
 
 
 def test_every_state_has_its_count() -> None:
@@ -54,13 +54,6 @@ def test_age_is_never_negative() -> None:
 def test_activated_of_a_cell() -> None:
     assert JobCount("", "", {"running": 5}).activated == 0
     assert JobCount("", "", {"activated": 4, "running": 5}).activated == 4
-
-
-def test_submitted_count_is_what_was_accepted() -> None:
-    assert CycleReport("Q", 0.0).submitted_count == 0
-    assert (
-        CycleReport("Q", 0.0, submitted=(Submitted("a", ("1.0", "1.1")), Submitted("b", ("2.0",)))).submitted_count == 3
-    )
 
 
 def test_errors_say_who_and_what() -> None:

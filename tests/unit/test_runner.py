@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytest
 
 from autopyfactory.cycle import Cycle
-from autopyfactory.model import Blocked, CycleReport, Decision, Step, Submitted
+from autopyfactory.model import Submitted
+from autopyfactory.report import Blocked, CycleReport, Decision, Step
 from autopyfactory.runner import REPEAT, Runner
 from tests.unit.world import START, ManualClock, make_queue
 

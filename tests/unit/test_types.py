@@ -7,8 +7,9 @@ import pytest
 
 from autopyfactory.explain import sentence
 from autopyfactory.ledger import Outcome
-from autopyfactory.model import CycleReport, Downtime, PilotCounts, tagged_type
+from autopyfactory.model import Downtime, PilotCounts, tagged_type
 from autopyfactory.record.paper import ages, paper, recorded
+from autopyfactory.report import CycleReport
 from tests.unit.world import START, World, make_queue
 
 TYPES = {"SCORE": {"cores": 1, "memory": 2 * 10**9}, "MCORE": {"cores": 8, "memory": 16 * 10**9}}

@@ -25,7 +25,6 @@ from autopyfactory.errors import Ambiguous, Refused, SourceError, UnknownWmsqueu
 from autopyfactory.ledger import Ledger
 from autopyfactory.memory import Memory
 from autopyfactory.model import (
-    CycleReport,
     Downtime,
     EndedPilot,
     JobCount,
@@ -40,6 +39,7 @@ from autopyfactory.model import (
 )
 from autopyfactory.model import Pilot as Listed
 from autopyfactory.outcomes import Outcomes
+from autopyfactory.report import CycleReport
 from autopyfactory.sched.options import RuleOptions
 
 START = 1_700_000_000.0

@@ -15,7 +15,8 @@ from autopyfactory.board import Board
 from autopyfactory.cycle import Cycle
 from autopyfactory.explain import likeness, sentence
 from autopyfactory.ledger import Ledger
-from autopyfactory.model import CycleReport, EndedPilot
+from autopyfactory.model import EndedPilot
+from autopyfactory.report import CycleReport
 from autopyfactory.sched.options import RuleOptions
 from tests.unit.batch.faulty import Site
 from tests.unit.batch.faulty.commands import LsfSite, SgeSite, SlurmSite, TorqueSite

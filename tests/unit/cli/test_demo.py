@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from autopyfactory.cli.demo import table
-from autopyfactory.model import Blocked, CycleReport, Decision, PilotCounts, Step, Submitted
+from autopyfactory.model import PilotCounts, Submitted
+from autopyfactory.report import Blocked, CycleReport, Decision, Step
 from autopyfactory.simulate.demo import Row
 from autopyfactory.simulate.jobs import Totals
 

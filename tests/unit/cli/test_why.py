@@ -9,9 +9,10 @@ from click.testing import CliRunner, Result
 from autopyfactory.claims import holder
 from autopyfactory.cli import main
 from autopyfactory.clock import Clock
-from autopyfactory.model import Blocked, CycleReport, Decision, Input, PilotCounts, Step
+from autopyfactory.model import PilotCounts
 from autopyfactory.operate import Operator, OperatorState
 from autopyfactory.record import FILE
+from autopyfactory.report import Blocked, CycleReport, Decision, Input, Step
 from tests.unit.record.test_book import write
 
 CONF = """

@@ -21,10 +21,11 @@ from autopyfactory.credentials.wallet import Wallet
 from autopyfactory.diagnosis.cause import cause_of
 from autopyfactory.diagnosis.story import Scene, find, headline, tell
 from autopyfactory.factory import Factory
-from autopyfactory.model import CycleReport, Decision, Downtime, PilotCounts, Step, Trouble, Wanted
+from autopyfactory.model import Downtime, PilotCounts, Trouble
 from autopyfactory.operate import Operator, OperatorState
 from autopyfactory.record.book import Record, Writer
 from autopyfactory.record.paper import Recorded, ages, paper
+from autopyfactory.report import CycleReport, Decision, Step, Wanted
 from autopyfactory.space import FreeSpace
 from tests.unit import parts
 from tests.unit.parts import FAKES, Journal, PartOptions

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import FactoryOptions
-from autopyfactory.model import CycleReport, Decision, Submitted
+from autopyfactory.model import Submitted
 from autopyfactory.monitor.apfmon import Apfmon, ApfmonOptions
+from autopyfactory.report import CycleReport, Decision
 from tests.testbed.apfmon import ApfmonServer
 
 

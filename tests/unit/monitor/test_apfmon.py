@@ -11,9 +11,10 @@ from autopyfactory import __version__
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import FactoryOptions
 from autopyfactory.errors import MonitorError
-from autopyfactory.model import Blocked, EndedPilot
+from autopyfactory.model import EndedPilot
 from autopyfactory.monitor import Monitor
 from autopyfactory.monitor.apfmon import Apfmon, ApfmonOptions
+from autopyfactory.report import Blocked
 from tests.testbed.apfmon import ApfmonServer
 from tests.testbed.apfmon_store import Reply
 from tests.unit.monitor.kit import FACTORY, Hands, connect, report

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from autopyfactory.clock import Clock
 from autopyfactory.config.fields import Options
 from autopyfactory.errors import MonitorError
-from autopyfactory.model import CycleReport, Decision, EndedPilot, Submitted
+from autopyfactory.model import EndedPilot, Submitted
 from autopyfactory.monitor.reporter import IDLE, Outbox, Reporter
+from autopyfactory.report import CycleReport, Decision
 from tests.unit.monitor.kit import Hands
 
 PATIENCE = 5.0

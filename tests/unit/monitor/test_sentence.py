@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopyfactory.model import Blocked, CycleReport, Decision, PilotCounts, Step, Submitted
+from autopyfactory.model import PilotCounts, Submitted
 from autopyfactory.monitor.sentence import LONGEST, status_text
+from autopyfactory.report import Blocked, CycleReport, Decision, Step
 
 
 def page(text: str) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import FactoryOptions
-from autopyfactory.model import CycleReport, Decision, EndedPilot, Submitted
+from autopyfactory.model import EndedPilot, Submitted
 from autopyfactory.monitor.apfmon import Apfmon, ApfmonOptions
 from autopyfactory.monitor.reporter import Reporter
+from autopyfactory.report import CycleReport, Decision
 from tests.testbed.apfmon import ApfmonServer
 
 

@@ -9,22 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from autopyfactory.model import (
-    Blocked,
-    CycleReport,
-    Decision,
-    Input,
-    JobCount,
-    PilotCounts,
-    Site,
-    Step,
-    Stuck,
-    Submitted,
-)
+from autopyfactory.model import JobCount, PilotCounts, Site, Submitted
 from autopyfactory.record import book
 from autopyfactory.record.book import Record, RecordError, Writer, aside
 from autopyfactory.record.packing import packed, unpacked
 from autopyfactory.record.paper import Recorded, ages, paper, recorded
+from autopyfactory.report import Blocked, CycleReport, Decision, Input, Step, Stuck
 
 START = 1_790_000_000.0
 

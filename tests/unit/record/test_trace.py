@@ -6,11 +6,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from autopyfactory.cli import main
-from autopyfactory.model import Blocked, CycleReport, Input, JobCount
+from autopyfactory.model import JobCount
 from autopyfactory.record import FILE
 from autopyfactory.record.book import Record
 from autopyfactory.record.demand import trace
 from autopyfactory.record.trace import Demand, TraceError, line_of, merged, read
+from autopyfactory.report import Blocked, CycleReport, Input
 from tests.unit.record.test_book import START, write
 
 CELLS = (

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopyfactory.model import Decision, Downtime, PilotCounts, Site
+from autopyfactory.model import Downtime, PilotCounts, Site
+from autopyfactory.report import Decision
 from autopyfactory.sched import RULES, chain, decide, needs
 from autopyfactory.sched.demand import Demand
 from autopyfactory.sched.endings import Endings, Tendency

@@ -6,7 +6,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autopyfactory.model import Decision, PilotCounts, Site
+from autopyfactory.model import PilotCounts, Site
+from autopyfactory.report import Decision
 from autopyfactory.sched import asked, chain, decide
 from autopyfactory.sched.demand import Demand
 from autopyfactory.sched.options import RuleOptions
