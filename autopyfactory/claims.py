@@ -117,17 +117,17 @@ def claim(factory_id: str, host: str, run_dir: Path, state_dir: Path) -> tuple[L
 
 
 class PidFile:
-    """A file that holds our pid while we run.
+    """A file that holds our pid while we run, and `PATH.reload` beside it, for what became of the last reload.
 
-    It is opened before privileges are dropped, so it may lie in a folder of root's. Raises StartError.
+    Scripts take every word of a PID file for a number to signal, so nothing else is written there. Both are
+    opened before privileges are dropped, so they may lie in a folder of root's. Raises StartError.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        except OSError as error:
-            raise StartError(f"cannot write the PID file {path}: {error.strerror}") from None
+        self._beside = path.with_name(f"{path.name}.reload")
+        self.fd = _open(path)
+        self.beside_fd = _open(self._beside)
 
     @classmethod
     def early(cls, path: Path | None) -> "PidFile | None":
@@ -137,19 +137,28 @@ class PidFile:
         return cls(path)
 
     def sign(self) -> None:
-        """Write our pid into it; a reader sees the old first line or the new one."""
+        """Write our pid into it; a reader sees the old one or the new one."""
         _write_pid(self.fd)
+        self.note("")
 
     def note(self, text: str) -> None:
-        """Write a second line for who waits for an answer of ours; nobody must read it."""
+        """Write a line into the file beside it, for who waits for it."""
         with suppress(OSError):
-            _write(self.fd, b"%d\n%s\n" % (os.getpid(), text.encode()))
+            _write(self.beside_fd, b"%s\n" % text.encode())
 
     def remove(self) -> None:
-        """Remove it at a clean end, or empty it where the folder is not ours."""
-        with suppress(OSError):
-            os.ftruncate(self.fd, 0)
-            self.path.unlink()
+        """Remove both at a clean end, or empty them where the folder is not ours."""
+        for path, fd in ((self.path, self.fd), (self._beside, self.beside_fd)):
+            with suppress(OSError):
+                os.ftruncate(fd, 0)
+                path.unlink()
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise StartError(f"cannot write the PID file {path}: {error.strerror}") from None
 
 
 def _write_pid(fd: int) -> None:

@@ -142,6 +142,8 @@ class Cycle:
         split = bool(queue.by_type)
         decision = decide_by_type(self._chain, whole, state.parts) if split else decide(self._chain, whole)
         self._note(decision, state)
+        if not any(asked(decision, part.resource_type) for part in self._parts):
+            self.memory.endpoints.unasked()
         self.memory.climb(decision, slowed=slowed(whole))
         report = self._report(now, whole.pilots, whole.demand.activated if whole.demand else None)
         demand = whole.demand

@@ -95,6 +95,10 @@ class Endpoints:
         trouble = "" if trial else _trouble(answer, queues, self.chosen)
         return Choice(self.chosen, trouble, trial, (0 if trial else held[self.chosen]) if len(names) > 1 else None)
 
+    def unasked(self) -> None:
+        """Note that nothing was asked for: a trial that is due stays so, and the next cycle is like this one."""
+        self._tried = False
+
     def copy(self) -> "Endpoints":
         """Return the same for another thread; what either learns from now on is its own."""
         return replace(self, _sent=list(self._sent), _refusals=dict(self._refusals), _holds=dict(self._holds))

@@ -63,7 +63,7 @@ def _parse(output: bytes) -> dict[str, str]:
 def _verdict(code: int | None, deadline: float) -> str:
     if code is None:
         return f"did not end within {deadline:.0f} s"
-    return f"ended the shell with code {code}, remove its 'exit', or what /bin/sh does not understand"
+    return f"ended the shell with code {code}, look for an 'exit', a 'set -e', or what /bin/sh does not understand"
 
 
 def _last_words(err: IO[bytes]) -> str:

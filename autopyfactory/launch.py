@@ -132,7 +132,7 @@ class _Held:
     pidfile: PidFile | None
 
     def descriptors(self) -> list[int]:
-        return [*(one.fd for one in self.claims), *([self.pidfile.fd] if self.pidfile else [])]
+        return [*(one.fd for one in self.claims), *([self.pidfile.fd, self.pidfile.beside_fd] if self.pidfile else [])]
 
     def sign(self) -> None:
         for one in self.claims:

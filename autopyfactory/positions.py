@@ -5,7 +5,7 @@ A pilot keeps its name as long as it lives, so no number changes because section
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -35,10 +35,11 @@ class Positions:
             said = str(error) if isinstance(error, OperateError) else f"{self._file.path} is damaged, remove it"
             log.error("%s; until then pilots are named by the order of the sections", said)
             return {key: number for number, key in enumerate(sources)}
-        after = _numbered(before, sources.values())
-        if after != before and not self._looking:
-            self._keep(after)
-        numbers = {name: number for number, (name, _) in enumerate(after)}
+        present = {_name(section): _place(section) for section in sources.values()}
+        numbers = _numbered(before, present)
+        after = dict(enumerate(before)) | {number: (name, present[name]) for name, number in numbers.items()}
+        if list(after.values()) != before and not self._looking:
+            self._keep(list(after.values()))
         return {key: numbers[_name(section)] for key, section in sources.items()}
 
     def _keep(self, positions: list[tuple[str, str]]) -> None:
@@ -48,15 +49,32 @@ class Positions:
             log.warning("%s (which number each source has in the names of pilots)", error)
 
 
-def _numbered(before: Iterable[tuple[str, str]], sections: Iterable[Section]) -> list[tuple[str, str]]:
-    """Return name and place of all sources, each at its number; one that is renamed has its place and number still."""
-    result, present = list(before), {_name(section): _place(section) for section in sections}
-    for name, place in present.items():
-        names = [name for name, _ in result]
-        renamed = (number for number, (old, at) in enumerate(result) if place and at == place and old not in present)
-        number = names.index(name) if name in names else next(renamed, len(result))
-        result[number : number + 1] = [(name, place)]
-    return result
+def _numbered(before: Sequence[tuple[str, str]], present: Mapping[str, str]) -> dict[str, int]:
+    """Return the number of each section that is present, by its name; `present` and `before` tell its place.
+
+    Living pilots are at a place: a section has its place's number, whatever it was called before, and that of its name
+    only where no other section has it.
+    """
+    numbers: dict[str, int] = {}
+    for same in (_same, _renamed, _moved):
+        for now in present.items():
+            free = (number for number, was in enumerate(before) if number not in numbers.values() and same(was, now))
+            if now[0] not in numbers and (number := next(free, None)) is not None:
+                numbers[now[0]] = number
+    new = (name for name in present if name not in numbers)
+    return numbers | {name: len(before) + further for further, name in enumerate(new)}
+
+
+def _same(was: tuple[str, str], now: tuple[str, str]) -> bool:
+    return was == now
+
+
+def _renamed(was: tuple[str, str], now: tuple[str, str]) -> bool:
+    return now[1] != "" and was[1] == now[1]
+
+
+def _moved(was: tuple[str, str], now: tuple[str, str]) -> bool:
+    return was[0] == now[0]
 
 
 def _name(section: Section) -> str:

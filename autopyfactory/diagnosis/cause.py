@@ -73,7 +73,12 @@ def _submits(found: Recorded, steps: Sequence[Step], count: int) -> Cause:
 
 
 def _holds_back(step: Step) -> bool:
-    """Tell whether a rule does more than to spread pilots over some cycles: something is wrong, or most of them go."""
+    """Tell whether a rule does more than to spread pilots over some cycles: something is wrong, or most of them go.
+
+    Not where one endpoint is tried again: the others get the rest.
+    """
+    if step.rule == "endpoint" and "trouble" not in step.inputs:
+        return False
     most = step.after * 2 < step.before and step.rule not in _USUAL and kind_of(step) != Kind.MAKER
     return most or (step.rule in _HOLDING_BACK and step.after < step.before)
 

@@ -97,7 +97,7 @@ def _max_held(ask: Ask, state: QueueState) -> Ruling | None:
 def _endpoint(ask: Ask, state: QueueState) -> Ruling | None:
     """Lower n to one probe at a time while the endpoint does not work; pilots that wait there are probes enough."""
     if state.trial:
-        return _at_most(ask, 1, state.trial)
+        return _at_most(ask, 1, state.trial) if ask.count > 1 else None
     if not state.trouble:
         return None
     pace = state.options.max_held_probe

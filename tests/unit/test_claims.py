@@ -85,17 +85,22 @@ class TestClaims:
 def test_pid_file(tmp_path: Path) -> None:
     path = tmp_path / "apf.pid"
     path.write_text("123456789012345\nold\n")
+    (tmp_path / "apf.pid.reload").write_text("reload 1 done\n")
     pidfile = PidFile(path)
     assert path.read_text().startswith("123456789012345\n")
     pidfile.sign()
     assert path.read_text() == f"{os.getpid()}\n"
+    beside = tmp_path / "apf.pid.reload"
+    assert beside.read_text() == "\n", "what a factory of before was told says nothing"
     pidfile.note("reload 1 refused: a long reason")
     pidfile.note("reload 2 done")
-    assert path.read_text() == f"{os.getpid()}\nreload 2 done\n"
+    assert beside.read_text() == "reload 2 done\n"
+    assert path.read_text() == f"{os.getpid()}\n", "each word of it is a number to signal, for many a script"
     pidfile.remove()
-    assert not path.exists()
+    assert not list(tmp_path.iterdir())
     pidfile.remove()
     os.close(pidfile.fd)
+    os.close(pidfile.beside_fd)
 
 
 def test_pid_file_in_a_folder_that_is_missing(tmp_path: Path) -> None:

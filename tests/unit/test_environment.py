@@ -38,7 +38,7 @@ def test_variables_are_taken_over(tmp_path: Path) -> None:
     [
         ("exit 0\n", "ended the shell with code 0"),
         ("echo oh no >&2\nexit 3\n", "ended the shell with code 3, .*: oh no"),
-        ("set -e\nfalse\n", "ended the shell with code 1"),
+        ("set -e\nfalse\n", "ended the shell with code 1, look for an 'exit', a 'set -e'"),
         ("if\n", "ended the shell with code 2"),
     ],
 )

@@ -40,9 +40,15 @@ def test_what_comes_moves_or_goes_changes_no_number(positions: Positions) -> Non
     assert positions.of(schedds("d", "a")) == {"d": 3, "a": 0}, "no number is given twice"
 
 
-def test_a_name_that_means_another_schedd_now_keeps_its_number(positions: Positions) -> None:
+def test_a_number_stays_with_the_schedd_whose_pilots_have_it(positions: Positions) -> None:
     positions.of(schedds(a="x", b="y"))
-    assert positions.of(schedds(a="z", b="x")) == {"a": 0, "b": 1}
+    assert positions.of(schedds(a="y", b="x")) == {"a": 1, "b": 0}
+    assert positions.of(schedds(a="x", b="z")) == {"a": 0, "b": 2}
+
+
+def test_a_schedd_whose_address_is_corrected_keeps_its_number(positions: Positions) -> None:
+    positions.of(schedds(a="x", b="y"))
+    assert positions.of(schedds(a="x.example.org", b="y")) == {"a": 0, "b": 1}
 
 
 def test_a_section_with_another_name_keeps_its_number(positions: Positions) -> None:

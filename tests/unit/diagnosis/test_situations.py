@@ -344,6 +344,36 @@ def test_rules_that_count_pilots_at_a_dead_ce(place: Callable[..., Place]) -> No
     assert here.first().startswith(f"Q submits nothing: 10 of its 10 waiting pilots {STUCK}; its rules ask for none, ")
 
 
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        ({}, "every job has its pilot already: 40 jobs are activated at Q, 40 pilots wait to start"),
+        (
+            {"ce2": Trouble("unreachable", START)},
+            "40 of its 40 waiting pilots wait at ce2, unreachable since 22:13:20; every job has its pilot already: "
+            "40 jobs are activated at Q, 40 pilots wait to start",
+        ),
+    ],
+)
+def test_the_trial_of_another_ce_is_due_and_nothing_is_asked_for(
+    place: Callable[..., Place], trouble: dict[str, Trouble], said: str
+) -> None:
+    here = place(endpoint="ce1, ce2")
+    here.world.pool.start_after, here.world.pool.refusing = None, {"ce1"}
+    here.cycle(times=2)
+    here.world.pool.troubles |= trouble
+    here.cycle(times=12)
+    found = []
+    for _ in range(3):
+        here.cycle()
+        found.append((here.first(), here.why()[1].partition(";")[0]))
+    assert found == [(f"Q submits nothing: {said}", found[0][1])] * 3
+    here.world.activate("Q", 100)
+    here.world.pool.refusing.clear()
+    here.cycle()
+    assert here.first() == "Q submits pilots: 1 in this cycle, endpoint lowered 100 to 1", "others get the rest"
+
+
 def test_there_is_no_demand(place: Callable[..., Place]) -> None:
     here = place()
     here.world.wms.activated["Q"] = 0
