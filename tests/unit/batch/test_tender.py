@@ -124,7 +124,7 @@ def test_the_shipped_table(code: int | None, reason: str, name: str, action: str
     "said",
     [
         *(SLURM_AWAY.replace("connect", word) for word in ("send", "receive", "shutdown")),
-        "(stderr:Unable to run job: failed receiving gdi request response for mid=1 (got syncron message receive timeout",
+        "(stderr:Unable to run job: failed receiving gdi request response for mid=1 (got receive timeout",
         "(stderr:qsub: submit error (Premature end of message))",
         "(stderr:Cannot connect to LSF. Please wait ... Communication time out. Job not submitted.)",
     ],
