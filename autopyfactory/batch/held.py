@@ -64,8 +64,10 @@ SHIPPED: Rows = {
     ),
     "container": HeldOptions(code=("35", "45"), action="remove", remedy=_SITE),
     "duration": HeldOptions(code=("46", "47"), action="remove", remedy="the allowed time is over, lower walltime"),
+    # Only words of what the batch system surely has not taken: released, such a pilot is submitted once more.
     "gahp-unreachable": HeldOptions(
-        match="^submission command failed.*(unable to contact|cannot connect|unable to send message)",
+        match=r"^submission command failed.*(unable to contact slurm controller \(connect failure\)"
+        "|unable to (contact|send message to) qmaster|cannot connect to server)",
         action="release",
         times=30,
         after=120.0,
@@ -73,7 +75,8 @@ SHIPPED: Rows = {
     "gahp-refused": HeldOptions(
         match="^submission command failed",
         action="tell",
-        remedy="where no reason follows, submit a job by hand as this account to see it, then release or remove them",
+        remedy="where no reason follows, submit a job by hand as this account to see it, then release or remove them;"
+        " after a time-out or a lost answer only remove them, the batch system may have taken them all the same",
     ),
     "gahp-removed": HeldOptions(
         match="^job removed from batch queue manually",

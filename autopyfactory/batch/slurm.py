@@ -101,6 +101,9 @@ REMEDIES = {
 
 UNCERTAIN = (
     "timed out",
+    "send failure",
+    "receive failure",
+    "shutdown failure",
     "Zero Bytes were transmitted",
     "Unexpected message received",
     "Connection reset",

@@ -170,6 +170,13 @@ def test_a_refusal_says_what_to_change(text: str, remedy: str) -> None:
     assert caught.value.reason.count("sbatch:") == 1
 
 
+@pytest.mark.parametrize("where", ["send", "receive", "shutdown"])
+def test_a_request_that_got_as_far_as_the_controller_may_have_been_accepted(where: str) -> None:
+    said = f"sbatch: error: Batch job submission failed: Unable to contact slurm controller ({where} failure)"
+    with pytest.raises(Ambiguous):
+        SLURM.submitted(Answer(1, "", said))
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -120,6 +120,20 @@ def test_the_shipped_table(code: int | None, reason: str, name: str, action: str
     assert (found, row.action) == (name, action)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        *(SLURM_AWAY.replace("connect", word) for word in ("send", "receive", "shutdown")),
+        "(stderr:Unable to run job: failed receiving gdi request response for mid=1 (got receive timeout",
+        "(stderr:qsub: submit error (Premature end of message))",
+        "(stderr:Cannot connect to LSF. Please wait ... Communication time out. Job not submitted.)",
+    ],
+)
+def test_what_may_have_been_taken_is_not_released_to_be_submitted_again(said: str) -> None:
+    found, row = row_of(SHIPPED, held(0, f"submission command failed (exit code = 1) (stdout:) {said}"))
+    assert (found, row.action) == ("gahp-refused", "tell")
+
+
 def test_rows_of_the_configuration_come_first_and_may_name_a_subcode() -> None:
     text = HeldOptions(match="No SPACE", action="leave")
     rows = table({"mine": HeldOptions(code=("13:28",), action="remove"), "text": text, "hook": text})
