@@ -43,7 +43,7 @@ submit to stands in `rows`.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -167,8 +167,15 @@ class Batch(Protocol):
         ...
 
 
-def remove(batch: Batch, queue: str, states: frozenset[PilotState]) -> Counter[PilotState]:
-    """Remove this factory's pilots of a queue that are in one of the states; return how many of each.
+def listed(batch: Batch, queue: str, states: frozenset[PilotState], endpoints: Collection[str] = ()) -> Sequence[Pilot]:
+    """List this factory's pilots of a queue that are in one of the states, at some endpoints or at all of them."""
+    return [pilot for pilot in batch.pilots(queue, states) if not endpoints or pilot.endpoint in endpoints]
+
+
+def remove(
+    batch: Batch, queue: str, states: frozenset[PilotState], endpoints: Collection[str] = ()
+) -> Counter[PilotState]:
+    """Remove the pilots that `listed` lists; return how many of each state.
 
     Those that wait come first. One that went into another of the states meanwhile is removed in a second round.
     Raises SourceError.
@@ -176,7 +183,7 @@ def remove(batch: Batch, queue: str, states: frozenset[PilotState]) -> Counter[P
     removed: Counter[PilotState] = Counter()
     tried: set[tuple[str, PilotState]] = set()
     for _ in range(2):
-        pilots = [pilot for pilot in batch.pilots(queue, states) if (pilot.id, pilot.state) not in tried]
+        pilots = [pilot for pilot in listed(batch, queue, states, endpoints) if (pilot.id, pilot.state) not in tried]
         tried |= {(pilot.id, pilot.state) for pilot in pilots}
         before = removed.total()
         for state in PilotState:

@@ -12,7 +12,7 @@ import click
 
 from autopyfactory import environment, ledger
 from autopyfactory.account import Account
-from autopyfactory.batch import Batch, Context, remove
+from autopyfactory.batch import Batch, Context, listed, remove
 from autopyfactory.cli.options import conf_option
 from autopyfactory.clock import Clock
 from autopyfactory.config.catalogue import Catalogue, source_options
@@ -60,9 +60,23 @@ class Place(NamedTuple):
     type=click.Choice([state.value for state in STATES]),
     help="Only those in this state, may be given several times; default: all.",
 )
+@click.option(
+    "--endpoint",
+    "endpoints",
+    metavar="ENDPOINT",
+    multiple=True,
+    help="Only those that went to this endpoint, as the configuration names it; may be given several times.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, remove nothing.")
 @click.argument("argument", required=False, metavar="QUEUE")
-def kill(conf: Path, argument: str | None, option: str | None, states: tuple[str, ...], dry_run: bool) -> None:
+def kill(
+    conf: Path,
+    argument: str | None,
+    option: str | None,
+    states: tuple[str, ...],
+    endpoints: tuple[str, ...],
+    dry_run: bool,
+) -> None:
     """Remove the pilots of QUEUE, of this factory only, whether it runs or not.
 
     With '--state unknown' those that no GRAM CE answers for are written off: they are not removed, they may still
@@ -81,7 +95,7 @@ def kill(conf: Path, argument: str | None, option: str | None, states: tuple[str
         if config.factory.environment_script is not None:
             environment.source(config.factory.environment_script)
         chosen = [PilotState(state) for state in states]
-        done = _Removal(queue, chosen or list(STATES), dry_run, writes_off=PilotState.UNKNOWN in chosen)
+        done = _Removal(queue, chosen or list(STATES), endpoints, dry_run, writes_off=PilotState.UNKNOWN in chosen)
         failures = list(done.at_all(config))
     except StartError as error:
         raise click.ClickException(str(error)) from None
@@ -115,9 +129,12 @@ def _become_owner(state_dir: Path) -> None:
 class _Removal:
     """What was found and removed of one queue; `removed` in a dry run is what would be."""
 
-    def __init__(self, queue: str, states: Sequence[PilotState], dry_run: bool, *, writes_off: bool) -> None:
+    def __init__(
+        self, queue: str, states: Sequence[PilotState], endpoints: Sequence[str], dry_run: bool, *, writes_off: bool
+    ) -> None:
         self.queue = queue
         self.states = states
+        self.endpoints = endpoints
         self.dry_run = dry_run
         self.writes_off = writes_off
         self.removed: Counter[PilotState] = Counter()
@@ -141,15 +158,15 @@ class _Removal:
             for name in names(config, self.queue):
                 self._write_off(name, batch)
                 if self.dry_run:
-                    self.removed.update(pilot.state for pilot in batch.pilots(name, states))
+                    self.removed.update(pilot.state for pilot in listed(batch, name, states, self.endpoints))
                 else:
-                    self.removed.update(remove(batch, name, states))
+                    self.removed.update(remove(batch, name, states, self.endpoints))
 
     def _write_off(self, name: str, batch: Batch) -> None:
         """Count what no CE answers for no more, where the unknown ones were asked for by their name."""
         if not self.writes_off or not isinstance(batch, WritesOff):
             return
-        lost = batch.lost(name)
+        lost = [pilot for pilot in batch.lost(name) if not self.endpoints or pilot.endpoint in self.endpoints]
         self.written_off += len(lost)
         if self.dry_run:
             self.removed[PilotState.UNKNOWN] -= len(lost)
@@ -204,22 +221,23 @@ def _default(source: str) -> Section | None:
 def _say(config: Config, done: _Removal, *, complete: bool) -> None:
     parts = [f"{state} {count}" for state in done.states if (count := done.removed[state])]
     total, queue = sum(done.removed.values()), done.queue
+    whose = f"{queue} at {' or '.join(done.endpoints)}" if done.endpoints else queue
     verb = "would remove" if done.dry_run else "removed"
     known = {*config.queues, *config.disabled, *config.out}
     if parts:
-        click.echo(f"{verb} {total} pilot{'' if total == 1 else 's'} of {queue}: {', '.join(parts)}")
+        click.echo(f"{verb} {total} pilot{'' if total == 1 else 's'} of {whose}: {', '.join(parts)}")
         paused = Operator(config.factory.state_dir).state(queue, Clock().now()) is not None
         if queue in config.queues and not paused and not done.dry_run:
             click.echo(f"{queue} may submit new ones: 'autopyfactory pause {queue} --why ...' stops that", err=True)
     if done.written_off:
         verb = "would write off" if done.dry_run else "wrote off"
         click.echo(
-            f"{verb} {done.written_off} of {queue} that no CE answers for: they are not removed and may still run,"
+            f"{verb} {done.written_off} of {whose} that no CE answers for: they are not removed and may still run,"
             " the factory counts them no more"
         )
     elif complete and not parts:
         which = f"no {' or '.join(done.states)} pilot" if len(done.states) < len(STATES) else "no pilot"
-        click.echo(f"{verb} nothing: {which} of {queue} is there")
+        click.echo(f"{verb} nothing: {which} of {whose} is there")
         if queue not in known:
             hint = suggest(queue, known)
             click.echo(f"no queue '{queue}' is configured either{hint}", err=True)

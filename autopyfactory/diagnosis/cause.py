@@ -1,6 +1,6 @@
 """The one true cause in a recorded cycle, and what would have to change."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from autopyfactory.config.models import QueueConfig
@@ -8,15 +8,18 @@ from autopyfactory.diagnosis.unasked import miscounted, no_demand
 from autopyfactory.diagnosis.words import BLOCKED, SUBMITS, Cause, kind_of, of_rule
 from autopyfactory.errors import NO_ANSWER
 from autopyfactory.record.paper import Recorded
-from autopyfactory.report import Blocked, CycleReport, Step
+from autopyfactory.report import Blocked, CycleReport, Step, Stuck
 from autopyfactory.sched.rule import Kind
 
 _HOLDING_BACK = {"endpoint", "ramp", "max_held", "throttle", "empty_guard", "downtime", "status_test"}
 _USUAL = {"max_per_cycle", "turnover"}
-_UNSTICK = (
-    "these pilots have to go: 'autopyfactory kill QUEUE --state unsent --state pending' removes all that wait,"
-    " max_pending_age the oldest by and by"
-)
+_REMEDIES = {
+    "unreachable": (
+        "{names} has to work again, or these pilots have to go: 'autopyfactory kill QUEUE{options} --state unsent"
+        " --state pending' removes those that wait there, max_pending_age the oldest by and by"
+    ),
+    "silent": "{names} is full or hangs: pilots have to start there",
+}
 
 
 def cause_of(found: Recorded, queue: QueueConfig | None = None) -> Cause:
@@ -98,9 +101,17 @@ def _with_stuck(cause: Cause, report: CycleReport) -> Cause:
     where = ", and at ".join(one.place for one in report.stuck)
     text = f"{stuck} of its {pilots.waiting} waiting pilots wait at {where}"
     if 2 * stuck < (pilots.in_flight if cause.key == "max_pilots" else pilots.waiting):
-        return replace(cause, text=f"{cause.text}; {text}")
-    names = ", ".join(dict.fromkeys(one.endpoint or "its source" for one in report.stuck))
-    return Cause("stuck", f"{text}; {cause.text}", f"{names} has to work again, or {_UNSTICK}", cause.slow)
+        return replace(cause, text=f"{cause.text}; {text}", change="; ".join([cause.change, *_remedies(report.stuck)]))
+    return Cause("stuck", f"{text}; {cause.text}", "; ".join(_remedies(report.stuck)), cause.slow)
+
+
+def _remedies(stuck: Sequence[Stuck]) -> Iterator[str]:
+    """Return what has to change for pilots that wait at endpoints in trouble; a full one looks silent too."""
+    for word in dict.fromkeys(one.word for one in stuck):
+        endpoints = dict.fromkeys(one.endpoint for one in stuck if one.word == word)
+        options = "".join(f" --endpoint {name}" for name in endpoints if name)
+        names = ", ".join(name or "its source" for name in endpoints)
+        yield _REMEDIES.get(word, "{names} has to work again").format(names=names, options=options)
 
 
 def _of_waiting(cause: Cause, report: CycleReport) -> bool:

@@ -30,9 +30,11 @@ def trace(record: Record, queues: Iterable[str], first: float, last: float) -> I
 
 def _spans(cycles: Iterable[Recorded], first: float, last: float) -> Iterator[Demand]:
     """Return the beginning and the end of each run of equal cycles that asked for demand."""
+    wms = ""
     for one in cycles:
         report = one.report
-        names, wms = words(report.wmsqueue), _wms(report)
+        # An older cycle without an answer does not tell whom it asked: it was the one that answered before.
+        names, wms = words(report.wmsqueue), _wms(report) or wms
         # Which of several is not known to the WMS is not told, the others are.
         causes = {"demand", "wmsqueue"} if len(names) == 1 else {"demand"}
         unknown = report.blocked is not None and report.blocked.cause in causes and wms

@@ -85,7 +85,7 @@ def _grown(before: _Known | None, now: _Known, length: float) -> Iterator[Arriva
         yield from (Arrival(now.at, stream, waiting) for stream, (waiting, _) in now.jobs.items() if waiting)
         return
     seconds = now.at - before.at
-    for stream, (waiting, running) in now.jobs.items():
+    for stream, (waiting, running) in _alike(before.jobs, now.jobs).items():
         waited, ran = before.jobs.get(stream, (0, 0))
         # Lines may be seconds apart: parts of a job add up over them.
         exact = ran * seconds / length + before.owed.get(stream, 0.0)
@@ -93,6 +93,19 @@ def _grown(before: _Known | None, now: _Known, length: float) -> Iterator[Arriva
         now.owed[stream] = exact - ended
         count = waiting - waited + running - ran + max(ended, ran - running)
         yield from spread(before.at, seconds, max(0, count), stream)
+
+
+def _alike(
+    before: Mapping[Stream, tuple[int, int]], now: Mapping[Stream, tuple[int, int]]
+) -> dict[Stream, tuple[int, int]]:
+    """Return the jobs of a line by the streams of the one before it: older records tell neither cores nor share."""
+    found: dict[Stream, tuple[int, int]] = {}
+    for stream, counts in now.items():
+        plain = replace(stream, cores=0, share="")
+        same = plain if plain in before and plain not in now and stream not in before else stream
+        waiting, running = found.get(same, (0, 0))
+        found[same] = waiting + counts[0], running + counts[1]
+    return found
 
 
 def spread(at: float, seconds: float, count: int, stream: Stream) -> Iterator[Arrival]:

@@ -49,9 +49,9 @@ class Site:
         (self.home / "queues.conf").write_text(queues)
         (self.home / "apf.conf").write_text(CONF.format(home=self.home, more=more))
 
-    def submit(self, queue: str, count: int, factory: str = "F1") -> tuple[str, ...]:
+    def submit(self, queue: str, count: int, factory: str = "F1", endpoint: str = "x") -> tuple[str, ...]:
         self._next += 1
-        words = dict.fromkeys(("host", "submission", "endpoint", "shape"), "x")
+        words = dict.fromkeys(("host", "submission", "shape"), "x") | {"endpoint": endpoint}
         order = {"count": count, "factory": factory, "queue": queue, "cores": 1, "queued": 7.0, **words}
         return self.files.add(float(self._next), "", order).cids()
 
@@ -103,6 +103,15 @@ def test_only_the_states_that_are_named(site: Site) -> None:
     assert result.output == "removed nothing: no running or held pilot of Q is there\n"
     assert site.kill("--queue", "Q", "--state", "finishing").exit_code == 2
     assert site.kill("--queue", "Q", "--state", "pending").output.startswith("removed 2 pilots of Q: pending 2\n")
+
+
+def test_only_the_endpoints_that_are_named(site: Site) -> None:
+    one, two, three = (site.submit("Q", 2, endpoint=name) for name in ("ce1", "ce2", "ce3"))
+    words = ["--endpoint", "ce1", "--endpoint", "ce3"]
+    assert site.kill("Q", *words, "--dry-run").output == "would remove 4 pilots of Q at ce1 or ce3: pending 4\n"
+    assert site.kill("Q", *words).output.startswith("removed 4 pilots of Q at ce1 or ce3: pending 4\n")
+    assert [site.waiting(cids) for cids in (one, two, three)] == [0, 2, 0]
+    assert site.kill("Q", "--endpoint", "ce").output == "removed nothing: no pilot of Q at ce is there\n"
 
 
 def test_a_pilot_that_has_started_since_it_was_listed_goes_on(site: Site) -> None:
@@ -194,7 +203,7 @@ def test_without_a_state_dir_nobody_knows_whose_pilots_they_are(tmp_path: Path) 
 def test_what_is_written_off_is_said_to_be_no_removal(
     site: Site, monkeypatch: pytest.MonkeyPatch, dry_run: bool
 ) -> None:
-    gone = [Pilot(f"{number}", "Q", PilotState.UNKNOWN) for number in range(2)]
+    gone = [Pilot(f"{number}", "Q", PilotState.UNKNOWN, endpoint="ce1") for number in range(2)]
     left = list(gone)
 
     class Gram:
@@ -217,6 +226,8 @@ def test_what_is_written_off_is_said_to_be_no_removal(
     result = site.kill("--queue", "Q")
     assert (result.exit_code, "not done: fork local: no answer" in result.output) == (1, True)
     assert left == gone, "only where the state is named"
+    assert site.kill("Q", "--state", "unknown", "--endpoint", "ce2").output.startswith("removed nothing: no unknown")
+    assert left == gone, "only where it went there"
     result = site.kill("--queue", "Q", "--state", "unknown", *["--dry-run"] * dry_run)
     verb = "would write off" if dry_run else "wrote off"
     assert result.output == (

@@ -25,7 +25,7 @@ from autopyfactory.model import Downtime, PilotCounts, Trouble
 from autopyfactory.operate import Operator, OperatorState
 from autopyfactory.record.book import Record, Writer
 from autopyfactory.record.paper import Recorded, ages, paper
-from autopyfactory.report import CycleReport, Decision, Step, Wanted
+from autopyfactory.report import CycleReport, Decision, Step, Stuck, Wanted
 from autopyfactory.space import FreeSpace
 from tests.unit import parts
 from tests.unit.parts import FAKES, Journal, PartOptions
@@ -308,7 +308,8 @@ def test_one_of_several_ces_dies_on_which_all_pilots_wait(
     here.world.activate("Q", jobs)
     die(here)
     assert here.first().startswith(f"Q submits nothing: {said}")
-    assert "ce1 has to work again, or these pilots have to go: 'autopyfactory kill Q --state unsent" in here.why()[3]
+    way_out = "'autopyfactory kill Q --endpoint ce1 --state unsent --state pending' removes those that wait there"
+    assert f"ce1 has to work again, or these pilots have to go: {way_out}" in here.why()[3]
     here.cycle(times=60)
     assert here.world.pool.submitted == (20 if jobs else 40)
     for pilot in list(here.world.pool.pilots):
@@ -327,6 +328,22 @@ def test_some_pilots_wait_at_a_dead_ce_and_more_at_one_that_works(place: Callabl
         f"Q submits nothing: the cap max_pending is reached: 100 of at most 100 waiting; 30 of its 100 waiting pilots"
         f" {STUCK}"
     )
+    assert "max_pending has to be raised; ce1 has to work again, or these pilots have to go: " in here.why()[3]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("silent", "silent"), "ce1, ce2 is full or hangs: pilots have to start there"),
+        (("paused", "silent"), "ce1 has to work again; ce2 is full or hangs: pilots have to start there"),
+    ],
+)
+def test_pilots_at_a_ce_that_may_be_full_are_not_said_to_have_to_go(words: tuple[str, str], said: str) -> None:
+    stuck = tuple(Stuck(20, name, word, START) for name, word in zip(("ce1", "ce2"), words, strict=True))
+    pilots = PilotCounts(pending=40, running=500)
+    report = CycleReport("Q", START, decision=Decision(0), activated=40, wanted=Wanted(40), pilots=pilots, stuck=stuck)
+    cause = cause_of(Recorded(report, START))
+    assert (cause.key, cause.change) == ("stuck", said)
 
 
 def test_pilots_at_a_dead_ce_that_the_queue_no_longer_names(place: Callable[..., Place]) -> None:

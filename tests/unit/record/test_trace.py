@@ -1,5 +1,6 @@
 """The trace of demand: read back as written, made from the record, refused with file and line."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,13 +76,15 @@ def test_the_record_becomes_a_trace(tmp_path: Path) -> None:
 def test_one_wmsqueue_of_two_sources(tmp_path: Path) -> None:
     """A cycle of an older record tells its source by who answered alone."""
     old = CycleReport("P", START, jobs=CELLS, wmsqueue="W", inputs=(Input("demand", "wms pool", 1.0),))
-    nobody = CycleReport("P", START + 60, blocked=Blocked("no", cause="demand"), wmsqueue="W")
+    first = CycleReport("P", START - 60, blocked=Blocked("no", cause="demand"), wmsqueue="W")
+    nobody = replace(first, at=START + 60)
     typo = CycleReport("P", START + 90, blocked=Blocked("no", cause="wmsqueue"), wmsqueue="V, W", wms="pool")
-    write(tmp_path / FILE, [old, saw(START + 30, 3, wms="farm"), nobody, typo])
+    write(tmp_path / FILE, [first, old, saw(START + 30, 3, wms="farm"), nobody, typo])
     with Record(tmp_path / FILE) as record:
-        lines = list(trace(record, record.queues, START, START + 1000))
+        lines = list(trace(record, record.queues, START - 60, START + 1000))
     assert lines[0] == Demand(START, "W", CELLS, "pool")
-    assert [(line.wms, line.cells is None) for line in lines] == [("pool", False), ("farm", False)] * 2
+    found = [(line.wms, line.cells is None) for line in lines]
+    assert found == [("pool", False), ("farm", False), ("pool", True), ("pool", True), ("farm", False)]
 
 
 def test_wmsqueues_that_feed_one_queue_are_told_apart(tmp_path: Path) -> None:

@@ -67,6 +67,18 @@ def test_cells_that_look_alike_but_for_cores_or_share_or_source() -> None:
     assert {(one.stream.cores, one.stream.share) for one in found} == {(4, ""), (16, ""), (0, "E"), (0, "T"), (0, "")}
 
 
+def test_lines_that_begin_to_tell_cores_and_share_bring_no_jobs() -> None:
+    older = (JobCount("M", "l", {"activated": 40, "running": 300}),)
+    newer = (
+        JobCount("M", "l", {"activated": 30, "running": 200}, cores=8),
+        JobCount("M", "l", {"activated": 10, "running": 100}, cores=16, share="E"),
+    )
+    found = list(replayed([Demand(360.0 * k, "Q", (older, older, newer, newer)[k]) for k in range(4)], 3600))
+    came = [total([one for one in found if 360.0 * k < one.at < 360.0 * (k + 1)]) for k in range(3)]
+    assert came == [30, 30, 30]
+    assert {one.stream.cores for one in found if one.at > 720.0} == {8, 16}
+
+
 def test_a_short_trace_begins_again() -> None:
     found = list(replayed(trace((0, 0), (12, 0), step=DAY / 4), 3600, days=1.0))
     assert total(found) == 48
