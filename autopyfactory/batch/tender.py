@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from autopyfactory.batch import Batch
+from autopyfactory.batch.attempts import Attempts
 from autopyfactory.batch.held import Rows, row_of, summary
 from autopyfactory.clock import Clock
 from autopyfactory.config.models import HeldOptions, QueueConfig
-from autopyfactory.errors import SourceError, Unasked
+from autopyfactory.errors import SourceError
 from autopyfactory.model import Pilot, PilotCounts, PilotState, Trouble
 
 log = logging.getLogger(__name__)
@@ -33,9 +34,6 @@ PATIENCE = 10.0
 
 UNLISTED = 600.0
 """Seconds for which pilots found held at the start slow their endpoints down although they cannot be listed."""
-
-REMEMBER = 7 * 86400.0
-"""Seconds for which releases are remembered where the system does not count them."""
 
 WAITING = frozenset({PilotState.UNSENT, PilotState.PENDING})
 STARTED = frozenset({PilotState.RUNNING, PilotState.SUSPENDED})
@@ -89,7 +87,7 @@ class Tender:
         self._thread: threading.Thread | None = None
         self._closed = False
         self._allowances: dict[tuple[str, str], _Allowance] = {}
-        self._released: dict[str, tuple[int, float]] = {}
+        self._attempts = Attempts(clock)
         self._aged: dict[str, float] = {}
         self._newest_hold: dict[tuple[str, str], float] = {}
         self._cured: dict[tuple[str, str], float] = {}
@@ -266,42 +264,22 @@ class Tender:
         now = self._clock.now()
         after = max(row.after, SETTLED) if row.action == "release" else row.after
         due = [pilot for pilot in pilots if pilot.since is not None and now - pilot.since >= after]
-        fresh = [pilot for pilot in due if row.action == "release" and self._releases(pilot) < row.times]
+        fresh = [pilot for pilot in due if row.action == "release" and self._attempts.releases(pilot) < row.times]
         released = self._limited((name, "release"), row, fresh)
         if released:
-            self._note_releases(released, now)
-            with self._trying(), self._uncounted():
+            with self._trying(), self._attempts.order(released, release=True):
                 self._say("released", self._batch.release_pilots(released), released)
         removed = self._limited((name, "remove"), row, [pilot for pilot in due if pilot not in fresh])
         if removed:
-            with self._trying():
+            with self._trying(), self._attempts.order(removed):
                 self._say("removed", self._batch.remove_pilots(removed), removed)
 
     def _limited(self, key: tuple[str, str], row: HeldOptions, pilots: Sequence[Pilot]) -> Sequence[Pilot]:
-        """Return as many of the pilots as the row's rate allows now, those first that are held longest."""
+        """Return as many of the pilots as the row's rate allows now, in the order of their turn."""
         if not pilots:
             return ()
         granted = self._allowances.setdefault(key, _Allowance()).take(len(pilots), row.rate, self._clock.now())
-        return sorted(pilots, key=lambda pilot: pilot.since or 0.0)[:granted]
-
-    def _releases(self, pilot: Pilot) -> int:
-        return max(pilot.releases, self._released.get(pilot.id, (0, 0.0))[0])
-
-    def _note_releases(self, pilots: Sequence[Pilot], now: float) -> None:
-        self._released = {id_: entry for id_, entry in self._released.items() if now - entry[1] < REMEMBER}
-        for pilot in pilots:
-            self._released[pilot.id] = (self._releases(pilot) + 1, now)
-
-    @contextmanager
-    def _uncounted(self) -> Iterator[None]:
-        """Take back from the count of releases those that reached nobody."""
-        try:
-            yield
-        except Unasked as error:
-            for id_ in self._released.keys() & error.ids:
-                count, at = self._released[id_]
-                self._released[id_] = (count - 1, at)
-            raise
+        return sorted(pilots, key=lambda pilot: (self._attempts.failed(pilot), pilot.since or 0.0))[:granted]
 
     def _say(self, word: str, count: int, pilots: Sequence[Pilot]) -> None:
         if count:
@@ -318,7 +296,9 @@ class Tender:
             if ages.pending is not None and self._is_turn(queue, ages.interval):
                 old = self._older(mine, WAITING, ages.pending)
                 # What never reached its CE is cheapest, and has no place in a line there.
-                old.sort(key=lambda pilot: (pilot.state is not PilotState.UNSENT, pilot.since))
+                old.sort(
+                    key=lambda pilot: (self._attempts.failed(pilot), pilot.state is not PilotState.UNSENT, pilot.since)
+                )
                 most = max(1, sum(pilot.state in WAITING for pilot in mine) // PART)
                 if old:
                     self._aged[queue] = self._clock.now()
@@ -336,7 +316,7 @@ class Tender:
     def _remove_old(self, queue: str, old: Sequence[Pilot], why: str) -> None:
         if not old:
             return
-        with self._trying():
+        with self._trying(), self._attempts.order(old):
             unsent = sum(pilot.state is PilotState.UNSENT for pilot in old)
             count = self._batch.remove_pilots(old)
             log.info("%s: removed %d pilots %s (%d unsent)", self.name, count, why, unsent, extra={"queue": queue})

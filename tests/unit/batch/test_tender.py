@@ -198,6 +198,47 @@ def test_a_release_that_reached_nobody_does_not_count(caplog: pytest.LogCaptureF
     assert bed.batch.removed == ["1.0", "0.0"]
 
 
+@pytest.mark.parametrize("action", ["release", "remove"])
+@pytest.mark.parametrize("error", [Unasked, SourceError])
+def test_pilots_that_are_refused_keep_no_others_from_their_turn(action: str, error: type[SourceError]) -> None:
+    """Twenty of an account that sudo refuses, held longer than the five of another one."""
+    bed = Bed({"mine": HeldOptions.model_validate({"match": "x", "action": action, "after": 60})})
+    bed.batch.add(20, hold_reason="x", queue="BAD", since=START - 100)
+    bed.batch.add(5, hold_reason="x")
+    done: list[str] = []
+
+    def act(pilots: Sequence[Pilot]) -> int:
+        for pilot in pilots:
+            if pilot.queue != "BAD":
+                done.append(bed.batch.there.pop(pilot.id).id)
+        if bad := [pilot.id for pilot in pilots if pilot.queue == "BAD"]:
+            raise Unasked("slurm x", "sudo refuses", bad) if error is Unasked else SourceError("slurm x", "denied")
+        return len(pilots)
+
+    bed.batch.release_pilots = bed.batch.remove_pilots = act  # type: ignore[method-assign]
+    for _ in range(20):
+        bed.tend(30)
+    assert sorted(done) == [f"{number}.0" for number in range(20, 25)]
+    assert len(bed.batch.there) == 20
+
+
+def test_old_pilots_that_are_refused_keep_no_others_from_their_turn() -> None:
+    bed = Bed(ages={"Q": Ages(60.0, None, 60.0)})
+    bed.batch.add(2, PilotState.PENDING)
+    bed.batch.add(1, PilotState.PENDING, since=START + 1)
+    remove = bed.batch.remove_pilots
+
+    def refuse(pilots: Sequence[Pilot]) -> int:
+        if bad := [pilot.id for pilot in pilots if pilot.since == START]:
+            raise Unasked("slurm x", "sudo refuses", bad)
+        return remove(pilots)
+
+    bed.batch.remove_pilots = refuse  # type: ignore[method-assign]
+    for _ in range(4):
+        bed.tend(70)
+    assert bed.batch.removed == ["2.0"]
+
+
 def test_nothing_is_released_at_once() -> None:
     bed = Bed({"mine": HeldOptions(code=("13",), action="release", after=0.0)})
     bed.batch.add(1, hold_code=13)
