@@ -190,11 +190,12 @@ class CondorSchedd:
         if any(is_coming(ad) for ad in survey.groups) and not self._context.looking:
             self._spooled.look_after()
         there = pilot_groups(at_ces(survey))
-        silent = self._watch.look(began, there)
+        ended = self._ends.at_ces()
+        silent = self._watch.look(began, there, ended)
         if not self._context.looking:
             self._silences.keep(self._watch.at(silent))
             self._once("silent", self._silences.trouble)
-        found = self._lasting.look(began, troubles(unreachable(survey.groups), silent), there)
+        found = self._lasting.look(began, troubles(unreachable(survey.groups), silent), there, ended)
         self._tell_of_endpoints(found)
         self._look_for_limits(groups, began)
         return PilotReport(groups, self._ends.take(), found, full=self._full)

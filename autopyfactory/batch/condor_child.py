@@ -27,7 +27,10 @@ GROUP_KEYS = (
     *("JobStatus", "HoldReasonCode", "JobUniverse", "GridResourceUnavailableTime", "GridJobStatus", "SubmitterId"),
 )
 LIFE_KEYS = ("QDate", "JobStartDate", "CompletionDate", "EnteredCurrentStatus", "RemoteWallClockTime", "LastRemoteHost")
-ENDED_KEYS = ("ClusterId", "ProcId", "ExitCode", "ExitBySignal", "ExitSignal", "StageInFinish", *LIFE_KEYS, *TAGS)
+ENDED_KEYS = (
+    *("ClusterId", "ProcId", "JobUniverse", "ExitCode", "ExitBySignal", "ExitSignal", "StageInFinish"),
+    *(*LIFE_KEYS, *TAGS),
+)
 
 GRID = 9
 """JobUniverse of a job that goes on to a CE."""

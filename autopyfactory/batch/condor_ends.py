@@ -2,9 +2,9 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from autopyfactory.batch.condor_child import Ad
+from autopyfactory.batch.condor_child import GRID, Ad
 from autopyfactory.model import EndedPilot
 
 COMPLETED = 4
@@ -24,6 +24,7 @@ class Ends:
         self._by_submission: OrderedDict[str, set[str]] = OrderedDict()
         self._known: dict[str, tuple[int, int]] = {}
         self._counted: dict[str, tuple[int, int]] = {}
+        self._at_ces: dict[str, float] = {}
 
     def cid(self, cluster: object, proc: object) -> str:
         """Return the name of a pilot."""
@@ -62,6 +63,7 @@ class Ends:
         with self._lock:
             before, self._told = self._told, set()
             for job in jobs:
+                self._note_ce(job)
                 cid = self.cid(job["ClusterId"], job["ProcId"])
                 if cid not in before:
                     if job.get("StageInFinish"):
@@ -107,7 +109,21 @@ class Ends:
             news, self._news = self._news, []
         return tuple(news)
 
+    def at_ces(self) -> Mapping[str, float]:
+        """Return when each CE last told of a pilot that ended by itself, also of one whose output is not here yet."""
+        with self._lock:
+            return dict(self._at_ces)
+
+    def _note_ce(self, job: Ad) -> None:
+        # The time of CompletionDate may be the CE's own.
+        at = _number(job, "EnteredCurrentStatus")
+        if job.get("JobUniverse") == GRID and at:
+            endpoint = str(job.get("APF_ENDPOINT", ""))
+            self._at_ces[endpoint] = max(at, self._at_ces.get(endpoint, at))
+
     def _tell(self, job: Ad, fault: str = "") -> None:
+        if not fault:
+            self._note_ce(job)
         pilot = self._pilot(job, fault)
         self._news.append(pilot)
         self._by_submission.setdefault(pilot.submission, set()).add(pilot.cid)

@@ -45,8 +45,8 @@ class Silence:
 class Watch:
     """Notice CEs that neither refuse nor answer: for `patience` seconds nothing moves there while pilots wait.
 
-    A movement is a change within a submission that was already known, other than what our own hand does without
-    the CE: submitting, removing and releasing pilots.
+    A movement is a pilot that ended by itself, or a change within a submission that was already known, other than
+    what our own hand does without the CE: submitting, removing and releasing pilots.
     What was `known` to be silent before a restart stays so if the first look finds everything where it was.
     """
 
@@ -55,14 +55,17 @@ class Watch:
         self._moved = {endpoint: silence.since for endpoint, silence in (known or {}).items()}
         self._last = {endpoint: silence.places for endpoint, silence in (known or {}).items()}
 
-    def look(self, at: float, groups: Iterable[PilotGroup]) -> dict[str, float]:
-        """Return since when each silent endpoint has not moved; `groups` are all pilots at CEs, `FINISHING` removed."""
+    def look(self, at: float, groups: Iterable[PilotGroup], ended: Mapping[str, float] = {}) -> dict[str, float]:
+        """Return since when each silent endpoint has not moved.
+
+        `groups` are all pilots at CEs, `FINISHING` removed; `ended` tells when one last ended by itself.
+        """
         now = dict(_by_endpoint(groups))
         for endpoint, places in now.items():
             before = self._last.get(endpoint)
             if before is None or not _waits(places) or _moved(before, places):
                 self._moved[endpoint] = at
-        self._moved = {endpoint: self._moved[endpoint] for endpoint in now}
+        self._moved = {name: max(self._moved[name], min(at, ended.get(name, self._moved[name]))) for name in now}
         self._last = now
         return {endpoint: since for endpoint, since in self._moved.items() if at - since >= self._patience}
 
@@ -104,7 +107,7 @@ def troubles(dead: Mapping[str, float], silent: Mapping[str, float]) -> dict[str
 
 
 class Lasting:
-    """Remember a trouble until a pilot shows that the CE works: that its last pilots were removed does not.
+    """Remember a trouble until a pilot arrives at the CE or ends: that its last pilots were removed proves nothing.
 
     Where no pilot goes any more it is forgotten after an hour.
     """
@@ -112,13 +115,16 @@ class Lasting:
     def __init__(self) -> None:
         self._known: dict[str, tuple[Trouble, float]] = {}
 
-    def look(self, at: float, found: Mapping[str, Trouble], groups: Sequence[PilotGroup]) -> dict[str, Trouble]:
-        """Return the troubles found and those that last; `groups` are all pilots at CEs."""
+    def look(
+        self, at: float, found: Mapping[str, Trouble], groups: Sequence[PilotGroup], ended: Mapping[str, float] = {}
+    ) -> dict[str, Trouble]:
+        """Return the troubles found and those that last, from what `Watch.look` gets."""
         there = {group.endpoint for group in groups}
         arrived = {group.endpoint for group in groups if group.state in _ARRIVED}
         for endpoint, (trouble, seen) in list(self._known.items()):
             gone = endpoint not in there and at - seen > _FORGOTTEN
-            if endpoint not in found and (endpoint in arrived or gone):
+            works = endpoint in arrived or ended.get(endpoint, trouble.since) > trouble.since
+            if endpoint not in found and (works or gone):
                 del self._known[endpoint]
             elif endpoint in there:
                 self._known[endpoint] = (trouble, at)

@@ -8,10 +8,10 @@ import pytest
 
 from autopyfactory.batch import Context
 from autopyfactory.batch.condor import CondorSchedd, ScheddOptions
-from autopyfactory.batch.condor_child import Survey
+from autopyfactory.batch.condor_child import ScheddSaid, Survey
 from autopyfactory.child import KillableChild
 from autopyfactory.model import Trouble
-from tests.unit.batch.test_condor import FakeChild, grid_ad
+from tests.unit.batch.test_condor import FakeChild, ad, grid_ad, job
 from tests.unit.batch.test_condor_submit import factory
 from tests.unit.world import START, ManualClock
 
@@ -48,6 +48,30 @@ def test_a_silent_ce_is_known_by_the_first_count_after_a_restart(tmp_path: Path)
     assert bench.troubles(60) == {}
     bench.start()
     assert bench.troubles(60) == {}
+
+
+def test_a_ce_whose_pilots_come_and_go_between_two_counts_is_not_silent(tmp_path: Path) -> None:
+    """Also where their output cannot be fetched, and after a restart, which sees the old ends again."""
+    bench = Bench(tmp_path)
+    for cycle in range(40):
+        groups = (grid_ad(4, 3, APF_SUBMISSION=f"s-{cycle - 1}"), grid_ad(1, 3, APF_SUBMISSION=f"s-{cycle}"))
+        bench.child.answers["survey"] = Survey(groups, unsent={f"s-{cycle}": 3})
+        ended = job(cycle, JobUniverse=9, EnteredCurrentStatus=int(bench.clock.at - 20), StageInFinish=cycle % 2)
+        bench.child.answers["completed"] = (ended,)
+        bench.child.answers["fetch"] = ScheddSaid("no space left")
+        assert bench.troubles(120) == {}
+    assert bench.troubles(1600) == {}
+    assert bench.troubles(200) != {}
+    bench.start()
+    assert bench.troubles(60) != {}, "the end is older than the silence"
+
+
+def test_pilots_of_a_pool_that_end_say_nothing_of_a_ce(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.child.answers["survey"] = Survey((grid_ad(1, 5), ad(4, 1, JobUniverse=5)))
+    bench.child.answers["completed"] = (job(1, JobUniverse=5, EnteredCurrentStatus=int(START + 1000)),)
+    bench.troubles()
+    assert bench.troubles(1800) == SILENT
 
 
 def test_who_only_looks_writes_nothing(tmp_path: Path) -> None:

@@ -100,6 +100,25 @@ def test_endpoints_are_watched_apart_and_forgotten_with_their_pilots() -> None:
     assert watch.look(300, pilots("a", s1=1)) == {}
 
 
+def test_pilots_that_end_between_two_counts_are_a_sign_of_life() -> None:
+    """Each count finds a new probe that is unsent; the one before has ended by itself, 20 s after its count."""
+    watch, lasting = Watch(1800), Lasting()
+    for at in range(0, 7200, 120):
+        probe = [PilotGroup(f"s{at}", "Q", PilotState.UNSENT, 3, endpoint="ce1")]
+        ended = {"ce1": at - 100.0, "ce2": at + 0.0}
+        assert lasting.look(at, troubles({}, watch.look(at, probe, ended)), probe, ended) == {}
+
+
+def test_an_end_before_everything_stood_still_is_none() -> None:
+    watch = Watch(100)
+    watch.look(0, pilots(s1=3), {"ce1": -50})
+    assert watch.look(100, pilots(s1=3), {"ce1": -50}) == {"ce1": 0}
+    assert watch.look(130, pilots(s1=3), {"ce1": 60}) == {}
+    assert watch.look(160, pilots(s1=3), {"ce1": 60}) == {"ce1": 60}
+    assert watch.look(170, pilots(s1=3), {"ce1": 9999}) == {}, "whose clock is ahead"
+    assert watch.look(270, pilots(s1=3), {}) == {"ce1": 170}
+
+
 def silent_at_100() -> dict[str, Silence]:
     before = Watch(100)
     before.look(0, pilots(s1=3))
@@ -158,6 +177,13 @@ def test_a_dead_ce_whose_pilots_were_removed_is_still_dead() -> None:
     assert lasting.look(60, {}, at_ce1(PilotState.HELD)) == DEAD
     assert lasting.look(70, {}, at_ce1(PilotState.PENDING)) == {}
     assert lasting.look(80, {}, []) == {}
+
+
+def test_a_dead_ce_that_told_of_an_end_works_again() -> None:
+    lasting = Lasting()
+    assert lasting.look(20, DEAD, [], {"ce1": 5}) == DEAD
+    assert lasting.look(30, DEAD, at_ce1(PilotState.UNSENT), {"ce1": 15}) == DEAD, "not while it is found dead"
+    assert lasting.look(40, {}, at_ce1(PilotState.UNSENT), {"ce1": 15}) == {}
 
 
 def test_what_is_found_wrong_anew_is_told_by_its_new_word() -> None:
