@@ -55,7 +55,7 @@ class Site:
         return write_conf(home / "etc", main | more, {"DEFAULT": base, **queues}, user=self._user)
 
     def jobs(self, constraint: str) -> list[dict[str, Any]]:
-        names = "ClusterId,ProcId,APF_QUEUE,JobStatus,APF_RELEASES"
+        names = "ClusterId,ProcId,APF_QUEUE,APF_ENDPOINT,JobStatus,APF_RELEASES"
         said = self.pool.run(["condor_q", "-allusers", "-const", constraint, "-json", "-attributes", names])
         found: list[dict[str, Any]] = json.loads(said or "[]")
         return found
@@ -142,9 +142,11 @@ def test_old_waiting_pilots_and_kill_by_state(
 
     assert kill("--state", "held", "--state", "pending").stdout.startswith("removed nothing")
     assert kill("--dry-run").stdout == "would remove 4 pilots of RUNS: running 4\n"
+    assert kill("--endpoint", "nowhere").stdout == "removed nothing: no pilot of RUNS at nowhere is there\n"
     assert site.states("RUNS") == Counter({2: 6})
-    said = kill("--state", "running")
-    assert (said.returncode, said.stdout) == (0, "removed 4 pilots of RUNS: running 4\n"), said
+    [endpoint] = {job["APF_ENDPOINT"] for job in site.jobs(f'APF_QUEUE == "RUNS" && APF_FACTORY == "{FACTORY}"')}
+    said = kill("--state", "running", "--endpoint", endpoint)
+    assert (said.returncode, said.stdout) == (0, f"removed 4 pilots of RUNS at {endpoint}: running 4\n"), said
     until(lambda: site.states("RUNS") == Counter({2: 2}), 30, "only foreign jobs are left")
     factory.wait_for(r"RUNS blocked: .*no pilot is left", 30)
     factory.stop(within=9)
