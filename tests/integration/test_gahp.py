@@ -20,6 +20,7 @@ from tests.testbed.world import Options, World, until
 
 pytestmark = pytest.mark.xdist_group("gahp")
 STAND_INS = pytest.mark.xdist_group("gahp-stand-ins")
+OUTAGE = pytest.mark.xdist_group("gahp-outage")
 
 JOBS = 6
 MAX_PILOTS = 4
@@ -142,6 +143,7 @@ def test_pilots_run_behind_a_schedd(
         assert not factory.lines(" (ERROR|CRITICAL) ")
 
 
+@OUTAGE
 def test_pilots_that_met_a_dead_slurmctld_run_when_it_is_back(
     testbed: Path, user: str, workdir: Path, daemon: Callable[..., Daemon]
 ) -> None:
@@ -175,7 +177,7 @@ def test_pilots_that_met_a_dead_slurmctld_run_when_it_is_back(
         factory.wait_for(r" MEANWHILE .* held: \d x 'submission command failed .*\(code 0\)", 60)
         factory.wait_for(r" released \d held pilots; of \d held: .*'submission command failed", 30)
         cluster.start_controller()
-        until(lambda: states("MEANWHILE") == [2, 2], 60, "both run")
+        until(lambda: states("MEANWHILE") == [2, 2], 180, "both run")
         assert [job["job_state"] for job in cluster.jobs() if job["partition"] == "normal"] == ["RUNNING"] * 2
         assert len(factory.lines(" MEANWHILE submitted [1-9]")) == 1
         factory.stop(within=9)

@@ -147,7 +147,7 @@ def test_faults_a_crash_and_removal(gram: GramService, daemon: Callable[..., Dae
     factory.run("pause", "LONG")
     killed = factory.run("kill", "--queue", "LONG", "--state", "running", timeout=90)
     assert killed.returncode == 0, killed.stdout + killed.stderr
-    until(lambda: not gram.alive("LONG"), 30, f"all are removed: {killed.stdout}")
+    until(lambda: not gram.alive("LONG"), 90, f"all are removed: {killed.stdout}")
     factory.stop(within=9)
     factory.assert_nothing_left()
     assert not factory.lines(" (ERROR|CRITICAL) ")
