@@ -121,11 +121,13 @@ class GridEngine(System):
 
     def stop(self) -> None:
         """End all jobs and both daemons."""
-        if self.pid("qmaster"):
-            self.resume()
-            self.run("qdel", "-u", "*", check=False)
-            comes(lambda: not self._listed(), 5.0)
-        kill_all(processes(self._left_behind))
+        try:
+            if self.pid("qmaster"):
+                self.resume()
+                self.run("qdel", "-u", "*", check=False)
+                comes(lambda: not self._listed(), 5.0)
+        finally:
+            kill_all(processes(self._left_behind))
 
     def start(self) -> None:
         """Start sge_qmaster, again too: it remembers its jobs."""

@@ -86,15 +86,20 @@ class SlurmCluster(System):
 
     def stop(self) -> None:
         """End all jobs and all daemons."""
+        try:
+            self._cancel()
+        finally:
+            for name in ("slurmd", "slurmctld", "munged"):
+                self._end(name, signal.SIGTERM)
+            # Jobs that ended while the controller was dead wait for it for ever; what still runs has lost its guard.
+            kill_all(processes(self._left_behind))
+
+    def _cancel(self) -> None:
         if self.pid("slurmctld"):
             self.resume()
             if ids := self.run("squeue", "--all", "-h", "-o", "%A", check=False).split():
                 self.run("scancel", "--quiet", "--full", *ids, check=False)
             comes(lambda: not self._unfinished(), 10.0)
-        for name in ("slurmd", "slurmctld", "munged"):
-            self._end(name, signal.SIGTERM)
-        # Jobs that ended while the controller was dead wait for it for ever, and what still runs has lost its guard.
-        kill_all(processes(self._left_behind))
 
     def start_controller(self, *, ready: bool = True) -> None:
         """Start slurmctld, again too: it remembers its jobs."""
