@@ -1,6 +1,6 @@
 # make demo        a factory, a PanDA to play with, and pilots, for a minute
-# make test        unit tests, then the daemon on a real HTCondor pool behind a real squid (root or sudo)
-# make test-quick  unit tests and the coverage of the core
+# make test        unit tests and the coverage of the core, then the daemon on the real systems (root or sudo)
+# make test-quick  unit tests
 # make lint        style, types, shell scripts
 
 PYTHON ?= /usr/bin/python3.11
@@ -12,13 +12,16 @@ demo:
 	@scripts/make-venv .venv
 	.venv/bin/autopyfactory demo --seconds 60
 
-test: test-quick
+# Watched for its coverage, the same run takes twice as long.
+test:
+	@scripts/make-venv .venv test,lint
+	.venv/bin/pytest tests/unit -n 3 --cov=autopyfactory --cov-branch --cov-report=
+	.venv/bin/python scripts/core_coverage.py
 	scripts/test-integration
 
 test-quick:
 	@scripts/make-venv .venv test,lint
-	.venv/bin/pytest tests/unit -n 3 --cov=autopyfactory --cov-branch --cov-report=
-	.venv/bin/python scripts/core_coverage.py
+	.venv/bin/pytest tests/unit -n 3
 
 lint:
 	@scripts/make-venv .venv test,lint
