@@ -172,7 +172,7 @@ def test_pilots_that_met_a_dead_slurmctld_run_when_it_is_back(
         assert factory.run("pause", "MEANWHILE", "--why", "test").returncode == 0
         factory.start()
         until(lambda: states("BEFORE") == [2], 60, "one runs")
-        cluster.kill_controller()
+        cluster.end_controller()
         assert factory.run("resume", "MEANWHILE").returncode == 0
         factory.wait_for(r" MEANWHILE .* held: \d x 'submission command failed .*\(code 0\)", 60)
         factory.wait_for(r" released \d held pilots; of \d held: .*'submission command failed", 30)

@@ -100,7 +100,7 @@ def test_a_queue_with_an_outage(cluster: SlurmCluster, user: str, workdir: Path,
             return panda.totals()["SITE"].finished
 
         until(lambda: look() >= 5, 60, "the first jobs finished")
-        cluster.kill_controller()
+        cluster.end_controller()
         since = factory.mark()
         factory.wait_for(r"slurm local: squeue: .*Failed while looking for jobs", 40, since=since)
         factory.wait_for(r"blocked", 40, since=since)

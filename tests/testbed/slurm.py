@@ -111,6 +111,10 @@ class SlurmCluster(System):
         """End slurmctld as a crash does."""
         self._end("slurmctld", signal.SIGKILL)
 
+    def end_controller(self) -> None:
+        """End slurmctld in order: when it is back it knows what runs, and does not drain the node for it."""
+        self._end("slurmctld", signal.SIGTERM)
+
     def forget(self) -> None:
         """Let slurmctld forget all jobs that have ended, as MinJobAge does after minutes."""
         for job in self.jobs():
