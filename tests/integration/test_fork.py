@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import pytest
 
 from tests.testbed.forkhost import until
 from tests.testbed.law import law
+from tests.testbed.sudoers import allowed
 
-pytestmark = pytest.mark.xdist_group("fork")
+pytestmark = pytest.mark.xdist_group("pilot-account")
 
 ROOT = Path(__file__).parents[2]
 WAIT = "until [ -e {go} ]; do sleep 0.05; done; "
@@ -122,16 +124,8 @@ def test_killed_while_pilots_run(driver: Driver, go: Path) -> None:
 @pytest.fixture
 def allow() -> Iterator[Callable[[str], None]]:
     """Allow what a line of sudoers says, for the time of the test."""
-    file = Path("/etc/sudoers.d/autopyfactory-test")
-    file.unlink(missing_ok=True)
-
-    def write(line: str) -> None:
-        file.touch(mode=0o440)
-        file.write_text(line + "\n")
-        subprocess.run(["visudo", "-cqf", str(file)], check=True, timeout=30)
-
-    yield write
-    file.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        yield lambda line: stack.enter_context(allowed(f"{line}\n", "test"))
 
 
 def test_pilots_of_another_account(driver: Driver, go: Path, pilot_user: str, allow: Callable[[str], None]) -> None:

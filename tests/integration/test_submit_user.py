@@ -15,7 +15,7 @@ from tests.testbed.slurm import SlurmCluster
 from tests.testbed.sudoers import allowed, of_page
 from tests.testbed.world import FACTORY, Options, until, write_conf
 
-pytestmark = pytest.mark.xdist_group("slurm")
+pytestmark = pytest.mark.xdist_group("pilot-account")
 
 CPUS = 6
 PILOTS = CPUS + 2

@@ -18,15 +18,18 @@ def of_page(kind: str, *, factory: str = "apf", pilot: str = "pilot") -> str:
 
 @contextmanager
 def allowed(lines: str, name: str) -> Iterator[None]:
-    """Let sudo read these lines."""
+    """Let sudo read these lines; it reads whole files only, and none with a dot in its name."""
     file = Path("/etc/sudoers.d") / f"autopyfactory-{name}"
-    file.touch(mode=0o440)
+    fresh = file.with_suffix(".new")
+    fresh.touch(mode=0o440)
     try:
-        file.write_text(lines)
-        subprocess.run(["visudo", "-cqf", str(file)], check=True, timeout=30)
+        fresh.write_text(lines)
+        subprocess.run(["visudo", "-cqf", str(fresh)], check=True, timeout=30)
+        fresh.rename(file)
         yield
     finally:
-        file.unlink()
+        fresh.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
 
 
 def _page() -> str:
