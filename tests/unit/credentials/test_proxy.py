@@ -23,7 +23,9 @@ def test_a_proxy_is_good_as_long_as_its_shortest_link() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [CERTIFICATE + KEY, KEY + CERTIFICATE, b"Bag Attributes\n" + CERTIFICATE + b"\n" + KEY]
+    "data",
+    [CERTIFICATE + KEY, KEY + CERTIFICATE, b"Bag Attributes\n" + CERTIFICATE + b"\n" + KEY],
+    ids=["certificate first", "key first", "with attributes"],
 )
 def test_a_plain_certificate_with_its_key(data: bytes) -> None:
     assert read(data) == Validity(START, START + 30 * HOUR)
@@ -42,6 +44,8 @@ def test_a_plain_certificate_with_its_key(data: bytes) -> None:
         ),
         (CERTIFICATE + b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "cannot be read"),
     ],
+    # The keys are new each time, and workers of xdist compare the names of tests.
+    ids=["empty", "key alone", "certificate alone", "another key", "encrypted key", "broken key"],
 )
 def test_what_is_wrong(data: bytes, said: str) -> None:
     with pytest.raises(CredentialError, match=said):
